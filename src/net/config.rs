@@ -1,92 +1,47 @@
-//! The `[net]` section: bounds on connections and the peers whose PROXY header is believed.
+//! The `[net]` section: bounds on connections, and whose PROXY header is believed.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a service listens.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ListenAddr {
-    /// An IPv4 or IPv6 address with its port.
-    Ip(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
+use omnid_config::{IpNet, ListenAddr};
 
-impl std::fmt::Display for ListenAddr {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
+omnid_config::section! {
+    /// Sockets: bounds shared by every listener.
+    pub struct NetConfig {
+        /// Connections at one time, over all listeners.
+        #[range(1..=10_000_000)]
+        pub max_connections: u32 = 100_000,
+        /// Connections at one time on one listener.
+        #[range(1..=10_000_000)]
+        pub max_connections_per_listener: u32 = 50_000,
+        /// Connections at one time from one client.
+        ///
+        /// A client is an IPv4 address, or an IPv6 /64. Unix sockets are not counted.
+        #[range(1..=10_000_000)]
+        pub max_connections_per_client: u32 = 1_000,
+        /// How long a TLS handshake may take.
+        #[range(Duration::from_millis(100)..=Duration::from_secs(300))]
+        pub handshake_timeout: Duration = Duration::from_secs(10),
+        /// How long a new connection may stay silent.
+        #[range(Duration::from_millis(100)..=Duration::from_secs(300))]
+        pub first_byte_timeout: Duration = Duration::from_secs(10),
+        /// Connections the kernel may hold before they are accepted.
+        ///
+        /// The kernel cuts it to net.core.somaxconn.
+        #[range(1..=1_000_000)]
+        pub backlog: u32 = 4096,
+        /// PROXY protocol.
+        pub proxy_protocol: ProxyProtocolConfig = ProxyProtocolConfig::default(),
     }
 }
 
-/// Bounds shared by every listener.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NetConfig {
-    /// Connections at one time, over all listeners.
-    pub max_connections: usize,
-    /// Connections at one time on one listener.
-    pub max_connections_per_listener: usize,
-    /// Connections at one time from one client: an IPv4 address or an IPv6 /64.
-    pub max_connections_per_client: usize,
-    /// How long a TLS handshake may take.
-    pub handshake_timeout: Duration,
-    /// How long a new connection may stay silent.
-    pub first_byte_timeout: Duration,
-    /// Connections the kernel may hold before they are accepted.
-    pub backlog: u32,
-    /// PROXY protocol.
-    pub proxy_protocol: ProxyProtocolConfig,
-}
-
-impl Default for NetConfig {
-    fn default() -> Self {
-        Self {
-            max_connections: 100_000,
-            max_connections_per_listener: 50_000,
-            max_connections_per_client: 1_000,
-            handshake_timeout: Duration::from_secs(10),
-            first_byte_timeout: Duration::from_secs(10),
-            backlog: 4096,
-            proxy_protocol: ProxyProtocolConfig::default(),
-        }
-    }
-}
-
-/// Whose PROXY header is believed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ProxyProtocolConfig {
-    /// Load balancers that put a PROXY header before every connection.
-    pub trusted: Vec<IpNet>,
-}
-
-/// A network prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IpNet {
-    /// Any address of the network.
-    pub address: IpAddr,
-    /// Length of the prefix in bits.
-    pub prefix: u8,
-}
-
-impl IpNet {
-    /// Is `address` within this network?
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(self.prefix.min(32)))
-                    .unwrap_or(0);
-                u32::from(net) & mask == u32::from(ip) & mask
-            }
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                let shift = 128 - u32::from(self.prefix.min(128));
-                let mask = u128::MAX.checked_shl(shift).unwrap_or(0);
-                u128::from(net) & mask == u128::from(ip) & mask
-            }
-            _ => false,
-        }
+omnid_config::section! {
+    /// PROXY protocol: clients' addresses as load balancers tell them.
+    pub struct ProxyProtocolConfig {
+        /// Load balancers: every connection from them must begin with a PROXY header.
+        pub trusted: Vec<IpNet> = vec![],
+        /// Listeners that they connect to; empty means all.
+        ///
+        /// A Unix socket named here expects a PROXY header from every peer.
+        pub listen: Vec<ListenAddr> = vec![],
     }
 }

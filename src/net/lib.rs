@@ -20,7 +20,7 @@ mod sys;
 pub mod systemd;
 
 pub use bind::BindError;
-pub use config::{IpNet, ListenAddr, NetConfig, ProxyProtocolConfig};
+pub use config::{NetConfig, ProxyProtocolConfig};
 pub use datagram::{DatagramSocket, ReceiveBatch, SendBatch};
 pub use handshake::{
     HandshakeError, Spoken, TlsSocket, alpn, listen_first, plain_accept, tls_accept,
@@ -28,4 +28,5 @@ pub use handshake::{
 pub use limits::{Permit, subnet_key};
 pub use listener::{Accepted, Listener};
 pub use net::{Bound, Net, Transport};
+pub use omnid_config::{IpNet, ListenAddr};
 pub use socket::Socket;

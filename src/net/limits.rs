@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The unit of every per-source limit: an IPv4 address as it is, an IPv6 address cut to its /64.
@@ -40,10 +40,10 @@ impl Over {
 
 /// A count with a bound that may change while connections are open.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicUsize);
+pub(crate) struct Gauge(AtomicU32);
 
 impl Gauge {
-    fn enter(&self, bound: usize) -> bool {
+    fn enter(&self, bound: u32) -> bool {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
                 (n < bound).then(|| n.saturating_add(1))
@@ -55,7 +55,7 @@ impl Gauge {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> u32 {
         self.0.load(Ordering::Acquire)
     }
 }
@@ -67,12 +67,12 @@ const SHARDS: usize = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     total: Gauge,
-    clients: [Mutex<HashMap<IpAddr, usize>>; SHARDS],
+    clients: [Mutex<HashMap<IpAddr, u32>>; SHARDS],
     hasher: RandomState,
 }
 
 impl Counts {
-    pub(crate) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> u32 {
         self.total.count()
     }
 
@@ -81,13 +81,13 @@ impl Counts {
         self.clients.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
+    fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, u32>> {
         let hash = self.hasher.hash_one(client);
         // The remainder is below SHARDS, which is the length of the array.
         &self.clients[(hash % SHARDS as u64) as usize]
     }
 
-    fn client_enters(&self, client: IpAddr, bound: usize) -> bool {
+    fn client_enters(&self, client: IpAddr, bound: u32) -> bool {
         let mut shard = lock(self.shard(client));
         let count = shard.get(&client).copied().unwrap_or(0);
         if count >= bound {
@@ -129,8 +129,8 @@ impl Permit {
     pub(crate) fn take(
         counts: &Arc<Counts>,
         listener: &Arc<Gauge>,
-        max_total: usize,
-        max_listener: usize,
+        max_total: u32,
+        max_listener: u32,
     ) -> Result<Self, Over> {
         if !counts.total.enter(max_total) {
             return Err(Over::Total);
@@ -147,7 +147,7 @@ impl Permit {
     }
 
     /// Counts the connection to its client.
-    pub(crate) fn count_client(&mut self, client: IpAddr, bound: usize) -> Result<(), Over> {
+    pub(crate) fn count_client(&mut self, client: IpAddr, bound: u32) -> Result<(), Over> {
         let client = subnet_key(client);
         if !self.counts.client_enters(client, bound) {
             return Err(Over::Client);

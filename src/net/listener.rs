@@ -122,7 +122,7 @@ impl Listener {
     }
 
     /// Connections that came through it and are still open.
-    pub fn open(&self) -> usize {
+    pub fn open(&self) -> u32 {
         self.0.open.count()
     }
 

@@ -43,7 +43,7 @@ pub struct Bound {
     /// The address, with the port the kernel chose.
     pub address: ListenAddr,
     /// Connections open through it.
-    pub connections: usize,
+    pub connections: u32,
 }
 
 /// Owner of every listening socket. Clones are the same owner.
@@ -133,7 +133,7 @@ impl Net {
     }
 
     /// Connections open over all listeners.
-    pub fn connections(&self) -> usize {
+    pub fn connections(&self) -> u32 {
         self.0.common.counts.total()
     }
 
