@@ -1,0 +1,160 @@
+//! The tree that sections are read from: TOML's values, each with its place, whichever file it
+//! came from.
+
+use crate::problem::{Problem, Problems};
+use crate::span::Span;
+use toml::de::{DeTable, DeValue};
+
+/// A value of the config.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it was written. For a table with a header, the header.
+    pub span: Span,
+}
+
+/// What a value is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// `"text"`
+    String(String),
+    /// `5`
+    Integer(i128),
+    /// `0.5`
+    Float(f64),
+    /// `true`
+    Boolean(bool),
+    /// `2026-01-01`: no key of ours takes one, so the text is enough for the error.
+    Datetime(String),
+    /// `[1, 2]` or `[[x]]`
+    Array(Vec<Node>),
+    /// `{ a = 1 }` or `[x]`
+    Table(Table),
+}
+
+/// A table: its keys, in the order in which they were written.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Keys and values.
+    pub entries: Vec<Entry>,
+}
+
+/// A key and its value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key's name.
+    pub key: String,
+    /// Where the key was written.
+    pub span: Span,
+    /// Its value.
+    pub node: Node,
+}
+
+/// Deepest nesting of tables and arrays that is read.
+pub const DEPTH: usize = 32;
+
+impl Node {
+    /// What was found, for an error: "a string", "a table" …
+    pub fn found(&self) -> &'static str {
+        match &self.kind {
+            Kind::String(_) => "a string",
+            Kind::Integer(_) => "a whole number",
+            Kind::Float(_) => "a number with a fraction",
+            Kind::Boolean(_) => "true or false",
+            Kind::Datetime(_) => "a date or time",
+            Kind::Array(_) => "a list",
+            Kind::Table(_) => "a table",
+        }
+    }
+}
+
+impl Table {
+    /// The entry of a key.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+}
+
+/// Parses one file's text. Faults of the TOML itself go to `problems`; what could be made out
+/// despite them is returned, so that the rest of the file is checked too.
+pub(crate) fn parse(file: u32, text: &str, problems: &mut Problems) -> Node {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let span = Span::new(file, error.span().unwrap_or(0..0));
+        problems.push(Problem::error(error.message()).at(span, ""));
+    }
+    let mut converter = Converter { file, problems };
+    let span = Span::new(file, 0..0);
+    let table = converter.table(document.into_inner(), 0);
+    Node {
+        kind: Kind::Table(table),
+        span,
+    }
+}
+
+struct Converter<'a> {
+    file: u32,
+    problems: &'a mut Problems,
+}
+
+impl Converter<'_> {
+    fn table(&mut self, table: DeTable<'_>, depth: usize) -> Table {
+        let mut entries = Vec::with_capacity(table.len());
+        for (key, value) in table {
+            let span = Span::new(self.file, key.span());
+            let Some(node) = self.node(value, depth + 1) else {
+                continue;
+            };
+            entries.push(Entry {
+                key: key.into_inner().into_owned(),
+                span,
+                node,
+            });
+        }
+        // toml sorts keys by name; people read their file from the top.
+        entries.sort_by_key(|entry| entry.span.start);
+        Table { entries }
+    }
+
+    fn node(&mut self, value: toml::Spanned<DeValue<'_>>, depth: usize) -> Option<Node> {
+        let span = Span::new(self.file, value.span());
+        if depth > DEPTH {
+            let problem = Problem::error(format!("nested more than {DEPTH} levels deep"));
+            self.problems
+                .push(problem.at(span, "this value is not read"));
+            return None;
+        }
+        let kind = match value.into_inner() {
+            DeValue::String(text) => Kind::String(text.into_owned()),
+            DeValue::Integer(digits) => {
+                match i128::from_str_radix(digits.as_str(), digits.radix()) {
+                    Ok(number) => Kind::Integer(number),
+                    Err(_) => {
+                        let problem = Problem::error("this number is too large");
+                        self.problems.push(problem.at(span, ""));
+                        return None;
+                    }
+                }
+            }
+            DeValue::Float(digits) => match digits.as_str().parse() {
+                Ok(number) => Kind::Float(number),
+                Err(_) => {
+                    self.problems
+                        .push(Problem::error("this is not a number").at(span, ""));
+                    return None;
+                }
+            },
+            DeValue::Boolean(truth) => Kind::Boolean(truth),
+            DeValue::Datetime(time) => Kind::Datetime(time.to_string()),
+            DeValue::Array(values) => {
+                let nodes = values
+                    .into_iter()
+                    .filter_map(|value| self.node(value, depth + 1));
+                Kind::Array(nodes.collect())
+            }
+            DeValue::Table(table) => Kind::Table(self.table(table, depth)),
+        };
+        Some(Node { kind, span })
+    }
+}

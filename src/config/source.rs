@@ -1,0 +1,168 @@
+//! The files that were read, and problems drawn over their text.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
+
+use crate::problem::{Label, Problem, Severity};
+use crate::span::Span;
+
+/// One file's name and text.
+#[derive(Debug)]
+pub struct Source {
+    /// As it is shown to people: the path it was opened by.
+    pub name: String,
+    /// What relative paths in it are relative to.
+    pub directory: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// All files that were read, in the order of their spans' `file`.
+#[derive(Clone, Debug, Default)]
+pub struct Sources(Vec<Arc<Source>>);
+
+impl Sources {
+    /// No files.
+    pub fn new() -> Self {
+        Sources::default()
+    }
+
+    /// Adds a file and returns the number its spans carry.
+    pub fn add(&mut self, path: &Path, text: String) -> u32 {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let source = Source {
+            name: path.display().to_string(),
+            directory,
+            text,
+        };
+        self.0.push(Arc::new(source));
+        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The files, in the order in which they were merged.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.0.iter().map(|source| &**source)
+    }
+
+    /// The file that a span lies in.
+    pub fn file(&self, span: Span) -> Option<&Source> {
+        self.0.get(span.file as usize).map(|source| &**source)
+    }
+
+    /// The text that a span covers.
+    pub fn text(&self, span: Span) -> Option<&str> {
+        self.file(span)?.text.get(span.range())
+    }
+
+    /// `file:line:column`, counted from 1, columns in characters.
+    pub fn position(&self, span: Span) -> Option<String> {
+        let source = self.file(span)?;
+        let (line, column) = source.position(span.start as usize);
+        Some(format!("{}:{line}:{column}", source.name))
+    }
+
+    /// Draws the problems over the text they are about, with colours for a terminal or plainly.
+    pub fn render(&self, problems: &[Problem], color: bool) -> String {
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        let mut out = String::new();
+        for problem in problems {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            let rendered = renderer.render(&self.report(problem));
+            for line in rendered.lines() {
+                out.push_str(line.trim_end());
+                out.push('\n');
+            }
+        }
+        out
+    }
+
+    fn report<'a>(&'a self, problem: &'a Problem) -> Vec<Group<'a>> {
+        let level = match problem.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(problem.message.as_str()));
+        let mut drawn: Vec<u32> = Vec::new();
+        for label in &problem.labels {
+            if drawn.contains(&label.span.file) {
+                continue;
+            }
+            drawn.push(label.span.file);
+            if let Some(source) = self.0.get(label.span.file as usize) {
+                let labels = problem
+                    .labels
+                    .iter()
+                    .filter(|other| other.span.file == label.span.file);
+                group = group.element(source.snippet(labels));
+            }
+        }
+        let help = problem.help.iter();
+        let help = help.map(|line| Element::from(Level::HELP.message(line.as_str())));
+        vec![group.elements(help)]
+    }
+}
+
+impl Source {
+    fn snippet<'a>(
+        &'a self,
+        labels: impl Iterator<Item = &'a Label>,
+    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let annotations = labels.map(|label| {
+            let kind = if label.primary {
+                AnnotationKind::Primary
+            } else {
+                AnnotationKind::Context
+            };
+            let annotation = kind.span(self.clamp(label.span));
+            if label.text.is_empty() {
+                annotation
+            } else {
+                annotation.label(label.text.as_str())
+            }
+        });
+        Snippet::source(self.text.as_str())
+            .path(self.name.as_str())
+            .annotations(annotations)
+    }
+
+    /// Spans come from the text itself, but a check in another crate may have made its own: keep
+    /// every range inside the text, on character boundaries, and on one line (a table's value may
+    /// run over a hundred lines, and its first says enough).
+    fn clamp(&self, span: Span) -> std::ops::Range<usize> {
+        let floor = |offset: usize| {
+            let offset = offset.min(self.text.len());
+            (0..=offset)
+                .rev()
+                .find(|&at| self.text.is_char_boundary(at))
+                .unwrap_or(0)
+        };
+        let start = floor(span.start as usize);
+        let end = floor(span.end as usize).max(start);
+        let covered = self.text.get(start..end).unwrap_or("");
+        match covered.find('\n') {
+            Some(line) if line > 0 => {
+                start..start + covered.get(..line).unwrap_or("").trim_end().len()
+            }
+            _ => start..end,
+        }
+    }
+
+    /// Line and column of a byte, both from 1.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        (line, column)
+    }
+}
