@@ -222,9 +222,7 @@ fn bound(problems: &mut Problems, most: usize) {
     if more > 0 {
         problems.sort_by_key(|problem| problem.severity == Severity::Warning);
         problems.truncate(most);
-        problems.push(Problem::error(format!(
-            "{more} more problems are not shown"
-        )));
+        problems.push(Problem::error(format!("not shown: {more} more")));
     }
 }
 
