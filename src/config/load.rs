@@ -33,9 +33,16 @@ pub struct Report {
     pub problems: Problems,
 }
 
+impl Report {
+    /// Everything that is wrong, as [`Sources::render`] draws it.
+    pub fn render(&self, color: bool) -> String {
+        self.sources.render(&self.problems, color)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sources.render(&self.problems, false))
+        f.write_str(&self.render(false))
     }
 }
 
