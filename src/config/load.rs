@@ -6,11 +6,12 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::merge::merge;
-use crate::node::{self, Kind, Table};
-use crate::problem::{Problem, Problems, Severity};
+use crate::node::{self, Table};
+use crate::problem::{Label, Problem, Problems, Severity};
 use crate::reader::{Reader, Section};
 use crate::source::Sources;
 use crate::span::{Place, Span};
+use crate::value::ByteSize;
 
 /// A config that can be used.
 #[derive(Debug)]
@@ -69,6 +70,17 @@ pub fn load<R: Section>(path: &Path) -> Result<Loaded<R>, Report> {
     loader.read(true)
 }
 
+/// Reads whatever bytes there are, touching neither files nor the environment, and draws whatever
+/// is wrong with them: what a fuzzer calls.
+pub fn parse_str_any<R: Section>(bytes: &[u8]) -> Result<R, String> {
+    let mut loader = Loader::new(Limits::default());
+    loader.text(Path::new("omnid.toml"), bytes);
+    match loader.read::<R>(false) {
+        Ok(loaded) => Ok(loaded.value),
+        Err(report) => Err(report.to_string()),
+    }
+}
+
 /// Reads a config from a text alone, as a file `omnid.toml` in the current directory.
 pub fn load_str<R: Section>(text: &str) -> Result<Loaded<R>, Report> {
     let mut loader = Loader::new(Limits::default());
@@ -82,7 +94,9 @@ pub(crate) struct Loader {
     problems: Problems,
     table: Table,
     /// Lines with a fault of TOML itself: whatever was made out of them says nothing.
-    unsound: Vec<(u32, usize)>,
+    unsound: Vec<Span>,
+    /// Whether a file could not be read at all.
+    incomplete: bool,
 }
 
 impl Loader {
@@ -93,21 +107,24 @@ impl Loader {
             problems: Problems::new(),
             table: Table::default(),
             unsound: Vec::new(),
+            incomplete: false,
         }
     }
 
     fn file(&mut self, path: &Path) {
         match read_bounded(path, self.limits.file_bytes) {
             Ok(Some(bytes)) => self.text(path, &bytes),
-            Ok(None) => self.problems.push(Problem::error(format!(
-                "{} is larger than the {} bytes that a config may have",
-                path.display(),
-                self.limits.file_bytes
-            ))),
-            Err(error) => self.problems.push(Problem::error(format!(
-                "cannot read {}: {error}",
-                path.display()
-            ))),
+            Ok(None) => {
+                self.incomplete = true;
+                let most = ByteSize(self.limits.file_bytes);
+                let message = format!("{} is larger than {most}", path.display());
+                self.problems.push(Problem::error(message));
+            }
+            Err(error) => {
+                self.incomplete = true;
+                let message = format!("cannot read {}: {}", path.display(), describe(&error));
+                self.problems.push(Problem::error(message));
+            }
         }
     }
 
@@ -116,7 +133,7 @@ impl Loader {
             Ok(files) => files,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                let message = format!("cannot read {}: {error}", directory.display());
+                let message = format!("cannot read {}: {}", directory.display(), describe(&error));
                 self.problems.push(Problem::error(message));
                 return;
             }
@@ -141,6 +158,7 @@ impl Loader {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let file = self.sources.add(path, text.clone());
         if let Err(error) = std::str::from_utf8(bytes) {
+            self.incomplete = true;
             let at = error.valid_up_to();
             // The replacement character stands at the very byte where the text went wrong.
             let span = Span::new(file, at..at + char::REPLACEMENT_CHARACTER.len_utf8());
@@ -150,17 +168,14 @@ impl Loader {
             return;
         }
         let mut problems = Problems::new();
-        let node = node::parse(file, &text, &mut problems);
-        for span in problems.iter().filter_map(Problem::span) {
-            if let Some(source) = self.sources.file(span) {
-                self.unsound
-                    .push((file, source.position(span.start as usize).0));
-            }
-        }
+        let table = node::parse(file, &text, &mut problems);
+        self.unsound.extend(
+            problems
+                .iter()
+                .filter_map(|problem| line_of(problem.span()?, &text)),
+        );
         self.problems.extend(problems);
-        if let Kind::Table(table) = node.kind {
-            merge(&mut self.table, table, &mut self.problems);
-        }
+        merge(&mut self.table, table, &mut self.problems);
     }
 
     pub(crate) fn read<R: Section>(self, fetch_secrets: bool) -> Result<Loaded<R>, Report> {
@@ -170,25 +185,16 @@ impl Loader {
             mut problems,
             table,
             unsound,
+            incomplete,
         } = self;
         let mut reader = Reader::new(const { &R::INFO }, &sources, fetch_secrets);
-        let place = sources.iter().next().map(|_| Span::new(0, 0..0));
-        let value = if sources.iter().next().is_some() {
-            R::read(&table, Place(place), &mut reader)
-        } else {
-            None
-        };
-        let broken = !unsound.is_empty();
+        let start = sources.iter().next().map(|_| Span::new(0, 0..0));
+        let value = R::read(&table, Place(start), &mut reader);
+        let incomplete = incomplete || !unsound.is_empty();
+        // Where the TOML is broken, keys may be lacking or wrong because of that alone.
         let follows = |problem: &Problem| {
-            // Where the TOML is broken, keys may be lacking or wrong because of that alone.
-            broken
-                && (problem.message.contains(" lacks the key ")
-                    || problem.labels.iter().any(|label| {
-                        let line =
-                            |source: &crate::Source| source.position(label.span.start as usize).0;
-                        let line = sources.file(label.span).map(line);
-                        line.is_some_and(|line| unsound.contains(&(label.span.file, line)))
-                    }))
+            let within = |label: &Label| unsound.iter().any(|line| line.contains(label.span));
+            problem.labels.iter().any(within) || (problem.is_absence && incomplete)
         };
         problems.extend(
             reader
@@ -196,7 +202,7 @@ impl Loader {
                 .into_iter()
                 .filter(|problem| !follows(problem)),
         );
-        problems.sort_by_key(|problem| problem.span());
+        problems.sort_by_key(Problem::span);
         match value {
             Some(value) if !problems.has_errors() => Ok(Loaded {
                 value,
@@ -211,6 +217,17 @@ impl Loader {
     }
 }
 
+/// The whole of the line that a span begins in.
+fn line_of(span: Span, text: &str) -> Option<Span> {
+    let at = span.start as usize;
+    let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text
+        .get(at..)?
+        .find('\n')
+        .map_or(text.len(), |newline| at + newline);
+    Some(Span::new(span.file, start..end))
+}
+
 fn bound(problems: &mut Problems, most: usize) {
     let more = problems.len().saturating_sub(most);
     if more > 0 {
@@ -219,6 +236,17 @@ fn bound(problems: &mut Problems, most: usize) {
         problems.push(Problem::error(format!(
             "{more} more problems are not shown"
         )));
+    }
+}
+
+/// An error of the operating system, in words that are the same on each.
+pub(crate) fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::IsADirectory => "it is a directory".into(),
+        io::ErrorKind::NotADirectory => "it is not a directory".into(),
+        _ => error.to_string(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::problem::{Problem, Problems};
 use crate::span::Span;
+use crate::syntax;
 use toml::de::{DeTable, DeValue};
 
 /// A value of the config.
@@ -54,6 +55,10 @@ pub struct Entry {
 /// Deepest nesting of tables and arrays that is read.
 pub const DEPTH: usize = 32;
 
+/// Faults of TOML itself that are reported for one file. A file that is no TOML at all has one for
+/// every word.
+const SYNTAX_PROBLEMS: usize = 20;
+
 impl Node {
     /// What was found, for an error: "a string", "a table" …
     pub fn found(&self) -> &'static str {
@@ -78,19 +83,20 @@ impl Table {
 
 /// Parses one file's text. Faults of the TOML itself go to `problems`; what could be made out
 /// despite them is returned, so that the rest of the file is checked too.
-pub(crate) fn parse(file: u32, text: &str, problems: &mut Problems) -> Node {
+pub(crate) fn parse(file: u32, text: &str, problems: &mut Problems) -> Table {
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = Span::new(file, error.span().unwrap_or(0..0));
-        problems.push(Problem::error(error.message()).at(span, ""));
-    }
     let mut converter = Converter { file, problems };
-    let span = Span::new(file, 0..0);
     let table = converter.table(document.into_inner(), 0);
-    Node {
-        kind: Kind::Table(table),
-        span,
+    let more = errors.len().saturating_sub(SYNTAX_PROBLEMS);
+    for error in errors.into_iter().take(SYNTAX_PROBLEMS) {
+        let span = Span::new(file, error.span().unwrap_or(0..0));
+        problems.push(syntax::problem(error.message(), span, text, &table));
     }
+    if more > 0 {
+        let message = format!("{more} more faults make this file no valid TOML");
+        problems.push(Problem::error(message).at(Span::new(file, 0..0), "in this file"));
+    }
+    table
 }
 
 struct Converter<'a> {
@@ -120,30 +126,20 @@ impl Converter<'_> {
     fn node(&mut self, value: toml::Spanned<DeValue<'_>>, depth: usize) -> Option<Node> {
         let span = Span::new(self.file, value.span());
         if depth > DEPTH {
-            let problem = Problem::error(format!("nested more than {DEPTH} levels deep"));
-            self.problems
-                .push(problem.at(span, "this value is not read"));
-            return None;
+            dismantle(value.into_inner());
+            return self.refuse(span, format!("nested more than {DEPTH} levels deep"));
         }
         let kind = match value.into_inner() {
             DeValue::String(text) => Kind::String(text.into_owned()),
             DeValue::Integer(digits) => {
                 match i128::from_str_radix(digits.as_str(), digits.radix()) {
                     Ok(number) => Kind::Integer(number),
-                    Err(_) => {
-                        let problem = Problem::error("this number is too large");
-                        self.problems.push(problem.at(span, ""));
-                        return None;
-                    }
+                    Err(_) => return self.refuse(span, "this number is too large"),
                 }
             }
             DeValue::Float(digits) => match digits.as_str().parse() {
                 Ok(number) => Kind::Float(number),
-                Err(_) => {
-                    self.problems
-                        .push(Problem::error("this is not a number").at(span, ""));
-                    return None;
-                }
+                Err(_) => return self.refuse(span, "this is not a number"),
             },
             DeValue::Boolean(truth) => Kind::Boolean(truth),
             DeValue::Datetime(time) => Kind::Datetime(time.to_string()),
@@ -156,5 +152,28 @@ impl Converter<'_> {
             DeValue::Table(table) => Kind::Table(self.table(table, depth)),
         };
         Some(Node { kind, span })
+    }
+
+    fn refuse(&mut self, span: Span, why: impl Into<String>) -> Option<Node> {
+        self.problems
+            .push(Problem::error(why).at(span, "this value is not read"));
+        None
+    }
+}
+
+/// Drops a tree without recursion: a dotted key half a million parts long (`a.a.a…`) makes one so
+/// deep that its own drop would overflow the stack.
+fn dismantle(value: DeValue<'_>) {
+    let mut pending = vec![value];
+    while let Some(value) = pending.pop() {
+        match value {
+            DeValue::Array(values) => {
+                pending.extend(values.into_iter().map(toml::Spanned::into_inner));
+            }
+            DeValue::Table(table) => {
+                pending.extend(table.into_iter().map(|(_, value)| value.into_inner()));
+            }
+            _ => {}
+        }
     }
 }

@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::item;
 use crate::node::{Entry, Kind, Node, Table};
+use crate::outline::outline;
 use crate::problem::{Problem, Problems};
 use crate::shape::{Field, Measure, Range, SectionInfo, Shape};
 use crate::source::Sources;
 use crate::span::{Place, Span};
 use crate::suggest::did_you_mean;
 use crate::value::Value;
+
+/// Unknown keys reported for one table.
+const UNKNOWN_KEYS: usize = 100;
+
+/// Past so many problems, lists are read no further.
+const ENOUGH: usize = 1000;
 
 /// A section of the config, as [`section!`](crate::section) defines it.
 pub trait Section: Value {
@@ -42,8 +50,15 @@ struct Step {
 
 impl Reader {
     pub(crate) fn new(root: &'static SectionInfo, sources: &Sources, fetch_secrets: bool) -> Self {
-        let mut catalogue = BTreeMap::new();
-        enter(root, "", &mut Vec::new(), &mut catalogue);
+        let mut catalogue: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        for section in outline(root) {
+            for field in section.info.fields {
+                catalogue
+                    .entry(field.key)
+                    .or_default()
+                    .push(section.header());
+            }
+        }
         Reader {
             problems: Problems::new(),
             fetch_secrets,
@@ -61,7 +76,8 @@ impl Reader {
     pub fn wrong_type(&mut self, node: &Node, expected: &Shape) {
         let problem = Problem::error(format!("{} is not {}", self.subject(), expected.name()))
             .at(node.span, format!("this is {}", node.found()));
-        let help = match expected.example() {
+        let meant = meant(node, expected);
+        let help = match meant.or_else(|| expected.example()) {
             Some(example) => Some(format!("write {}", self.assignment(&example))),
             None if expected.section().is_some() => {
                 Some("a table has a header of its own, or is written { key = value }".into())
@@ -108,6 +124,15 @@ impl Reader {
         }
     }
 
+    /// Records that a list of tables stands where there can be only one.
+    fn not_one_table(&mut self, node: &Node) {
+        let header = self.header();
+        let problem = Problem::error(format!("there is only one {header}"))
+            .at(node.span, "this is a list of tables")
+            .help(format!("write its header once, as {header}"));
+        self.problems.push(problem);
+    }
+
     /// Whether a value lies in the bounds of its key; if not, that is recorded.
     pub fn in_range(&mut self, node: &Node, value: impl Into<Measure>, type_range: Range) -> bool {
         let value = value.into();
@@ -143,6 +168,11 @@ impl Reader {
             directory if directory == Path::new(".") => path.to_path_buf(),
             directory => directory.join(path),
         }
+    }
+
+    /// Whether so much is wrong already that nobody would read more.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.problems.len() >= ENOUGH
     }
 
     /// Reads one of several values.
@@ -191,8 +221,16 @@ impl Reader {
 
     fn assignment(&self, example: &str) -> String {
         match self.path.last() {
-            Some(step) if !step.listed => format!("{} = {example}", crate::item::key(&step.key)),
+            Some(step) if !step.listed => format!("{} = {example}", item::key(&step.key)),
             _ => example.into(),
+        }
+    }
+
+    /// Where the section being read stands: "in [http]".
+    fn at_header(&self) -> String {
+        match self.path.is_empty() {
+            true => "at the top level".into(),
+            false => format!("in {}", self.header()),
         }
     }
 
@@ -200,43 +238,42 @@ impl Reader {
     fn header(&self) -> String {
         let keys: Vec<&str> = self.path.iter().map(|step| step.key.as_str()).collect();
         match self.path.last() {
-            None => "the top level".into(),
+            None => "the file".into(),
             Some(step) if step.listed => format!("[[{}]]", keys.join(".")),
             Some(_) => format!("[{}]", keys.join(".")),
         }
     }
 }
 
-/// Sections are not many and not deep; one that holds itself is entered once.
-fn enter(
-    section: &'static SectionInfo,
-    path: &str,
-    inside: &mut Vec<&'static str>,
-    catalogue: &mut BTreeMap<&'static str, Vec<String>>,
-) {
-    if inside.contains(&section.name) {
-        return;
+/// What was probably meant, where the wrong type holds the right thing: a number in quotes, a
+/// string without a list around it.
+fn meant(node: &Node, expected: &Shape) -> Option<String> {
+    let written = match &node.kind {
+        Kind::String(text) if text.len() <= 60 => item::quote(text),
+        Kind::Integer(number) => number.to_string(),
+        Kind::Boolean(truth) => truth.to_string(),
+        _ => return None,
+    };
+    let bare = written.trim_matches('"');
+    let same_kind = |of: &Shape| match (&node.kind, of) {
+        (Kind::String(_), Shape::Text(_) | Shape::Choice(_) | Shape::Secret) => true,
+        (Kind::Integer(_), Shape::Integer { .. } | Shape::Float) => true,
+        (Kind::Boolean(_), Shape::Boolean) => true,
+        _ => false,
+    };
+    match expected {
+        Shape::List(of) if same_kind(of) => Some(format!("[{written}]")),
+        Shape::Integer { .. } => bare.parse::<i128>().ok().map(|number| number.to_string()),
+        Shape::Float => bare.parse::<f64>().ok().map(|_| bare.to_string()),
+        Shape::Boolean => match bare.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some("true".into()),
+            "false" | "no" | "off" | "0" => Some("false".into()),
+            _ => None,
+        },
+        // Numbers that say more with a unit are shown one by the example.
+        Shape::Text(text) if text.pattern.is_empty() => Some(item::quote(bare)),
+        _ => None,
     }
-    inside.push(section.name);
-    for field in section.fields {
-        let header = match path {
-            "" => "the top level".to_string(),
-            path => path.to_string(),
-        };
-        catalogue.entry(field.key).or_default().push(header);
-        let shape = (field.shape)();
-        if let Some(nested) = shape.section() {
-            let trail = path.trim_matches(['[', ']']);
-            let dot = if trail.is_empty() { "" } else { "." };
-            let path = match shape {
-                Shape::List(_) => format!("[[{trail}{dot}{}]]", field.key),
-                Shape::Map(_) => format!("[{trail}{dot}{}.NAME]", field.key),
-                _ => format!("[{trail}{dot}{}]", field.key),
-            };
-            enter(nested, &path, inside, catalogue);
-        }
-    }
-    inside.pop();
 }
 
 /// Reads the keys of one table, then reports what is left over and what is lacking.
@@ -289,20 +326,22 @@ impl<'a> TableReader<'a> {
     /// Reports unknown and missing keys.
     pub fn finish(mut self) {
         let table = self.table;
-        for entry in &table.entries {
-            if !self.info.fields.iter().any(|field| field.key == entry.key) {
-                self.unknown(entry);
-            }
+        let known = |entry: &&Entry| self.info.fields.iter().any(|field| field.key == entry.key);
+        let unknown: Vec<&Entry> = table.entries.iter().filter(|entry| !known(entry)).collect();
+        for entry in unknown.into_iter().take(UNKNOWN_KEYS) {
+            self.unknown(entry);
         }
         for field in std::mem::take(&mut self.missing) {
             let shape = (field.shape)();
             let example = shape.example().unwrap_or_else(|| "…".into());
             let header = self.cx.header();
-            let problem = Problem::error(format!("{header} lacks the key `{}`", field.key))
+            let problem = Problem::absence(format!("{header} lacks the key `{}`", field.key))
                 .at(self.place, format!("`{}` is required here", field.key));
             let problem = match &shape {
                 Shape::Choice(choice) => problem.help(format!("one of {}", choice.allowed())),
-                _ if shape.section().is_some() => problem,
+                _ if shape.section().is_some() => {
+                    problem.help(format!("`{}` is {}", field.key, shape.name()))
+                }
                 _ => problem.help(format!("add {} = {example}", field.key)),
             };
             self.cx.problems.push(problem);
@@ -310,9 +349,9 @@ impl<'a> TableReader<'a> {
     }
 
     fn unknown(&mut self, entry: &Entry) {
-        let header = self.cx.header();
+        let at = self.cx.at_header();
         let problem =
-            Problem::error(format!("unknown key `{}` in {header}", entry.key)).at(entry.span, "");
+            Problem::error(format!("unknown key `{}` {at}", entry.key)).at(entry.span, "");
         let keys = || self.info.fields.iter().map(|field| field.key);
         let unset = keys().filter(|key| self.table.get(key).is_none());
         let similar = did_you_mean(&entry.key, unset);
@@ -341,7 +380,10 @@ impl<'a> TableReader<'a> {
 pub fn read_section<S: Section>(node: &Node, cx: &mut Reader) -> Option<S> {
     match &node.kind {
         Kind::Table(table) => S::read(table, Place(Some(node.span)), cx),
-        // [[x]] where [x] is meant, and one of them: say so rather than "a list is not a table".
+        Kind::Array(nodes) if nodes.iter().all(|node| matches!(node.kind, Kind::Table(_))) => {
+            cx.not_one_table(node);
+            None
+        }
         _ => {
             cx.wrong_type(node, &S::shape());
             None

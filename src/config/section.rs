@@ -71,6 +71,7 @@ macro_rules! __section_struct {
 
         impl $crate::Section for $name {
             const INFO: $crate::SectionInfo = $crate::SectionInfo {
+                id: concat!(module_path!(), "::", stringify!($name)),
                 name: stringify!($name),
                 help: &[$($help),*],
                 fields: &[$(
@@ -85,6 +86,7 @@ macro_rules! __section_struct {
                             }
                             default
                         })?),
+                        absent: <$ty as $crate::Value>::MAY_BE_ABSENT,
                         range: $crate::__option!($({
                             fn range() -> $crate::Range {
                                 $crate::Range::from($range)

@@ -40,6 +40,8 @@ pub enum Shape {
 pub struct Text {
     /// With its article: "a duration".
     pub name: &'static str,
+    /// Several of them: "durations".
+    pub plural: &'static str,
     /// As it would be written between the quotes; empty where any text will do.
     pub example: &'static str,
     /// A regular expression (ECMA 262) that every value matches, for editors; may be empty.
@@ -49,7 +51,9 @@ pub struct Text {
 /// A section: its keys and what they are for.
 #[derive(Debug)]
 pub struct SectionInfo {
-    /// The Rust type's name: what tells sections apart.
+    /// The Rust type's full path: what tells sections apart.
+    pub id: &'static str,
+    /// The Rust type's name.
     pub name: &'static str,
     /// Its documentation, line by line.
     pub help: &'static [&'static str],
@@ -67,6 +71,8 @@ pub struct Field {
     pub shape: fn() -> Shape,
     /// What it is when it is not written; `None` if it must be.
     pub default: Option<fn() -> Item>,
+    /// Whether it may be left out even without a default.
+    pub absent: bool,
     /// Bounds narrower than its type's.
     pub range: Option<fn() -> Range>,
 }
@@ -109,10 +115,24 @@ impl Shape {
             Shape::Choice(choice) => format!("one of {}", choice.allowed()),
             Shape::Secret => "a secret".into(),
             Shape::List(of) if of.is_section() => "a list of tables".into(),
-            Shape::List(of) => format!("a list, each item {}", of.name()),
+            Shape::List(of) => format!("a list of {}", of.plural()),
             Shape::Map(of) if of.is_section() => "a table of named tables".into(),
             Shape::Map(of) => format!("a table of names, each with {}", of.name()),
             Shape::Section(_) => "a table".into(),
+        }
+    }
+
+    /// Several of them, without an article.
+    fn plural(&self) -> String {
+        match self {
+            Shape::Boolean => "true or false".into(),
+            Shape::Integer { .. } => "whole numbers".into(),
+            Shape::Float => "numbers".into(),
+            Shape::Text(text) => text.plural.into(),
+            Shape::Choice(choice) => format!("words out of {}", choice.allowed()),
+            Shape::Secret => "secrets".into(),
+            Shape::List(_) => "lists".into(),
+            Shape::Map(_) | Shape::Section(_) => "tables".into(),
         }
     }
 

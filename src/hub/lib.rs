@@ -9,6 +9,7 @@
 //! Every meeting point is process-local today and asked only through these types, so that a
 //! cluster can stand behind them later.
 
+mod alpn;
 mod control;
 mod directory;
 mod events;
@@ -17,6 +18,7 @@ mod records;
 
 use std::sync::Arc;
 
+pub use alpn::{Alpn, StreamContext, StreamHandler};
 pub use control::{Control, ControlError, ControlHandler};
 pub use directory::{Contact, Directory, Whereabouts};
 pub use events::{Event, Events, Published, Subscription};
@@ -32,6 +34,7 @@ pub struct Hub {
 
 #[derive(Default)]
 struct Points {
+    alpn: Alpn,
     control: Control,
     directory: Directory,
     events: Events,
@@ -44,6 +47,12 @@ impl Hub {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Handlers by TLS application protocol.
+    #[must_use]
+    pub fn alpn(&self) -> &Alpn {
+        &self.points.alpn
     }
 
     /// Verbs for the operator, answered by services and carried by the control socket.

@@ -89,6 +89,7 @@ impl Value for ListenAddr {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "an address to listen on",
+            plural: "addresses to listen on",
             example: "[::]:53",
             pattern: "^(unix:.+|.+:[0-9]+)$",
         })
@@ -141,6 +142,7 @@ impl Value for SocketAddr {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "an address and port",
+            plural: "addresses with ports",
             example: "192.0.2.1:53",
             pattern: "^.+:[0-9]+$",
         })
@@ -172,6 +174,7 @@ impl Value for IpAddr {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "an IP address",
+            plural: "IP addresses",
             example: "192.0.2.1",
             pattern: "^[0-9A-Fa-f:.]+$",
         })
@@ -310,6 +313,7 @@ impl Value for IpNet {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a network",
+            plural: "networks",
             example: "192.0.2.0/24",
             pattern: "^[0-9A-Fa-f:.]+(/[0-9]+)?$",
         })

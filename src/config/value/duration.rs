@@ -34,6 +34,7 @@ impl Value for Duration {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a duration",
+            plural: "durations",
             example: "30s",
             pattern: "^([0-9]+(w|d|h|m|s|ms))+$",
         })

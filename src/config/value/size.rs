@@ -105,6 +105,7 @@ impl Value for ByteSize {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a size",
+            plural: "sizes",
             example: "5MiB",
             pattern: "^[0-9]+([kKmMgGtT][iI]?)?[bB]$",
         })

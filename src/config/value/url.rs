@@ -122,6 +122,7 @@ impl Value for Url {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a URL",
+            plural: "URLs",
             example: "https://example.org/",
             pattern: "^[A-Za-z][A-Za-z0-9+.-]*:.+$",
         })
