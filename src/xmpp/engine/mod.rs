@@ -1,0 +1,4 @@
+//! Decisions: messages and the time in, wishes out. Nothing here waits, reads or writes.
+
+pub mod login;
+pub mod sasl;
