@@ -27,8 +27,6 @@ pub(crate) enum Dialect {
     Postgres,
 }
 
-pub(crate) const TABLE: &str = "omnid_migrations";
-
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS omnid_migrations (
     position BIGINT NOT NULL,
     component TEXT NOT NULL,
@@ -100,7 +98,11 @@ pub(crate) fn migrate(
             ));
         }
     }
-    prepare(tx, dialect)?;
+    if dialect == Dialect::Postgres {
+        // Two nodes may start at once. LOCK comes before the transaction's snapshot is taken, so
+        // the second sees what the first did.
+        tx.batch("LOCK TABLE omnid_migrations IN ACCESS EXCLUSIVE MODE")?;
+    }
     let all = applied(tx)?;
     let mut position = all.last().map_or(0, |last| last.position);
     let mine: Vec<&Applied> = all.iter().filter(|a| a.component == component).collect();
@@ -140,6 +142,7 @@ pub(crate) fn migrate(
             migration.sql,
             position,
         )?;
+        tracing::info!(component, version = migration.version, "schema migrated");
         count += 1;
     }
     Ok(count)
@@ -160,7 +163,6 @@ pub(crate) fn apply(
          VALUES ($1, $2, $3, $4, $5, $6)",
         params![position, component, version, checksum(sql), sql, unix_now()],
     )?;
-    tracing::info!(component, version, "schema migrated");
     Ok(())
 }
 

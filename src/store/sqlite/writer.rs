@@ -41,7 +41,8 @@ where
     F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send,
 {
     fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), StoreError> {
-        self.result = Some((self.write)(tx)?);
+        let value = (self.write)(tx)?;
+        self.result = Some(tx.whole(value)?);
         Ok(())
     }
 
