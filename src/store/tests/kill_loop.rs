@@ -55,7 +55,7 @@ async fn child() -> Outcome {
                 match written {
                     // One line in one write: the pipe takes all of it or nothing.
                     Ok(_) => {
-                        std::io::stdout().write_all(format!("acknowledged {n}\n").as_bytes())?
+                        std::io::stdout().write_all(format!("acknowledged {n}\n").as_bytes())?;
                     }
                     // The server was stopped under it. What became of this row is not known, and
                     // nothing was claimed; the next has a number of its own.
