@@ -9,11 +9,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 
+use crate::introduce::introduce;
 use crate::limited::Limited;
 use crate::limits::{Counts, Gauge, Over, Permit};
 use crate::socket::{UNIX_PEER, canonical};
-use crate::{ListenAddr, NetConfig, Socket, linger};
+use crate::wire::proxy::Header;
+use crate::{ListenAddr, NetConfig, ProxyProtocolConfig, Socket, linger};
 
 /// What all sockets of one [`Net`](crate::Net) share.
 #[derive(Debug)]
@@ -32,12 +35,15 @@ pub struct Listener(Arc<Kept>);
 pub(crate) struct Kept {
     common: Arc<Common>,
     socket: Waiting,
+    /// The address as the service asked for it, perhaps with port 0.
+    asked: ListenAddr,
     address: ListenAddr,
     name: Arc<str>,
     open: Arc<Gauge>,
     failures: AtomicU32,
     failing: Limited,
     refusing: Limited,
+    unintroduced: Limited,
     introduced: Introduced,
 }
 
@@ -91,6 +97,7 @@ impl Listener {
         common: Arc<Common>,
         service: &str,
         socket: Waiting,
+        asked: ListenAddr,
         address: ListenAddr,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(64);
@@ -98,12 +105,14 @@ impl Listener {
         Self(Arc::new(Kept {
             common,
             socket,
+            asked,
             address,
             name,
             open: Arc::default(),
             failures: AtomicU32::new(0),
             failing: Limited::new(Duration::from_secs(10)),
             refusing: Limited::new(Duration::from_secs(10)),
+            unintroduced: Limited::new(Duration::from_secs(10)),
             introduced: Introduced {
                 sender,
                 receiver: Mutex::new(receiver),
@@ -181,7 +190,8 @@ impl Introduced {
 }
 
 impl Kept {
-    fn admit(&self, socket: Socket, peer: SocketAddr) -> Option<Accepted> {
+    /// Counts a connection in. `None`: it was refused, or its PROXY header is read first.
+    fn admit(self: &Arc<Self>, socket: Socket, peer: SocketAddr) -> Option<Accepted> {
         let config = self.common.config.load();
         let permit = Permit::take(
             &self.common.counts,
@@ -189,21 +199,40 @@ impl Kept {
             config.max_connections,
             config.max_connections_per_listener,
         );
-        let mut permit = match permit {
+        let permit = match permit {
             Ok(permit) => permit,
             Err(over) => {
                 self.refuse(socket, peer, over);
                 return None;
             }
         };
-        if matches!(socket, Socket::Tcp(_))
-            && let Err(over) = permit.count_client(peer.ip(), config.max_connections_per_client)
-        {
-            self.refuse(socket, peer, over);
+        if self.expects_header(&config.proxy_protocol, &socket, peer) {
+            tokio::spawn(
+                self.clone()
+                    .introduce(socket, peer, permit, config.first_byte_timeout),
+            );
             return None;
         }
         // A peer that is gone already has no local address to tell.
         let local = socket.local_addr().ok()?;
+        self.admit_client(socket, peer, local, permit)
+    }
+
+    /// Counts a connection to its client, once it is known who that is.
+    fn admit_client(
+        &self,
+        socket: Socket,
+        peer: SocketAddr,
+        local: SocketAddr,
+        mut permit: Permit,
+    ) -> Option<Accepted> {
+        let bound = self.common.config.load().max_connections_per_client;
+        if peer != UNIX_PEER
+            && let Err(over) = permit.count_client(peer.ip(), bound)
+        {
+            self.refuse(socket, peer, over);
+            return None;
+        }
         let id = self
             .common
             .connections
@@ -217,6 +246,62 @@ impl Kept {
             id,
             permit,
         })
+    }
+
+    fn expects_header(
+        &self,
+        config: &ProxyProtocolConfig,
+        socket: &Socket,
+        peer: SocketAddr,
+    ) -> bool {
+        let named = config.listen.contains(&self.asked) || config.listen.contains(&self.address);
+        match socket {
+            Socket::Tcp(_) => {
+                (named || config.listen.is_empty())
+                    && config.trusted.iter().any(|net| net.contains(peer.ip()))
+            }
+            Socket::Unix(_) => named,
+        }
+    }
+
+    /// Reads a load balancer's header, and hands the connection to the accept loop.
+    async fn introduce(
+        self: Arc<Self>,
+        mut socket: Socket,
+        peer: SocketAddr,
+        permit: Permit,
+        deadline: Duration,
+    ) {
+        let why = match timeout(deadline, introduce(&mut socket)).await {
+            Ok(Ok(header)) => {
+                let (peer, local) = match header {
+                    Header::Proxied {
+                        source,
+                        destination,
+                    } => (canonical(source), canonical(destination)),
+                    Header::Local => match socket.local_addr() {
+                        Ok(local) => (peer, local),
+                        Err(_) => return,
+                    },
+                };
+                if let Some(accepted) = self.admit_client(socket, peer, local, permit) {
+                    // An error is the accept loop's end, and with it the connection's.
+                    drop(self.introduced.sender.send(accepted).await);
+                }
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no PROXY header within the time allowed".to_owned(),
+        };
+        linger::close(socket, &[]);
+        if let Some(held) = self.unintroduced.pass() {
+            tracing::warn!(
+                listener = &*self.name,
+                %peer,
+                held_back = held,
+                "connection of a trusted load balancer refused: {why}",
+            );
+        }
     }
 
     /// Closes a connection that is one too many.

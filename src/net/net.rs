@@ -198,11 +198,11 @@ impl Net {
     fn make_listener(
         &self,
         service: &str,
-        address: &ListenAddr,
+        asked: &ListenAddr,
         socket: socket2::Socket,
     ) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
-        let (waiting, address) = match address {
+        let (waiting, address) = match asked {
             ListenAddr::Ip(_) => {
                 let listener = TcpListener::from_std(socket.into())?;
                 let address = ListenAddr::Ip(listener.local_addr()?);
@@ -210,13 +210,14 @@ impl Net {
             }
             ListenAddr::Unix(_) => (
                 Waiting::Unix(UnixListener::from_std(socket.into())?),
-                address.clone(),
+                asked.clone(),
             ),
         };
         Ok(Listener::new(
             self.0.common.clone(),
             service,
             waiting,
+            asked.clone(),
             address,
         ))
     }

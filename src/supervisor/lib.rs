@@ -46,6 +46,8 @@ mod status;
 mod supervise;
 mod tree;
 
+#[cfg(test)]
+mod tests;
 
 pub use child::Child;
 pub use error::{AddError, ChildError, ChildResult, Exit, RemoveError};

@@ -108,3 +108,63 @@ impl Window {
         self.restarts.len() <= usize::try_from(self.intensity.restarts).unwrap_or(usize::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff {
+        first: Duration::from_millis(100),
+        max: Duration::from_secs(30),
+    };
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let waits: Vec<u128> = (0..12)
+            .map(|attempt| BACKOFF.delay(attempt, 0).as_millis())
+            .collect();
+        assert_eq!(
+            waits,
+            [
+                100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000, 30000
+            ]
+        );
+    }
+
+    #[test]
+    fn chance_spreads() {
+        let distinct: std::collections::HashSet<u64> = (0..100).map(|_| chance()).collect();
+        assert!(distinct.len() > 90, "{} distinct of 100", distinct.len());
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_between_half_and_the_whole(attempt: u32, chance: u64) {
+            let whole = BACKOFF.delay(attempt, 0);
+            let wait = BACKOFF.delay(attempt, chance);
+            prop_assert!(wait <= whole && wait >= whole / 2, "{wait:?} of {whole:?}");
+        }
+
+        #[test]
+        fn a_window_allows_what_a_count_over_all_pairs_allows(
+            restarts in 0_u32..6,
+            within in 1_u64..50,
+            gaps in prop::collection::vec(0_u64..30, 1..60),
+        ) {
+            let intensity = Intensity { restarts, within: Duration::from_secs(within) };
+            let mut window = Window::new(intensity);
+            let begin = Instant::now();
+            let mut at = 0;
+            let mut times = Vec::new();
+            for gap in gaps {
+                at += gap;
+                times.push(at);
+                let recent = times.iter().filter(|&&then| at - then <= within).count();
+                let allowed = window.allows(begin + Duration::from_secs(at));
+                prop_assert_eq!(allowed, recent <= restarts as usize);
+            }
+        }
+    }
+}

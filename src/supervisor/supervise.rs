@@ -19,7 +19,7 @@ use tracing::Instrument;
 use crate::child::{Child, GRACE};
 use crate::error::{ChildError, ChildResult};
 use crate::guard::{Outcome, guarded};
-use crate::policy::{Window, chance};
+use crate::policy::{Backoff, Intensity, Window, chance};
 use crate::spec::{Drain, Restart, Start, Strategy};
 use crate::status::State;
 use crate::tree::{Family, Node, Phase, Run, Slot, Term};
@@ -69,6 +69,20 @@ struct Exited {
     outcome: Outcome,
 }
 
+/// What is to be done about a child that ended.
+enum Verdict {
+    Nothing,
+    /// Its place is given up.
+    Forget(String),
+    /// It is `failed` and starts again then, and so do those it is to be stopped `with`.
+    Restart {
+        with: Vec<Stopping>,
+        failed: Arc<Node>,
+        until: Instant,
+    },
+    GiveUp(ChildError),
+}
+
 impl Supervision<'_> {
     async fn run(
         mut self,
@@ -85,7 +99,7 @@ impl Supervision<'_> {
             };
             tokio::select! {
                 biased;
-                () = self.term.drain.cancelled() => {
+                () = self.told_to_stop() => {
                     self.stop_all().await;
                     return Ok(());
                 }
@@ -101,6 +115,15 @@ impl Supervision<'_> {
         }
     }
 
+    /// Resolves when it is to be drained; or cancelled without that, when the whole tree is out of time:
+    /// its children are cancelled with it, and that is no failure of theirs.
+    async fn told_to_stop(&self) {
+        tokio::select! {
+            () = self.term.drain.cancelled() => {}
+            () = self.term.cancel.cancelled() => {}
+        }
+    }
+
     /// Makes the places of an earlier run that came to a bad end as if new.
     async fn reclaim(&self) {
         let runs: Vec<Stopping> = self.family.slots().iter().map(Stopping::of).collect();
@@ -111,12 +134,7 @@ impl Supervision<'_> {
         )
         .await;
         for slot in self.family.slots().iter_mut() {
-            *slot = Slot {
-                phase: Phase::New,
-                term: None,
-                attempt: 0,
-                ..slot.clone()
-            };
+            slot.renew();
             slot.node.enter(State::Starting);
         }
     }
@@ -201,104 +219,102 @@ impl Supervision<'_> {
         slot.phase = Phase::Running(run);
     }
 
-    /// Decides what becomes of a child that ended. An error when it is one failure too many.
+    /// Does what is to be done about a child that ended. An error when it is one failure too many.
     async fn exited(&mut self, exit: Exited) -> ChildResult {
-        let now = Instant::now();
-        let error = exit.outcome.error();
-        let (group, failed, until) = {
-            let mut slots = self.family.slots();
-            let found = slots.iter().position(|slot| slot.is_run(exit.run));
-            let Some((index, slot)) = found.and_then(|at| Some((at, slots.get_mut(at)?))) else {
-                return Ok(()); // it was stopped or removed meanwhile
-            };
-            slot.node.ended(error.clone());
-            let restart = match slot.spec.restart {
-                Restart::Permanent => true,
-                Restart::Transient => error.is_some(),
-                Restart::Temporary => false,
-            };
-            let shown = slot.node.shown();
-            if !restart {
-                slot.phase = Phase::Over;
-                match error {
-                    None => slot.node.enter(State::Stopped),
-                    Some(error) => {
-                        tracing::error!(child = shown, error, "failed, and is not restarted");
-                        slot.node.enter(State::Failed(error));
-                    }
+        match self.judge(&exit) {
+            Verdict::Nothing => {}
+            Verdict::Forget(name) => {
+                if let Some(slot) = self.node.dismiss(&name) {
+                    see_off(self.node.clone(), slot, None);
                 }
-                if slot.spec.restart == Restart::Temporary {
-                    let name = slot.node.name.clone();
-                    drop(slots);
-                    if let Some(slot) = self.node.dismiss(&name) {
-                        see_off(self.node.clone(), slot, None);
-                    }
+            }
+            Verdict::Restart {
+                with,
+                failed,
+                until,
+            } => {
+                if !with.is_empty() {
+                    self.stop(&with).await;
+                    self.await_restart(&with, &failed, until);
                 }
-                return Ok(());
             }
-            let error = error.unwrap_or_else(|| "ended".to_owned());
-            if !self.window.allows(now) {
-                let intensity = self.family.spec.intensity;
-                let message = format!(
-                    "more than {} restarts within {:?}, the last because {shown}: {error}",
-                    intensity.restarts, intensity.within
-                );
-                tracing::error!(supervisor = self.node.shown(), message, "gives up");
-                return Err(ChildError::new(message));
-            }
-            let Phase::Running(run) = &slot.phase else {
-                return Ok(());
-            };
-            let backoff = self.family.spec.backoff;
-            slot.attempt = backoff.next_attempt(slot.attempt, now.duration_since(run.began));
-            let delay = backoff.delay(slot.attempt, chance());
-            slot.attempt = slot.attempt.saturating_add(1);
-            slot.phase = Phase::Waiting(now + delay);
-            slot.node.enter(State::Restarting(slot.node.restarted()));
-            tracing::error!(child = shown, error, ?delay, "ended; to be started again");
-            let group = match self.family.spec.strategy {
-                Strategy::OneForOne => return Ok(()),
-                Strategy::OneForAll => 0,
-                Strategy::RestForOne => index,
-            };
-            (group, slot.node.clone(), now + delay)
-        };
-        self.stop_group(group).await;
-        for slot in self.family.slots().iter_mut().skip(group) {
-            let restarted = Arc::ptr_eq(&slot.node, &failed);
-            if !restarted && matches!(slot.phase, Phase::Over) {
-                continue;
-            }
-            slot.phase = Phase::Waiting(until);
-            slot.term = None;
-            if restarted {
-                slot.node
-                    .enter(State::Restarting(slot.node.status().restarts));
-            } else {
-                slot.node.enter(State::Starting);
-            }
+            Verdict::GiveUp(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Stops the children from place `first` on, the youngest first.
-    async fn stop_group(&self, first: usize) {
-        let mut stopping: Vec<Stopping> = self
-            .family
-            .slots()
-            .iter()
-            .skip(first)
-            .map(Stopping::of)
-            .collect();
-        stopping.reverse();
+    /// Decides what becomes of a child that ended, and notes it in its place.
+    fn judge(&mut self, exit: &Exited) -> Verdict {
+        let mut slots = self.family.slots();
+        let Some(index) = slots.iter().position(|slot| slot.is_run(exit.run)) else {
+            return Verdict::Nothing; // it was stopped or removed meanwhile
+        };
+        let (strategy, now) = (self.family.spec.strategy, Instant::now());
+        let with = match strategy {
+            Strategy::OneForOne => Vec::new(),
+            Strategy::OneForAll => slots.iter().map(Stopping::of).collect(),
+            Strategy::RestForOne => slots.iter().skip(index).map(Stopping::of).collect(),
+        };
+        let Some(slot) = slots.get_mut(index) else {
+            return Verdict::Nothing;
+        };
+        let error = exit.outcome.error();
+        slot.node.ended(error.clone());
+        let error = match (slot.spec.restart, error) {
+            (Restart::Permanent, error) => error.unwrap_or_else(|| "ended".to_owned()),
+            (Restart::Transient, Some(error)) => error,
+            (Restart::Transient | Restart::Temporary, error) => return slot.conclude(error),
+        };
+        let child = slot.node.shown();
+        if !self.window.allows(now) {
+            let Intensity { restarts, within } = self.family.spec.intensity;
+            let message = format!(
+                "more than {restarts} restarts within {within:?}, the last because {child}: {error}"
+            );
+            tracing::error!(supervisor = self.node.shown(), message, "gives up");
+            return Verdict::GiveUp(ChildError::new(message));
+        }
+        let delay = slot.retry(self.family.spec.backoff, now);
+        tracing::error!(child, error, ?delay, "ended; to be started again");
+        let (failed, until) = (slot.node.clone(), now + delay);
+        Verdict::Restart {
+            with,
+            failed,
+            until,
+        }
+    }
+
+    /// Stops children, given eldest first: the youngest first.
+    async fn stop(&self, children: &[Stopping]) {
+        let youngest_first = children.iter().rev();
         match self.family.spec.drain {
             Drain::InTurn => {
-                for child in &stopping {
+                for child in youngest_first {
                     child.end(None).await;
                 }
             }
             Drain::Together => {
-                join_all(stopping.iter().map(|child| child.end(None))).await;
+                join_all(youngest_first.map(|child| child.end(None))).await;
+            }
+        }
+    }
+
+    /// Lets the children that were stopped `with` the `failed` one be started again, in order.
+    fn await_restart(&self, with: &[Stopping], failed: &Arc<Node>, until: Instant) {
+        for slot in self.family.slots().iter_mut() {
+            // By identity, not by place: places come and go while children are being stopped.
+            let stopped = with
+                .iter()
+                .any(|child| Arc::ptr_eq(&child.node, &slot.node));
+            if !stopped || matches!(slot.phase, Phase::Over) {
+                continue;
+            }
+            slot.term = None;
+            slot.phase = Phase::Waiting(until);
+            if Arc::ptr_eq(&slot.node, failed) {
+                slot.node.enter(State::Restarting(slot.node.restarts()));
+            } else {
+                slot.node.enter(State::Starting);
             }
         }
     }
@@ -306,19 +322,15 @@ impl Supervision<'_> {
     /// Stops all children, and sees off those that were leaving anyway.
     async fn stop_all(&self) {
         let mut changed = self.node.changed.subscribe();
-        self.stop_group(0).await;
+        let children: Vec<Stopping> = self.family.slots().iter().map(Stopping::of).collect();
+        self.stop(&children).await;
         while self.family.has_leaving() {
             if changed.changed().await.is_err() {
                 break;
             }
         }
         for slot in self.family.slots().iter_mut() {
-            *slot = Slot {
-                phase: Phase::New,
-                term: None,
-                attempt: 0,
-                ..slot.clone()
-            };
+            slot.renew();
         }
     }
 }
@@ -337,6 +349,46 @@ impl Drop for Supervision<'_> {
 impl Slot {
     fn is_run(&self, id: u64) -> bool {
         matches!(&self.phase, Phase::Running(run) if run.id == id)
+    }
+
+    /// Forgets what was before, so that the child starts as if for the first time.
+    fn renew(&mut self) {
+        self.phase = Phase::New;
+        self.term = None;
+        self.attempt = 0;
+    }
+
+    /// Notes that the child has ended for good.
+    fn conclude(&mut self, error: Option<String>) -> Verdict {
+        self.phase = Phase::Over;
+        match error {
+            None => self.node.enter(State::Stopped),
+            Some(error) => {
+                tracing::error!(
+                    child = self.node.shown(),
+                    error,
+                    "failed, and is not restarted"
+                );
+                self.node.enter(State::Failed(error));
+            }
+        }
+        match self.spec.restart {
+            Restart::Temporary => Verdict::Forget(self.node.name.clone()),
+            Restart::Transient | Restart::Permanent => Verdict::Nothing,
+        }
+    }
+
+    /// Notes that the child has failed and is to be started again, and after which wait.
+    fn retry(&mut self, backoff: Backoff, now: Instant) -> Duration {
+        if let Phase::Running(run) = &self.phase {
+            self.attempt = backoff.next_attempt(self.attempt, now.duration_since(run.began));
+        }
+        let delay = backoff.delay(self.attempt, chance());
+        self.attempt = self.attempt.saturating_add(1);
+        self.phase = Phase::Waiting(now + delay);
+        self.node.count_restart();
+        self.node.enter(State::Restarting(self.node.restarts()));
+        delay
     }
 }
 

@@ -299,11 +299,12 @@ impl Node {
         }
     }
 
-    /// Counts a restart.
-    pub(crate) fn restarted(&self) -> u32 {
-        self.restarts
-            .fetch_add(1, Ordering::Relaxed)
-            .saturating_add(1)
+    pub(crate) fn count_restart(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_load(&self, load: u64) {
@@ -344,22 +345,28 @@ impl Node {
             return false;
         };
         lock(&family.slots).iter().any(|slot| {
-            path.strip_prefix(slot.node.name.as_str())
-                .is_some_and(|rest| {
-                    if rest.is_empty() {
-                        let running = matches!(slot.phase, Phase::Running(_));
-                        running && slot.node.inject("")
-                    } else {
-                        rest.strip_prefix('/')
-                            .is_some_and(|rest| slot.node.inject(rest))
-                    }
-                })
+            let Some(rest) = path.strip_prefix(slot.node.name.as_str()) else {
+                return false;
+            };
+            match rest.strip_prefix('/') {
+                Some(below) => !below.is_empty() && slot.node.inject(below),
+                None => {
+                    let running = matches!(slot.phase, Phase::Running(_));
+                    rest.is_empty() && running && slot.node.inject("")
+                }
+            }
         })
     }
 
     /// Whether its younger siblings need not wait for it (any more).
     pub(crate) fn is_settled(&self) -> bool {
-        self.status().state != State::Starting
+        let settled = lock(&self.face).state != State::Starting;
+        settled
+            && self.family.as_ref().is_none_or(|family| {
+                lock(&family.slots)
+                    .iter()
+                    .all(|slot| slot.node.is_settled())
+            })
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -392,7 +399,7 @@ impl Node {
                 .since
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
-            restarts: self.restarts.load(Ordering::Relaxed),
+            restarts: self.restarts(),
             last_error: face.last_error.clone(),
             load,
             temporary,
