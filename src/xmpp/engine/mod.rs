@@ -1,5 +1,7 @@
 //! Decisions: messages and the time in, wishes out. Nothing here waits, reads or writes.
 
+pub mod delivery;
 pub mod login;
+pub mod roster;
 pub mod sasl;
 pub mod subscription;
