@@ -190,7 +190,7 @@ impl Blobs {
 
     fn older_than(&self, age: Duration) -> Result<Vec<BlobId>, StoreError> {
         let mut old = Vec::new();
-        each_file(&self.inner.root, &mut |path, id| {
+        each_file(&self.inner.root, |path, id| {
             match id {
                 Some(id) if is_older(path, age) => old.push(id),
                 None if is_older(path, ABANDONED) => remove(path)?,
@@ -377,7 +377,7 @@ pub(crate) fn is_sound(path: &Path, id: &BlobId) -> Result<bool, StoreError> {
 
 fn each_file(
     root: &Path,
-    each: &mut dyn FnMut(&Path, Option<BlobId>) -> Result<(), StoreError>,
+    mut each: impl FnMut(&Path, Option<BlobId>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let failed = |path: &Path| StoreError::io(format!("cannot list {}", path.display()));
     for directory in std::fs::read_dir(root).map_err(failed(root))? {

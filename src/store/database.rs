@@ -1,7 +1,6 @@
 //! The face that both engines share.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::archive::{self, Archive, BackupReport, Verification};
 use crate::blobs::Blobs;
-use crate::files::make_private_dir;
+use crate::files::{make_private_dir, open_private};
 use crate::migration::{self, Dialect};
 use crate::postgres::{Postgres, without_password};
 use crate::sqlite::Sqlite;
@@ -268,13 +267,7 @@ impl Lock {
         let mut path = database.as_os_str().to_owned();
         path.push(".lock");
         let path = Path::new(&path);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(StoreError::io(format!("cannot open {}", path.display())))?;
+        let file = open_private(path)?;
         match lock(&file) {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(StoreError::Busy(busy)),

@@ -30,6 +30,17 @@ pub(crate) fn create_private(path: &Path) -> Result<File, StoreError> {
         .map_err(StoreError::io(format!("cannot make {}", path.display())))
 }
 
+/// Opens a file for writing, and makes it if it is not there.
+pub(crate) fn open_private(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(StoreError::io(format!("cannot open {}", path.display())))
+}
+
 /// Makes names that were added to or removed from a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), StoreError> {
     File::open(path)

@@ -5,7 +5,7 @@
 //! queries are written once, in the subset of SQL that both speak:
 //!
 //! - placeholders are `$1`, `$2`, … and may repeat;
-//! - column types are `INTEGER` or `BIGINT` (64 bits either way), `DOUBLE PRECISION`, `TEXT`
+//! - column types, in capitals, are `INTEGER` or `BIGINT` (64 bits either way), `DOUBLE PRECISION`, `TEXT`
 //!   (compared byte by byte), `{blob}` for bytes and `{serial}` for a key that counts itself;
 //! - flags are integers 0 and 1;
 //! - `INSERT … ON CONFLICT (…) DO UPDATE SET x = excluded.x` and `… RETURNING id` work on both.

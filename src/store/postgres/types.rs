@@ -135,6 +135,10 @@ pub(super) fn row_values(row: &tokio_postgres::Row) -> Result<Row, StoreError> {
 mod tests {
     use super::*;
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "reads better in the table below"
+    )]
     fn check(words: &[u16], expected: Option<Value>) {
         let raw: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         assert_eq!(numeric(&raw).ok(), expected, "{words:?}");

@@ -15,7 +15,7 @@ pub(crate) use writer::Writer;
 
 use crate::StoreError;
 use crate::database::Lock;
-use crate::files::create_private;
+use crate::files::open_private;
 
 /// Prepared statements that each connection remembers.
 const STATEMENTS: usize = 256;
@@ -30,10 +30,8 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     pub(crate) fn open(path: &Path, lock: Lock) -> Result<Self, StoreError> {
-        if !path.exists() {
-            // The journals beside it get the same mode.
-            create_private(path)?;
-        }
+        // Made before SQLite makes it, so that it and the journals beside it are private.
+        open_private(path)?;
         // The writer first: it is the one that makes the file and turns WAL on.
         let writer = Writer::start(connect(path, true)?)?;
         let readers = Readers::open(path)?;

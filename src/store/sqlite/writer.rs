@@ -181,7 +181,7 @@ impl Group {
                     .and_then(|()| statement(connection, "RELEASE job"));
                 job.answer(Err(error));
                 return if let Err(error) = back {
-                    self.abandon(connection, &error)
+                    self.abandon(connection, &error);
                 };
             }
         };
