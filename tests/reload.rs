@@ -180,9 +180,10 @@ fn twenty_reloads_under_load_drop_nothing() {
         sip.as_str(),
         "alice@example.test",
         "correct horse battery",
+        "MD5",
         "keep",
     ];
-    python("sip_hold.py", &register, LIMIT).success();
+    python("sip_register.py", &register, LIMIT).success();
 
     let queries: String = (0..2000)
         .map(|host| format!("host{host}.example.test A\n"))
