@@ -1,0 +1,10 @@
+//! Tables of accounts, and every query about them.
+
+pub(crate) mod accounts;
+
+use omnid_store::Migration;
+
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sql: include_str!("1.sql"),
+}];

@@ -1,0 +1,218 @@
+//! The store: what handshakes look up, and the configs that make them look.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::clients::{Authorities, Live};
+use crate::names::{Names, suited};
+use crate::{
+    AuthorityError, CertificateInfo, ClientCertificates, MinVersion, Prepared, provider, tickets,
+};
+
+/// Why a store cannot be made, or not take what was prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The tickets' keys cannot be made.
+    #[error("no random numbers for TLS: {0}")]
+    Random(#[source] rustls::Error),
+    /// The private authority cannot issue.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+/// Every certificate of the daemon. Clones are the same store.
+#[derive(Clone)]
+pub struct CertStore(Arc<Shared>);
+
+struct Shared {
+    current: Arc<Current>,
+    authorities: Arc<ArcSwap<Authorities>>,
+    ticketer: Arc<dyn ProducesTickets>,
+    configs: Mutex<Configs>,
+    prepared: Mutex<Prepared>,
+}
+
+/// What handshakes look at.
+#[derive(Debug)]
+struct Current {
+    names: ArcSwap<Names>,
+    list: ArcSwap<Vec<CertificateInfo>>,
+}
+
+struct Configs {
+    min_version: MinVersion,
+    made: BTreeMap<(Vec<String>, ClientCertificates), Arc<ServerConfig>>,
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let names = self.names.load();
+        suited(names.choose(hello.server_name()), hello.signature_schemes()).cloned()
+    }
+}
+
+impl CertStore {
+    /// A store with what was prepared. The private authority, where one is needed, issues now.
+    ///
+    /// # Errors
+    /// When it cannot, or the system has no random numbers.
+    pub fn new(mut prepared: Prepared) -> Result<Self, StoreError> {
+        prepared.issue()?;
+        Ok(Self(Arc::new(Shared {
+            current: Arc::new(Current {
+                names: ArcSwap::from_pointee(prepared.names()),
+                list: ArcSwap::from_pointee(prepared.list()),
+            }),
+            authorities: Arc::new(ArcSwap::new(prepared.authorities.clone())),
+            ticketer: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(StoreError::Random)?,
+            configs: Mutex::new(Configs {
+                min_version: prepared.min_version,
+                made: BTreeMap::new(),
+            }),
+            prepared: Mutex::new(prepared),
+        })))
+    }
+
+    /// Puts what was prepared in the place of what is. Open connections go on with what they have.
+    ///
+    /// # Errors
+    /// When the private authority is needed and cannot issue; then nothing has changed.
+    pub fn swap(&self, mut prepared: Prepared) -> Result<(), StoreError> {
+        prepared.issue()?;
+        let mut current = self.prepared();
+        *current = prepared;
+        self.show(&current);
+        Ok(())
+    }
+
+    /// A config for one listener: with ALPN protocols in order of preference, and what is asked of
+    /// clients. Certificates, authorities and tickets are looked up at each handshake, so that it
+    /// stays good over renewals. Configs are made once and shared; calling this for each connection
+    /// is cheap, and also follows a change of `tls.min_version`.
+    pub fn server_config(&self, alpn: &[&str], clients: ClientCertificates) -> Arc<ServerConfig> {
+        let mut configs = self
+            .0
+            .configs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let key = (
+            alpn.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(),
+            clients,
+        );
+        if let Some(config) = configs.made.get(&key) {
+            return config.clone();
+        }
+        let config = Arc::new(self.make_config(configs.min_version, alpn, clients));
+        configs.made.insert(key, config.clone());
+        config
+    }
+
+    fn make_config(
+        &self,
+        min_version: MinVersion,
+        alpn: &[&str],
+        clients: ClientCertificates,
+    ) -> ServerConfig {
+        let versions: &[&'static rustls::SupportedProtocolVersion] = match min_version {
+            MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            MinVersion::Tls13 => &[&rustls::version::TLS13],
+        };
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions);
+        #[allow(clippy::expect_used)]
+        // The provider has cipher suites and groups for both versions, whatever the config says.
+        let builder = builder.expect("the provider speaks TLS 1.2 and 1.3");
+        let verifier = Live {
+            clients,
+            authorities: self.0.authorities.clone(),
+        };
+        let mut config = builder
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(self.0.current.clone());
+        config.alpn_protocols = alpn.iter().map(|id| id.as_bytes().to_vec()).collect();
+        let authorities = self.0.authorities.clone();
+        config.ticketer = Arc::new(tickets::Bound {
+            shared: self.0.ticketer.clone(),
+            policy: Arc::new(move || authorities.load().policy(clients)),
+        });
+        // Tickets resume all that needs resuming; a cache of sessions would be state for each client.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config
+    }
+
+    /// The certificate shown to clients that ask for this name.
+    ///
+    /// For the channel binding tls-server-end-point (RFC 5929) of a connection.
+    pub fn certificate(&self, sni: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        self.0.current.names.load().choose(sni).first().cloned()
+    }
+
+    /// Judges a client's certificate chain, as [`ClientCertificates::Unverified`] leaves it to the
+    /// service.
+    ///
+    /// # Errors
+    /// Why it does not convince.
+    pub fn verify_client(&self, chain: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let Some((end_entity, intermediates)) = chain.split_first() else {
+            return Err(rustls::Error::NoCertificatesPresented);
+        };
+        self.0
+            .authorities
+            .load()
+            .verify(end_entity, intermediates, UnixTime::now())
+    }
+
+    /// Has any certificate this name?
+    pub fn covers(&self, name: &str) -> bool {
+        self.0.current.names.load().covers(name)
+    }
+
+    /// Every certificate in use.
+    pub fn list(&self) -> Arc<Vec<CertificateInfo>> {
+        self.0.current.list.load_full()
+    }
+
+    /// The private authority's certificate, if one is in use: clients must be told to trust it.
+    pub fn private_authority(&self) -> Option<PathBuf> {
+        self.prepared().private_authority()
+    }
+
+    pub(crate) fn prepared(&self) -> MutexGuard<'_, Prepared> {
+        self.0
+            .prepared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes handshakes see what is in `prepared`.
+    pub(crate) fn show(&self, prepared: &Prepared) {
+        self.0.current.names.store(Arc::new(prepared.names()));
+        self.0.current.list.store(Arc::new(prepared.list()));
+        self.0.authorities.store(prepared.authorities.clone());
+        let mut configs = self
+            .0
+            .configs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if configs.min_version != prepared.min_version {
+            configs.min_version = prepared.min_version;
+            configs.made.clear();
+        }
+    }
+}
+
+impl fmt::Debug for CertStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertStore")
+            .field("certificates", &self.list().len())
+            .finish()
+    }
+}
