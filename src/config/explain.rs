@@ -76,13 +76,11 @@ fn one_section(path: &str, place: Option<(&Field, &Shape)>, info: &SectionInfo) 
         Some((_, Shape::List(_))) => format!("[[{path}]]\n"),
         Some(_) => format!("[{path}]\n"),
     };
-    let mut help = place
-        .map(|(field, _)| paragraphs(field.help))
-        .unwrap_or_default();
-    for paragraph in paragraphs(info.help) {
-        if !help.contains(&paragraph) {
-            help.push(paragraph);
-        }
+    let mut help = paragraphs(info.help);
+    if help.is_empty() {
+        help = place
+            .map(|(field, _)| paragraphs(field.help))
+            .unwrap_or_default();
     }
     for paragraph in help {
         let _ = writeln!(out, "{paragraph}\n");

@@ -33,9 +33,16 @@ pub struct Report {
     pub problems: Problems,
 }
 
+impl Report {
+    /// Everything that is wrong, as [`Sources::render`] draws it.
+    pub fn render(&self, color: bool) -> String {
+        self.sources.render(&self.problems, color)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sources.render(&self.problems, false))
+        f.write_str(&self.render(false))
     }
 }
 
@@ -64,7 +71,12 @@ impl Default for Limits {
 
 /// Reads a config: the file at `path`, then `NAME.d/*.toml` beside it in the order of their names.
 pub fn load<R: Section>(path: &Path) -> Result<Loaded<R>, Report> {
-    let mut loader = Loader::new(Limits::default());
+    load_within(path, Limits::default())
+}
+
+/// As [`load`], with limits of one's own.
+pub fn load_within<R: Section>(path: &Path, limits: Limits) -> Result<Loaded<R>, Report> {
+    let mut loader = Loader::new(limits);
     loader.file(path);
     loader.directory(&path.with_extension("d"));
     loader.read(true)
@@ -93,7 +105,7 @@ pub(crate) struct Loader {
     sources: Sources,
     problems: Problems,
     table: Table,
-    /// Lines with a fault of TOML itself: whatever was made out of them says nothing.
+    /// Parts with a fault of TOML itself: whatever was made out of them says nothing.
     unsound: Vec<Span>,
     /// Whether a file could not be read at all.
     incomplete: bool,
@@ -167,15 +179,10 @@ impl Loader {
                 .push(problem.at(span, "this byte is no character"));
             return;
         }
-        let mut problems = Problems::new();
-        let table = node::parse(file, &text, &mut problems);
-        self.unsound.extend(
-            problems
-                .iter()
-                .filter_map(|problem| line_of(problem.span()?, &text)),
-        );
-        self.problems.extend(problems);
-        merge(&mut self.table, table, &mut self.problems);
+        let document = node::parse(file, &text);
+        self.unsound.extend(document.unsound);
+        self.problems.extend(document.problems);
+        merge(&mut self.table, document.table, &mut self.problems);
     }
 
     pub(crate) fn read<R: Section>(self, fetch_secrets: bool) -> Result<Loaded<R>, Report> {
@@ -187,10 +194,10 @@ impl Loader {
             unsound,
             incomplete,
         } = self;
-        let mut reader = Reader::new(const { &R::INFO }, &sources, fetch_secrets);
+        let incomplete = incomplete || !unsound.is_empty();
+        let mut reader = Reader::new(const { &R::INFO }, &sources, fetch_secrets, !incomplete);
         let start = sources.iter().next().map(|_| Span::new(0, 0..0));
         let value = R::read(&table, Place(start), &mut reader);
-        let incomplete = incomplete || !unsound.is_empty();
         // Where the TOML is broken, keys may be lacking or wrong because of that alone.
         let follows = |problem: &Problem| {
             let within = |label: &Label| unsound.iter().any(|line| line.contains(label.span));
@@ -217,25 +224,12 @@ impl Loader {
     }
 }
 
-/// The whole of the line that a span begins in.
-fn line_of(span: Span, text: &str) -> Option<Span> {
-    let at = span.start as usize;
-    let start = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
-    let end = text
-        .get(at..)?
-        .find('\n')
-        .map_or(text.len(), |newline| at + newline);
-    Some(Span::new(span.file, start..end))
-}
-
 fn bound(problems: &mut Problems, most: usize) {
     let more = problems.len().saturating_sub(most);
     if more > 0 {
         problems.sort_by_key(|problem| problem.severity == Severity::Warning);
         problems.truncate(most);
-        problems.push(Problem::error(format!(
-            "{more} more problems are not shown"
-        )));
+        problems.push(Problem::error(format!("not shown: {more} more")));
     }
 }
 

@@ -15,16 +15,7 @@ pub fn man<R: Section>() -> String {
             "" => page.macro_line(".SS", "Top level"),
             _ => page.macro_line(".SS", &section.header()),
         }
-        let mut help = section
-            .field
-            .map(|field| paragraphs(field.help))
-            .unwrap_or_default();
-        for paragraph in paragraphs(section.info.help) {
-            if !help.contains(&paragraph) {
-                help.push(paragraph);
-            }
-        }
-        for paragraph in help {
+        for paragraph in section.help() {
             page.line(".PP");
             page.text(&paragraph);
         }
@@ -53,7 +44,10 @@ pub fn man<R: Section>() -> String {
                     }
                 }
             }
-            page.text(&format!("Default: {}.", field.default_text()));
+            page.text(&match field.is_optional() {
+                true => format!("Default: {}.", field.default_text()),
+                false => "Required.".into(),
+            });
         }
     }
     page.0.push_str(SEE_ALSO);

@@ -34,7 +34,9 @@ fn merge_entry(known: &mut Entry, entry: Entry, problems: &mut Problems) {
             Problem::error(format!("`{}` is set twice", entry.key))
                 .at(entry.span, "set again here")
                 .also(known.span, "first set here")
-                .help("keep one of them: a later file adds to an earlier one, and changes nothing"),
+                .help(
+                    "keep one of them: a later file can add to an earlier one, but not change it",
+                ),
         ),
     }
 }

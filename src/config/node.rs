@@ -3,7 +3,7 @@
 
 use crate::problem::{Problem, Problems};
 use crate::span::Span;
-use crate::syntax;
+use crate::syntax::{self, Fault};
 use toml::de::{DeTable, DeValue};
 
 /// A value of the config.
@@ -55,10 +55,6 @@ pub struct Entry {
 /// Deepest nesting of tables and arrays that is read.
 pub const DEPTH: usize = 32;
 
-/// Faults of TOML itself that are reported for one file. A file that is no TOML at all has one for
-/// every word.
-const SYNTAX_PROBLEMS: usize = 20;
-
 impl Node {
     /// What was found, for an error: "a string", "a table" …
     pub fn found(&self) -> &'static str {
@@ -81,30 +77,57 @@ impl Table {
     }
 }
 
-/// Parses one file's text. Faults of the TOML itself go to `problems`; what could be made out
-/// despite them is returned, so that the rest of the file is checked too.
-pub(crate) fn parse(file: u32, text: &str, problems: &mut Problems) -> Table {
+/// What one file says.
+pub(crate) struct Document {
+    /// What could be made out, also where there are faults.
+    pub(crate) table: Table,
+    /// Faults of TOML itself.
+    pub(crate) problems: Problems,
+    /// The parts of the text that say nothing because of those.
+    pub(crate) unsound: Vec<Span>,
+}
+
+/// Parses one file's text.
+pub(crate) fn parse(file: u32, text: &str) -> Document {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut converter = Converter { file, problems };
+    let faults: Vec<Fault> = errors
+        .into_iter()
+        .map(|error| Fault {
+            message: error.message().to_string(),
+            span: Span::new(file, error.span().unwrap_or(0..0)),
+        })
+        .collect();
+    let mut converter = Converter {
+        file,
+        problems: Problems::new(),
+    };
     let table = converter.table(document.into_inner(), 0);
-    let more = errors.len().saturating_sub(SYNTAX_PROBLEMS);
-    for error in errors.into_iter().take(SYNTAX_PROBLEMS) {
-        let span = Span::new(file, error.span().unwrap_or(0..0));
-        problems.push(syntax::problem(error.message(), span, text, &table));
+    let (mut problems, mut unsound) = syntax::problems(file, faults, text, &table);
+    // A value that could not be made out has been reported with its line.
+    let reported = |span: Span| unsound.iter().any(|unsound| unsound.contains(span));
+    let refused = converter.problems.into_iter();
+    let refused: Problems = refused
+        .filter(|p| !p.span().is_some_and(reported))
+        .collect();
+    unsound.extend(
+        refused
+            .iter()
+            .filter_map(|p| Some(syntax::line(p.span()?, text))),
+    );
+    problems.extend(refused);
+    Document {
+        table,
+        problems,
+        unsound,
     }
-    if more > 0 {
-        let message = format!("{more} more faults make this file no valid TOML");
-        problems.push(Problem::error(message).at(Span::new(file, 0..0), "in this file"));
-    }
-    table
 }
 
-struct Converter<'a> {
+struct Converter {
     file: u32,
-    problems: &'a mut Problems,
+    problems: Problems,
 }
 
-impl Converter<'_> {
+impl Converter {
     fn table(&mut self, table: DeTable<'_>, depth: usize) -> Table {
         let mut entries = Vec::with_capacity(table.len());
         for (key, value) in table {

@@ -1,5 +1,6 @@
 //! All sections below a root, in the order in which they are explained.
 
+use crate::help::paragraphs;
 use crate::shape::{Field, SectionInfo, Shape};
 
 /// A section and where it stands in the file.
@@ -23,6 +24,30 @@ impl Outline {
             (path, true) => format!("[[{path}]]"),
             (path, false) => format!("[{path}]"),
         }
+    }
+
+    /// What it is, a paragraph each: its own documentation, or that of the key that it stands
+    /// under.
+    pub fn help(&self) -> Vec<String> {
+        match paragraphs(self.info.help) {
+            own if !own.is_empty() => own,
+            _ => self
+                .field
+                .map(|field| paragraphs(field.help))
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The header of one of its keys, if that is a section.
+    pub fn below(&self, field: &Field) -> Option<String> {
+        let shape = (field.shape)();
+        shape.section()?;
+        let path = join(&self.path, field.key);
+        Some(match shape {
+            Shape::List(_) => format!("[[{path}]]"),
+            Shape::Map(_) => format!("[{path}.NAME]"),
+            _ => format!("[{path}]"),
+        })
     }
 
     /// The path of one of its keys.

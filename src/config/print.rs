@@ -81,7 +81,7 @@ impl Printer {
             Item::Map(items) => {
                 for (name, item) in items {
                     if let Item::Section(section) = item {
-                        let path = join(path, &item::key(name));
+                        let path = format!("{path}.{}", item::key(name));
                         self.table(&format!("[{path}]"), &path, field, section);
                     }
                 }
@@ -176,14 +176,7 @@ fn is_empty(item: &Item) -> bool {
 }
 
 fn example(field: &Field) -> String {
-    match (field.shape)() {
-        Shape::Choice(choice) => choice
-            .options
-            .first()
-            .map_or("\"\"".into(), |(word, _)| item::quote(word)),
-        Shape::Boolean => "true".into(),
-        shape => shape.example().unwrap_or_else(|| "\"\"".into()),
-    }
+    (field.shape)().example().unwrap_or_else(|| "true".into())
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::item;
 use crate::node::{Entry, Kind, Node, Table};
 use crate::outline::outline;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, Severity};
 use crate::shape::{Field, Measure, Range, SectionInfo, Shape};
 use crate::source::Sources;
 use crate::span::{Place, Span};
@@ -34,11 +34,21 @@ pub struct Reader {
     pub problems: Problems,
     /// Whether secrets may be fetched from files and the environment.
     pub(crate) fetch_secrets: bool,
+    /// Whether all that was written could be made out. If not, checks between values are left
+    /// out: what they miss may be in the part that could not be.
+    complete: bool,
     directories: Vec<PathBuf>,
     /// Every key of every section, with the sections that know it.
-    catalogue: BTreeMap<&'static str, Vec<String>>,
+    catalogue: BTreeMap<&'static str, Vec<Known>>,
     path: Vec<Step>,
     range: Option<Range>,
+}
+
+/// A section that knows some key.
+struct Known {
+    header: String,
+    /// The header that the key itself is written as, if it is a section.
+    below: Option<String>,
 }
 
 /// A step on the way from the root to the value being read.
@@ -49,19 +59,26 @@ struct Step {
 }
 
 impl Reader {
-    pub(crate) fn new(root: &'static SectionInfo, sources: &Sources, fetch_secrets: bool) -> Self {
-        let mut catalogue: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    pub(crate) fn new(
+        root: &'static SectionInfo,
+        sources: &Sources,
+        fetch_secrets: bool,
+        complete: bool,
+    ) -> Self {
+        let mut catalogue: BTreeMap<&'static str, Vec<Known>> = BTreeMap::new();
         for section in outline(root) {
             for field in section.info.fields {
-                catalogue
-                    .entry(field.key)
-                    .or_default()
-                    .push(section.header());
+                let known = Known {
+                    header: section.header(),
+                    below: section.below(field),
+                };
+                catalogue.entry(field.key).or_default().push(known);
             }
         }
         Reader {
             problems: Problems::new(),
             fetch_secrets,
+            complete,
             directories: sources
                 .iter()
                 .map(|source| source.directory.clone())
@@ -147,8 +164,7 @@ impl Reader {
             return true;
         }
         let problem = Problem::error(format!("{} is out of range", self.subject()))
-            .at(node.span, format!("{value} is not in the range"))
-            .help(format!("allowed: {range}"));
+            .at(node.span, format!("allowed: {range}"));
         self.problems.push(problem);
         false
     }
@@ -161,8 +177,7 @@ impl Reader {
     }
 
     /// A path as a value names it, relative to the file that names it.
-    pub fn resolve(&self, span: Span, path: &str) -> PathBuf {
-        let path = Path::new(path);
+    pub fn resolve(&self, span: Span, path: &Path) -> PathBuf {
         match self.directory(span) {
             // Keeps "./" out of paths that are shown to people.
             directory if directory == Path::new(".") => path.to_path_buf(),
@@ -255,11 +270,15 @@ fn meant(node: &Node, expected: &Shape) -> Option<String> {
         _ => return None,
     };
     let bare = written.trim_matches('"');
-    let same_kind = |of: &Shape| match (&node.kind, of) {
-        (Kind::String(_), Shape::Text(_) | Shape::Choice(_) | Shape::Secret) => true,
-        (Kind::Integer(_), Shape::Integer { .. } | Shape::Float) => true,
-        (Kind::Boolean(_), Shape::Boolean) => true,
-        _ => false,
+    let same_kind = |of: &Shape| {
+        matches!(
+            (&node.kind, of),
+            (
+                Kind::String(_),
+                Shape::Text(_) | Shape::Choice(_) | Shape::Secret
+            ) | (Kind::Integer(_), Shape::Integer { .. } | Shape::Float)
+                | (Kind::Boolean(_), Shape::Boolean)
+        )
     };
     match expected {
         Shape::List(of) if same_kind(of) => Some(format!("[{written}]")),
@@ -283,6 +302,27 @@ pub struct TableReader<'a> {
     place: Place,
     cx: &'a mut Reader,
     missing: Vec<&'static Field>,
+    /// Fields that may not be what the operator meant.
+    doubtful: Vec<&'static str>,
+}
+
+/// What came of reading a section's keys: which of its checks would say something true.
+pub struct Soundness {
+    complete: bool,
+    doubtful: Vec<&'static str>,
+}
+
+impl Soundness {
+    /// Whether a check that needs certain fields, or all of them if none are named, can be made.
+    pub fn allows(&self, needs: &[&str]) -> bool {
+        let sound = |field: &&str| !self.doubtful.contains(field);
+        self.complete
+            && if needs.is_empty() {
+                self.doubtful.is_empty()
+            } else {
+                needs.iter().all(sound)
+            }
+    }
 }
 
 impl<'a> TableReader<'a> {
@@ -299,32 +339,37 @@ impl<'a> TableReader<'a> {
             place,
             cx,
             missing: Vec::new(),
+            doubtful: Vec::new(),
         }
     }
 
     /// Reads the field of that number in the section's description. A value that is wrong has been
     /// reported when this returns, and the default stands in for it, so that one wrong key does
-    /// not keep the checks of its section from running.
+    /// not hide what is wrong with others.
     pub fn field<T: Value>(&mut self, index: usize, default: Option<fn() -> T>) -> Option<T> {
         let field = self.info.fields.get(index)?;
-        match self.table.get(field.key) {
-            Some(entry) => {
-                let range = field.range.map(|range| range());
-                let value = self.cx.keyed(field.key, range, &entry.node);
-                value.or_else(|| default.map(|default| default()))
+        let Some(entry) = self.table.get(field.key) else {
+            let value = default.map(|default| default()).or_else(T::absent);
+            if value.is_none() {
+                self.missing.push(field);
             }
-            None => {
-                let value = default.map(|default| default()).or_else(T::absent);
-                if value.is_none() {
-                    self.missing.push(field);
-                }
-                value
-            }
+            return value;
+        };
+        let range = field.range.map(|range| range());
+        let before = self.cx.problems.len();
+        let value = self.cx.keyed(field.key, range, &entry.node);
+        let new = self.cx.problems.iter().skip(before);
+        if new
+            .into_iter()
+            .any(|problem| problem.severity == Severity::Error)
+        {
+            self.doubtful.push(field.name);
         }
+        value.or_else(|| default.map(|default| default()))
     }
 
     /// Reports unknown and missing keys.
-    pub fn finish(mut self) {
+    pub fn finish(mut self) -> Soundness {
         let table = self.table;
         let known = |entry: &&Entry| self.info.fields.iter().any(|field| field.key == entry.key);
         let unknown: Vec<&Entry> = table.entries.iter().filter(|entry| !known(entry)).collect();
@@ -332,42 +377,62 @@ impl<'a> TableReader<'a> {
             self.unknown(entry);
         }
         for field in std::mem::take(&mut self.missing) {
-            let shape = (field.shape)();
-            let example = shape.example().unwrap_or_else(|| "…".into());
-            let header = self.cx.header();
-            let problem = Problem::absence(format!("{header} lacks the key `{}`", field.key))
-                .at(self.place, format!("`{}` is required here", field.key));
-            let problem = match &shape {
-                Shape::Choice(choice) => problem.help(format!("one of {}", choice.allowed())),
-                _ if shape.section().is_some() => {
-                    problem.help(format!("`{}` is {}", field.key, shape.name()))
-                }
-                _ => problem.help(format!("add {} = {example}", field.key)),
-            };
-            self.cx.problems.push(problem);
+            self.lacking(field);
         }
+        Soundness {
+            complete: self.cx.complete,
+            doubtful: self.doubtful,
+        }
+    }
+
+    fn lacking(&mut self, field: &Field) {
+        let shape = (field.shape)();
+        let header = self.cx.header();
+        let problem = Problem::absence(format!("{header} lacks the key `{}`", field.key))
+            .at(self.place, format!("`{}` is required here", field.key));
+        let help = match (&shape, shape.example()) {
+            (Shape::Choice(choice), _) => format!("one of {}", choice.allowed()),
+            (_, Some(example)) => format!("add {} = {example}", field.key),
+            (_, None) => format!("`{}` is {}", field.key, shape.name()),
+        };
+        self.cx.problems.push(problem.help(help));
     }
 
     fn unknown(&mut self, entry: &Entry) {
         let at = self.cx.at_header();
         let problem =
             Problem::error(format!("unknown key `{}` {at}", entry.key)).at(entry.span, "");
-        let keys = || self.info.fields.iter().map(|field| field.key);
-        let unset = keys().filter(|key| self.table.get(key).is_none());
-        let similar = did_you_mean(&entry.key, unset);
+        let fields = self.info.fields;
+        let unset = fields
+            .iter()
+            .filter(|field| self.table.get(field.key).is_none());
+        let similar = did_you_mean(&entry.key, unset.map(|field| field.key));
         let elsewhere = self.cx.catalogue.get(entry.key.as_str());
         let problem = match (similar, elsewhere) {
-            (_, Some(headers)) if headers.len() <= 3 => {
-                let headers = headers.join(" or ");
-                problem.help(format!("`{}` belongs in {headers}", entry.key))
+            (_, Some(sections)) if sections.len() <= 3 => {
+                // What was written here is lacking there, wherever that is.
+                self.cx.complete = false;
+                let headers: Vec<&str> = sections.iter().map(|known| &*known.header).collect();
+                let belongs = format!("`{}` belongs in {}", entry.key, headers.join(" or "));
+                let below = sections.iter().filter_map(|known| known.below.as_deref());
+                let below: Vec<&str> = below.collect();
+                match below.is_empty() {
+                    true => problem.help(belongs),
+                    false => problem.help(format!("{belongs}: {}", below.join(" or "))),
+                }
             }
             (Some(similar), _) => {
                 // A misspelt key is one fault, not two.
                 self.missing.retain(|field| field.key != similar);
+                let meant = fields.iter().filter(|field| field.key == similar);
+                self.doubtful.extend(meant.map(|field| field.name));
                 problem.help(format!("did you mean `{similar}`?"))
             }
-            (None, _) if self.info.fields.len() <= 24 => {
-                let keys: Vec<String> = keys().map(|key| format!("`{key}`")).collect();
+            (None, _) if fields.len() <= 24 => {
+                let keys: Vec<String> = fields
+                    .iter()
+                    .map(|field| format!("`{}`", field.key))
+                    .collect();
                 problem.help(format!("keys here: {}", keys.join(", ")))
             }
             (None, _) => problem,

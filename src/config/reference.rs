@@ -26,32 +26,14 @@ fn one(out: &mut String, section: &Outline) {
         "" => writeln!(out, "## Top level\n"),
         _ => writeln!(out, "\n## `{}`\n", section.header()),
     };
-    // What the key is for here, before what such a section is anywhere.
-    let mut help = section
-        .field
-        .map(|field| paragraphs(field.help))
-        .unwrap_or_default();
-    for paragraph in paragraphs(section.info.help) {
-        if !help.contains(&paragraph) {
-            help.push(paragraph);
-        }
-    }
-    for paragraph in help {
+    for paragraph in section.help() {
         let _ = writeln!(out, "{paragraph}\n");
     }
     let _ = writeln!(out, "| Key | Type | Default | |\n|---|---|---|---|");
     for field in section.info.fields {
         let shape = (field.shape)();
-        let kind = match shape.section() {
-            Some(_) => {
-                let path = section.key_path(field.key);
-                let header = match shape {
-                    Shape::List(_) => format!("[[{path}]]"),
-                    Shape::Map(_) => format!("[{path}.NAME]"),
-                    _ => format!("[{path}]"),
-                };
-                format!("`{header}`")
-            }
+        let kind = match section.below(field) {
+            Some(header) => format!("`{header}`"),
             None => field.kind(),
         };
         let mut help = paragraphs(field.help).join(" ");

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::item::Item;
+use crate::item::{self, Item};
 use crate::value::ByteSize;
 
 /// What a value may be.
@@ -63,6 +63,8 @@ pub struct SectionInfo {
 
 /// One key of a section.
 pub struct Field {
+    /// The struct's field.
+    pub name: &'static str,
     /// Its name in the file.
     pub key: &'static str,
     /// Its documentation, line by line.
@@ -139,19 +141,14 @@ impl Shape {
     /// A value as it would be written in the file.
     pub fn example(&self) -> Option<String> {
         match self {
-            Shape::Boolean | Shape::Choice(_) | Shape::Section(_) => None,
+            Shape::Boolean | Shape::Section(_) => None,
+            Shape::Choice(choice) => choice.options.first().map(|(word, _)| item::quote(word)),
             Shape::Integer { min, .. } => Some((*min).max(1).to_string()),
             Shape::Float => Some("0.5".into()),
             Shape::Text(text) if text.example.is_empty() => None,
             Shape::Text(text) => Some(format!("\"{}\"", text.example)),
             Shape::Secret => Some("{ file = \"/etc/omnid/secret\" }".into()),
-            Shape::List(of) => {
-                let one = match &**of {
-                    Shape::Choice(choice) => choice.options.first().map(|o| format!("\"{}\"", o.0)),
-                    other => other.example(),
-                };
-                Some(format!("[{}]", one?))
-            }
+            Shape::List(of) => Some(format!("[{}]", of.example()?)),
             Shape::Map(of) => Some(format!("{{ name = {} }}", of.example()?)),
         }
     }

@@ -1,5 +1,6 @@
 //! The files that were read, and problems drawn over their text.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use crate::problem::{Label, Problem, Severity};
 use crate::span::Span;
 
 /// One file's name and text.
-#[derive(Debug)]
 pub struct Source {
     /// As it is shown to people: the path it was opened by.
     pub name: String,
@@ -18,6 +18,15 @@ pub struct Source {
     pub directory: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+/// Without the text, which may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// All files that were read, in the order of their spans' `file`.

@@ -212,10 +212,10 @@ impl Value for String {
 /// A path; a relative one is relative to the directory of the file that names it.
 impl Value for PathBuf {
     fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
-        let path: String = parse_text(node, cx, |text| match text {
+        let path: PathBuf = parse_text(node, cx, |text| match text {
             "" => Err(Fault::new("a path cannot be empty")),
             text if text.contains('\0') => Err(Fault::new("a path cannot hold a zero byte")),
-            text => Ok(text.to_string()),
+            text => Ok(text.into()),
         })?;
         Some(cx.resolve(node.span, &path))
     }
@@ -224,7 +224,7 @@ impl Value for PathBuf {
         Shape::Text(Text {
             name: "a path",
             plural: "paths",
-            example: "/var/lib/omnid",
+            example: "/path/to/it",
             pattern: "",
         })
     }

@@ -1,5 +1,7 @@
 //! Broken configs, and what is said about each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::path::Path;

@@ -15,7 +15,9 @@ use omnid_config::{
 
 section! {
     /// Everything in `omnid.toml`.
-    #[check(check_root)]
+    #[check(check_domains, needs(domain))]
+    #[check(check_hosts, needs(domain, xmpp))]
+    #[check(check_listeners, needs(dns, http, sip, admin))]
     pub struct Root {
         /// This machine.
         pub server: Server = Server::default(),
@@ -100,7 +102,7 @@ section! {
 
 section! {
     /// Certificates and keys.
-    #[check(check_tls)]
+    #[check(check_tls, needs(self_signed, directory))]
     pub struct Tls {
         /// Certificates in files.
         pub certificates: Vec<Certificate> = vec![],
@@ -126,13 +128,15 @@ fn check_tls(tls: &Tls, problems: &mut Problems) {
     if let Some(directory) = &tls.directory {
         check::directory("directory of certificates", directory, problems);
     }
-    for certificate in &tls.certificates {
-        check::file("certificate", &certificate.cert, problems);
-    }
+}
+
+fn check_certificate(certificate: &Certificate, problems: &mut Problems) {
+    check::file("certificate", &certificate.cert, problems);
 }
 
 section! {
     /// A certificate.
+    #[check(check_certificate, needs(cert))]
     pub struct Certificate {
         /// The chain, in PEM.
         pub cert: Spanned<PathBuf>,
@@ -143,6 +147,7 @@ section! {
 
 section! {
     /// Names and addresses.
+    #[check(check_dns)]
     pub struct Dns {
         /// UDP and TCP addresses.
         pub listen: Vec<Spanned<ListenAddr>> = vec![ListenAddr::any(53).into()],
@@ -233,6 +238,7 @@ section! {
 
 section! {
     /// A site.
+    #[check(check_site, needs(root))]
     pub struct Site {
         /// Names that it answers to.
         pub hosts: Vec<Spanned<DomainName>>,
@@ -255,6 +261,7 @@ section! {
 
 section! {
     /// Telephony.
+    #[check(check_sip, needs(group, route))]
     pub struct Sip {
         /// UDP and TCP addresses.
         pub listen: Vec<Spanned<ListenAddr>> = vec![ListenAddr::any(5060).into()],
@@ -341,15 +348,24 @@ section! {
     }
 }
 
-fn check_root(root: &Root, problems: &mut Problems) {
+fn check_domains(root: &Root, problems: &mut Problems) {
     let names = root
         .domain
         .iter()
         .map(|domain| (&*domain.name.value, domain.name.span));
     check::unique("domain", names, problems);
+}
+
+fn check_hosts(root: &Root, problems: &mut Problems) {
+    for host in root.xmpp.iter().flat_map(|xmpp| &xmpp.hosts) {
+        let domains = root.domain.iter().map(|domain| domain.name.as_str());
+        check::reference("domain", host, domains, problems);
+    }
+}
+
+fn check_listeners(root: &Root, problems: &mut Problems) {
     let mut listeners = Vec::new();
     if let Some(dns) = &root.dns {
-        check_dns(dns, problems);
         listeners.extend(
             dns.listen
                 .iter()
@@ -367,9 +383,6 @@ fn check_root(root: &Root, problems: &mut Problems) {
                 .iter()
                 .map(|address| ("http.listen_tls", "tcp", address)),
         );
-        for root in http.site.iter().filter_map(|site| site.root.as_ref()) {
-            check::directory("document root", root, problems);
-        }
     }
     if let Some(sip) = &root.sip {
         listeners.extend(
@@ -377,10 +390,6 @@ fn check_root(root: &Root, problems: &mut Problems) {
                 .iter()
                 .map(|address| ("sip.listen", "tcp", address)),
         );
-        for route in &sip.route {
-            let groups = sip.group.iter().map(|group| group.name.as_str());
-            check::reference("group", &route.group, groups, problems);
-        }
     }
     listeners.extend(
         root.admin
@@ -389,9 +398,18 @@ fn check_root(root: &Root, problems: &mut Problems) {
             .map(|address| ("admin.listen", "tcp", address)),
     );
     check::listeners(listeners, problems);
-    for host in root.xmpp.iter().flat_map(|xmpp| &xmpp.hosts) {
-        let domains = root.domain.iter().map(|domain| domain.name.as_str());
-        check::reference("domain", host, domains, problems);
+}
+
+fn check_site(site: &Site, problems: &mut Problems) {
+    if let Some(root) = &site.root {
+        check::directory("document root", root, problems);
+    }
+}
+
+fn check_sip(sip: &Sip, problems: &mut Problems) {
+    for route in &sip.route {
+        let groups = sip.group.iter().map(|group| group.name.as_str());
+        check::reference("group", &route.group, groups, problems);
     }
 }
 
