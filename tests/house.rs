@@ -55,7 +55,11 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
             dependency["kind"].as_str() != Some("dev")
                 && dependency["name"].as_str().unwrap().starts_with("omnid")
         };
-        let targets = package["dependencies"].as_array().unwrap().iter().filter(of_ours);
+        let targets = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(of_ours);
         let targets = targets.map(|dependency| short(dependency["name"].as_str().unwrap()));
         arrows.insert(short(package["name"].as_str().unwrap()), targets.collect());
     }
@@ -70,13 +74,18 @@ fn arrows_between_crates_run_down() {
         let from_floor = floor(&from).unwrap_or_else(|| panic!("{from} stands on no floor"));
         for to in targets {
             let to_floor = floor(&to).unwrap_or_else(|| panic!("{to} stands on no floor"));
-            let named = sideways.get(&*from).is_some_and(|targets| targets.contains(&&*to));
+            let named = sideways
+                .get(&*from)
+                .is_some_and(|targets| targets.contains(&&*to));
             if to_floor > from_floor || to_floor == from_floor && !named {
                 forbidden.push(format!("{from} -> {to}"));
             }
         }
     }
-    assert!(forbidden.is_empty(), "arrows that run up or sideways: {forbidden:?}");
+    assert!(
+        forbidden.is_empty(),
+        "arrows that run up or sideways: {forbidden:?}"
+    );
 }
 
 #[test]
@@ -85,7 +94,10 @@ fn every_sideways_arrow_is_named_in_architecture_md() {
     for (from, targets) in SIDEWAYS {
         for to in targets {
             let arrow = format!("`{from} → {to}`");
-            assert!(text.contains(&arrow), "ARCHITECTURE.md does not name {arrow}");
+            assert!(
+                text.contains(&arrow),
+                "ARCHITECTURE.md does not name {arrow}"
+            );
         }
     }
 }
@@ -95,8 +107,14 @@ fn every_crate_is_on_the_map() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for entry in fs::read_dir(root().join("src")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(floor(&name).is_some(), "src/{name} stands on no floor of this test");
-        assert!(text.contains(&format!("`src/{name}`")), "ARCHITECTURE.md does not name src/{name}");
+        assert!(
+            floor(&name).is_some(),
+            "src/{name} stands on no floor of this test"
+        );
+        assert!(
+            text.contains(&format!("`src/{name}`")),
+            "ARCHITECTURE.md does not name src/{name}"
+        );
     }
 }
 
@@ -116,7 +134,10 @@ fn code() -> Vec<(PathBuf, String)> {
                 && !["tests.rs", "fixtures.rs", "build.rs"].contains(&name)
             {
                 let text = fs::read_to_string(&path).unwrap();
-                files.push((path.strip_prefix(root()).unwrap().to_owned(), without_tests(&text)));
+                files.push((
+                    path.strip_prefix(root()).unwrap().to_owned(),
+                    without_tests(&text),
+                ));
             }
         }
     }
@@ -135,7 +156,8 @@ fn without_tests(text: &str) -> String {
         match leaving_out {
             Some((at, opened)) => {
                 let opens = opened || trimmed.ends_with('{');
-                let ends = indentation == at && (trimmed == "}" || !opens && trimmed.ends_with(';'));
+                let ends =
+                    indentation == at && (trimmed == "}" || !opens && trimmed.ends_with(';'));
                 leaving_out = if ends { None } else { Some((at, opens)) };
             }
             None if trimmed.starts_with("#[cfg(test)]") => leaving_out = Some((indentation, false)),
@@ -153,7 +175,12 @@ fn nowhere(files: &[(PathBuf, String)], words: &[&str], why: &str) {
     for (path, text) in files {
         for (number, line) in text.lines().enumerate() {
             if words.iter().any(|word| line.contains(word)) {
-                found.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                found.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -166,17 +193,38 @@ fn wire_and_engine_know_no_runtime_no_socket_and_no_file() {
         .into_iter()
         .filter(|(path, _)| path.iter().any(|part| part == "wire" || part == "engine"))
         .collect();
-    assert!(pure.len() > 20, "found only {} files in wire/ and engine/", pure.len());
+    assert!(
+        pure.len() > 20,
+        "found only {} files in wire/ and engine/",
+        pure.len()
+    );
     nowhere(&pure, &["tokio"], "wire/ and engine/ are sans-IO: no tokio");
-    nowhere(&pure, &["std::fs", "std::net::Tcp", "std::net::Udp", "TcpStream", "UdpSocket"],
-        "wire/ and engine/ open nothing");
-    nowhere(&pure, &["Instant::now()", "SystemTime::now()"], "wire/ and engine/ are told the time");
+    nowhere(
+        &pure,
+        &[
+            "std::fs",
+            "std::net::Tcp",
+            "std::net::Udp",
+            "TcpStream",
+            "UdpSocket",
+        ],
+        "wire/ and engine/ open nothing",
+    );
+    nowhere(
+        &pure,
+        &["Instant::now()", "SystemTime::now()"],
+        "wire/ and engine/ are told the time",
+    );
 }
 
 #[test]
 fn code_in_service_does_not_give_up() {
     let files = code();
-    nowhere(&files, &[".unwrap()", ".unwrap_err()", ".expect("], "what fails is handled or passed on");
+    nowhere(
+        &files,
+        &[".unwrap()", ".unwrap_err()", ".expect("],
+        "what fails is handled or passed on",
+    );
     nowhere(
         &files,
         &["todo!(", "unimplemented!(", "dbg!("],
@@ -186,9 +234,15 @@ fn code_in_service_does_not_give_up() {
 
 #[test]
 fn only_the_command_line_prints() {
-    let files: Vec<_> =
-        code().into_iter().filter(|(path, _)| !path.starts_with("src/omnid")).collect();
-    nowhere(&files, &["println!(", "eprintln!("], "crates log; only the command line prints");
+    let files: Vec<_> = code()
+        .into_iter()
+        .filter(|(path, _)| !path.starts_with("src/omnid"))
+        .collect();
+    nowhere(
+        &files,
+        &["println!(", "eprintln!("],
+        "crates log; only the command line prints",
+    );
 }
 
 #[test]
@@ -199,13 +253,24 @@ fn unsafe_code_is_allowed_only_where_it_says_why() {
             allowed.push(path.display().to_string());
         }
     }
-    assert!(allowed.len() <= 1, "more than one module allows unsafe code: {allowed:?}");
+    assert!(
+        allowed.len() <= 1,
+        "more than one module allows unsafe code: {allowed:?}"
+    );
 }
 
 #[test]
 fn every_service_has_the_same_rooms() {
     for service in FLOORS[2] {
-        for room in ["lib.rs", "config.rs", "service.rs", "wire", "engine", "io", "data"] {
+        for room in [
+            "lib.rs",
+            "config.rs",
+            "service.rs",
+            "wire",
+            "engine",
+            "io",
+            "data",
+        ] {
             let path = root().join("src").join(service).join(room);
             assert!(path.exists(), "{} is missing", path.display());
         }
@@ -216,18 +281,35 @@ fn every_service_has_the_same_rooms() {
 fn dependencies_are_sorted_and_versioned_in_one_place() {
     for entry in fs::read_dir(root().join("src")).unwrap() {
         let manifest = entry.unwrap().path().join("Cargo.toml");
-        let Ok(text) = fs::read_to_string(&manifest) else { continue };
+        let Ok(text) = fs::read_to_string(&manifest) else {
+            continue;
+        };
         let section = |name: &str| -> Vec<String> {
             let lines = text.lines().skip_while(|line| *line != name).skip(1);
             let lines = lines.take_while(|line| !line.starts_with('['));
-            lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+            lines
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect()
         };
         for name in ["[dependencies]", "[dev-dependencies]"] {
             let names = section(name);
-            let keys: Vec<_> = names.iter().map(|line| line.split(['.', ' ']).next()).collect();
-            assert!(keys.is_sorted(), "{}: {name} is not sorted", manifest.display());
+            let keys: Vec<_> = names
+                .iter()
+                .map(|line| line.split(['.', ' ']).next())
+                .collect();
+            assert!(
+                keys.is_sorted(),
+                "{}: {name} is not sorted",
+                manifest.display()
+            );
             let own = names.iter().find(|line| !line.contains("workspace = true"));
-            assert_eq!(own, None, "{}: versions stand in the root manifest", manifest.display());
+            assert_eq!(
+                own,
+                None,
+                "{}: versions stand in the root manifest",
+                manifest.display()
+            );
         }
     }
 }

@@ -22,7 +22,7 @@ pub trait Service: Send + Sync + Sized + 'static {
     type Config: Section + Clone + PartialEq + Send + Sync + 'static;
 
     /// All that the section stands for, loaded and checked: zones, sites, routes.
-    type Prepared: Send + 'static;
+    type Prepared: Send + Sync + 'static;
 
     /// Loads and checks everything the section names, and reports every problem it finds.
     /// Changes nothing and binds nothing: `omnid check` ends here. `None` where there were errors.

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::limited::LimitedByKey;
+use crate::wire::proxy;
 use crate::{Socket, linger};
 
 /// A stream inside TLS.
@@ -29,6 +30,9 @@ pub enum HandshakeError {
     /// The peer spoke TLS to a plain-text port.
     #[error("client spoke TLS to a plain-text port")]
     NotPlain,
+    /// The peer sent a PROXY header, and is not among the trusted load balancers.
+    #[error("client sent a PROXY header, but is not in net.proxy_protocol.trusted")]
+    NotTrusted,
     /// The two sides found no common ground in TLS.
     #[error("TLS handshake failed: {0}")]
     Tls(#[source] rustls::Error),
@@ -48,6 +52,8 @@ pub enum Spoken {
     Sip,
     /// An XML stream.
     Xml,
+    /// A PROXY header, which only counts from a trusted load balancer.
+    Proxy,
     /// None of these.
     Other,
 }
@@ -59,6 +65,7 @@ impl Spoken {
         match bytes {
             [22] | [22, 3, ..] => return Self::Tls,
             [b'<', ..] => return Self::Xml,
+            _ if proxy::looks_like(bytes) => return Self::Proxy,
             _ => {}
         }
         let line = bytes
@@ -98,6 +105,7 @@ impl fmt::Display for Spoken {
             Self::Http => "plain HTTP",
             Self::Sip => "plain SIP",
             Self::Xml => "plain XML",
+            Self::Proxy => "a PROXY header that it is not trusted with",
             Self::Other => "something that is not TLS",
         })
     }
@@ -171,6 +179,10 @@ pub async fn plain_accept(socket: Socket, deadline: Duration) -> Result<Socket, 
             linger::close(socket, ALERT);
             Err(HandshakeError::NotPlain)
         }
+        Ok(Ok(Spoken::Proxy)) => {
+            linger::close(socket, &[]);
+            Err(HandshakeError::NotTrusted)
+        }
         Ok(Ok(_)) => return Ok(socket),
     };
     result.inspect_err(|error| report(&place, error))
@@ -223,6 +235,7 @@ fn report(place: &Place, error: &HandshakeError) {
     static LINES: LimitedByKey<(u16, &'static str)> = LimitedByKey::new(Duration::from_secs(10));
     let port = place.local.map_or(0, |local| local.port());
     let kind = match error {
+        HandshakeError::NotTls(Spoken::Proxy) | HandshakeError::NotTrusted => "PROXY",
         HandshakeError::NotTls(_) => "not TLS",
         HandshakeError::NotPlain => "not plain",
         HandshakeError::Tls(_) => "TLS",
@@ -273,6 +286,7 @@ mod tests {
             (b"SSH-2.0-OpenSSH\r\n", Spoken::Other),
             (b"G", Spoken::Other),
             (&[0, 28, 1, 2], Spoken::Other),
+            (b"PROXY TCP4 1", Spoken::Proxy),
             (b"", Spoken::Other),
         ];
         for (bytes, spoken) in table {

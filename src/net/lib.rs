@@ -10,6 +10,7 @@ mod bind;
 mod config;
 mod datagram;
 mod handshake;
+mod introduce;
 mod limited;
 mod limits;
 mod linger;
@@ -18,6 +19,7 @@ mod net;
 mod socket;
 mod sys;
 pub mod systemd;
+pub mod wire;
 
 pub use bind::BindError;
 pub use config::{NetConfig, ProxyProtocolConfig};

@@ -198,25 +198,27 @@ impl Net {
     fn make_listener(
         &self,
         service: &str,
-        address: &ListenAddr,
+        asked: &ListenAddr,
         socket: socket2::Socket,
     ) -> io::Result<Listener> {
         socket.set_nonblocking(true)?;
-        let (waiting, address) = match address {
+        let (waiting, address) = match asked {
             ListenAddr::Ip(_) => {
+                bind::prepare_tcp(&socket)?;
                 let listener = TcpListener::from_std(socket.into())?;
                 let address = ListenAddr::Ip(listener.local_addr()?);
                 (Waiting::Tcp(listener), address)
             }
             ListenAddr::Unix(_) => (
                 Waiting::Unix(UnixListener::from_std(socket.into())?),
-                address.clone(),
+                asked.clone(),
             ),
         };
         Ok(Listener::new(
             self.0.common.clone(),
             service,
             waiting,
+            asked.clone(),
             address,
         ))
     }

@@ -1,0 +1,3 @@
+//! Bytes to values and back, without I/O.
+
+pub mod proxy;
