@@ -163,16 +163,11 @@ impl Net {
             Some(passed) => passed.descriptor.into(),
             None => self
                 .open_stream(address, only_ipv6)
-                .map_err(|source| BindError {
-                    address: address.clone(),
-                    transport,
-                    taken_by: None,
-                    source,
-                })?,
+                .map_err(|source| sockets.failed(transport, address, source))?,
         };
         let listener = self
             .make_listener(service, address, listener)
-            .map_err(|source| failed(transport, address, source))?;
+            .map_err(|source| sockets.failed(transport, address, source))?;
         self.0.notify.store(
             &store_name(transport, listener.local_address(), 0),
             waiting_fd(listener.socket()),
@@ -248,8 +243,6 @@ impl Net {
             None => Vec::new(),
         };
         let only_ipv6 = sockets.has_ipv4_twin(transport, &listen);
-        let fail = |source| failed(transport, &listen, source);
-
         while let Some(passed) = sockets.adopt(transport, &listen) {
             if group.len() >= count {
                 // Left open, the kernel would go on giving it its share of the datagrams.
@@ -257,8 +250,9 @@ impl Net {
                 continue;
             }
             let socket = socket2::Socket::from(passed.descriptor);
-            bind::prepare_udp(&socket, address.is_ipv6()).map_err(fail)?;
-            group.push(datagram(socket).map_err(fail)?);
+            let adopted =
+                bind::prepare_udp(&socket, address.is_ipv6()).and_then(|()| datagram(socket));
+            group.push(adopted.map_err(|source| sockets.failed(transport, &listen, source))?);
         }
         for (index, surplus) in group.iter().enumerate().skip(count) {
             let name = store_name(transport, &ListenAddr::Ip(surplus.local_address()), index);
@@ -282,12 +276,12 @@ impl Net {
                 // A passed socket without SO_REUSEPORT, or another user's, cannot be joined. The
                 // workers then share it, which is slower but serves.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    let Some(first) = group.first().cloned() else {
-                        return Err(fail(error));
-                    };
-                    group.push(first);
+                    match group.first().cloned() {
+                        Some(first) => group.push(first),
+                        None => return Err(sockets.failed(transport, &listen, error)),
+                    }
                 }
-                Err(error) => return Err(fail(error)),
+                Err(error) => return Err(sockets.failed(transport, &listen, error)),
             }
         }
         sockets.open.insert(
@@ -353,9 +347,10 @@ impl Net {
     pub fn bound(&self) -> Vec<Bound> {
         let sockets = self.sockets();
         let bound = sockets.open.iter().filter_map(|(key, open)| {
-            let (address, connections) = match &open.sockets {
-                Kind::Stream(listener) => (listener.local_address().clone(), listener.open()),
-                Kind::Datagram(group) => (ListenAddr::Ip(group.first()?.local_address()), 0),
+            let address = open.sockets.local_address()?;
+            let connections = match &open.sockets {
+                Kind::Stream(listener) => listener.open(),
+                Kind::Datagram(_) => 0,
             };
             let service = open.service.clone();
             Some(Bound {
@@ -386,6 +381,24 @@ impl Sockets {
         Some(self.passed.swap_remove(index))
     }
 
+    /// The error for a bind that failed, naming whoever of us is in the way.
+    fn failed(&self, transport: Transport, address: &ListenAddr, source: io::Error) -> BindError {
+        let in_the_way = self.open.iter().find(|(key, open)| {
+            key.transport == transport
+                && source.kind() == io::ErrorKind::AddrInUse
+                && open
+                    .sockets
+                    .local_address()
+                    .is_some_and(|local| meet(&local, address))
+        });
+        BindError {
+            address: address.clone(),
+            transport,
+            taken_by: in_the_way.map(|(_, open)| open.service.clone()),
+            source,
+        }
+    }
+
     /// Is `0.0.0.0` with the same port open already? Then `[::]` must leave IPv4 to it.
     fn has_ipv4_twin(&self, transport: Transport, address: &ListenAddr) -> bool {
         let ListenAddr::Ip(ip) = address else {
@@ -396,6 +409,26 @@ impl Sockets {
             && ip.is_ipv6()
             && ip.ip().is_unspecified()
             && self.open.contains_key(&Key::new(transport, &twin, ""))
+    }
+}
+
+impl Kind {
+    fn local_address(&self) -> Option<ListenAddr> {
+        match self {
+            Self::Stream(listener) => Some(listener.local_address().clone()),
+            Self::Datagram(group) => Some(ListenAddr::Ip(group.first()?.local_address())),
+        }
+    }
+}
+
+/// Would a socket on the one be in the way of a socket on the other?
+fn meet(one: &ListenAddr, other: &ListenAddr) -> bool {
+    match (one, other) {
+        (ListenAddr::Ip(one), ListenAddr::Ip(other)) => {
+            let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() == other.port() && (any || one.ip() == other.ip())
+        }
+        (one, other) => one == other,
     }
 }
 
@@ -422,14 +455,5 @@ fn taken(transport: Transport, address: &ListenAddr, service: &str) -> BindError
         transport,
         taken_by: Some(service.to_owned()),
         source: io::ErrorKind::AddrInUse.into(),
-    }
-}
-
-fn failed(transport: Transport, address: &ListenAddr, source: io::Error) -> BindError {
-    BindError {
-        address: address.clone(),
-        transport,
-        taken_by: None,
-        source,
     }
 }
