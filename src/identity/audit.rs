@@ -88,11 +88,14 @@ enum Record {
     Flush(oneshot::Sender<()>),
 }
 
+/// Account, source and service.
+type Login = (Box<str>, IpAddr, &'static str);
+
 /// The way into the log.
 pub(crate) struct Audit {
     queue: mpsc::Sender<Record>,
     lost: Arc<AtomicU64>,
-    logins: Mutex<HashMap<(Box<str>, IpAddr, &'static str), Instant>>,
+    logins: Mutex<HashMap<Login, Instant>>,
 }
 
 impl Audit {
@@ -173,10 +176,10 @@ async fn run(
             n => events.push(AuditEvent::now("audit.lost", "").detail(format!("{n} records"))),
         }
         since_trim += events.len() as u64;
-        if !events.is_empty() || !used.is_empty() {
-            if let Err(error) = write(&database, events, used).await {
-                tracing::error!(%error, "security events could not be recorded");
-            }
+        if !(events.is_empty() && used.is_empty())
+            && let Err(error) = write(&database, events, used).await
+        {
+            tracing::error!(%error, "security events could not be recorded");
         }
         if since_trim >= TRIM_EVERY {
             since_trim = 0;
