@@ -315,7 +315,10 @@ async fn roles_names_aliases_and_extensions(engine: Engine) -> Outcome {
     assert_eq!(identity.resolve(&sales).await?, Some(alice.clone()));
     assert_eq!(identity.resolve(&alice).await?, Some(alice.clone()));
     assert_eq!(identity.resolve(&address("x@example.org")?).await?, None);
-    assert_eq!(identity.aliases(&alice).await?, std::slice::from_ref(&sales));
+    assert_eq!(
+        identity.aliases(&alice).await?,
+        std::slice::from_ref(&sales)
+    );
     identity.remove_alias(&sales).await?;
     assert!(matches!(
         identity.remove_alias(&sales).await,
