@@ -251,13 +251,13 @@ fn store_maintenance(ground: &Ground) -> ChildSpec {
 
 /// Watches certificate files; what changes is taken without a reload.
 fn certificates(ground: &Ground) -> ChildSpec {
-    let certificates = ground.certificates.clone();
+    let (certificates, hub) = (ground.certificates.clone(), ground.hub.clone());
     ChildSpec::worker("certificates", move |child: Child| {
-        let certificates = certificates.clone();
+        let (certificates, hub) = (certificates.clone(), hub.clone());
         async move {
             child.ready();
             tokio::select! {
-                () = certificates.watch() => {}
+                () = certificates.watch(&hub) => {}
                 () = child.draining() => {}
             }
             Ok(())
