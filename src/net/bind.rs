@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -138,6 +138,9 @@ pub(crate) fn unix(path: &Path, backlog: u32) -> io::Result<Socket> {
         std::fs::remove_file(path)?;
         socket.bind(&address)?;
     }
+    // Who may connect is decided by the directory that it lies in, or by the service: the umask,
+    // meant for files that hold something, would shut everybody out.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
     Ok(socket)

@@ -84,7 +84,7 @@ impl CertStore {
         if let Some((path, span)) = &folder {
             match load::pairs(path, *span) {
                 Ok(pairs) => {
-                    entries.extend(pairs.into_iter().map(|pair| Entry::unread(pair, true)))
+                    entries.extend(pairs.into_iter().map(|pair| Entry::unread(pair, true)));
                 }
                 Err(error) => problems.push(
                     Problem::error(format!(

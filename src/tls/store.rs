@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ConfigBuilder, ServerConfig, SupportedProtocolVersion, WantsVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::clients::{Authorities, Live};
@@ -23,6 +24,9 @@ pub enum StoreError {
     /// The tickets' keys cannot be made.
     #[error("no random numbers for TLS: {0}")]
     Random(#[source] rustls::Error),
+    /// The cryptographic provider lacks what a version of TLS needs.
+    #[error("TLS cannot be set up: {0}")]
+    Provider(#[source] rustls::Error),
     /// The private authority cannot issue.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -32,10 +36,21 @@ pub enum StoreError {
 #[derive(Clone)]
 pub struct CertStore(Arc<Shared>);
 
+/// The beginning of a config: provider and versions, which may be refused, are settled.
+type Builder = ConfigBuilder<ServerConfig, WantsVerifier>;
+
+fn builder(versions: &[&'static SupportedProtocolVersion]) -> Result<Builder, StoreError> {
+    ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(StoreError::Provider)
+}
+
 struct Shared {
     current: Arc<Current>,
     authorities: Arc<ArcSwap<Authorities>>,
     ticketer: Arc<dyn ProducesTickets>,
+    from_tls12: Builder,
+    from_tls13: Builder,
     configs: Mutex<Configs>,
     prepared: Mutex<Prepared>,
 }
@@ -73,6 +88,8 @@ impl CertStore {
             }),
             authorities: Arc::new(ArcSwap::new(prepared.authorities.clone())),
             ticketer: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(StoreError::Random)?,
+            from_tls12: builder(&[&TLS13, &TLS12])?,
+            from_tls13: builder(&[&TLS13])?,
             configs: Mutex::new(Configs {
                 min_version: prepared.min_version,
                 made: BTreeMap::new(),
@@ -121,15 +138,10 @@ impl CertStore {
         alpn: &[&str],
         clients: ClientCertificates,
     ) -> ServerConfig {
-        let versions: &[&'static rustls::SupportedProtocolVersion] = match min_version {
-            MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            MinVersion::Tls13 => &[&rustls::version::TLS13],
+        let builder = match min_version {
+            MinVersion::Tls12 => self.0.from_tls12.clone(),
+            MinVersion::Tls13 => self.0.from_tls13.clone(),
         };
-        let builder =
-            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions);
-        #[allow(clippy::expect_used)]
-        // The provider has cipher suites and groups for both versions, whatever the config says.
-        let builder = builder.expect("the provider speaks TLS 1.2 and 1.3");
         let verifier = Live {
             clients,
             authorities: self.0.authorities.clone(),

@@ -196,3 +196,29 @@ impl Prepared {
         private.failed = failed;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TlsConfig;
+
+    #[test]
+    fn the_private_certificate_is_renewed_by_the_watch() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let config = TlsConfig {
+            self_signed: true,
+            ..TlsConfig::default()
+        };
+        let names = ["a.test".to_owned()];
+        let prepared = CertStore::load(&config, &names, folder.path())
+            .map_err(|problems| format!("{problems:?}"))?;
+        let store = CertStore::new(prepared)?;
+        let before = store.list();
+        assert!(store.refresh().is_empty());
+        let later = OffsetDateTime::now_utc() + time::Duration::days(70);
+        assert!(store.refresh_at(later).contains("a.test"));
+        assert_ne!(store.list(), before);
+        assert!(store.refresh_at(later).is_empty());
+        Ok(())
+    }
+}

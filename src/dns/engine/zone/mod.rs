@@ -8,7 +8,7 @@ mod build;
 mod check;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use build::{Built, build};
 
@@ -269,6 +269,11 @@ impl<'z> Iterator for Sets<'z> {
 }
 
 impl<'z> RrSet<'z> {
+    /// The same records with another TTL.
+    pub fn with_ttl(self, ttl: u32) -> RrSet<'z> {
+        RrSet { ttl, ..self }
+    }
+
     /// How many records it has.
     pub fn len(&self) -> usize {
         self.count.into()
