@@ -204,6 +204,7 @@ impl Net {
         socket.set_nonblocking(true)?;
         let (waiting, address) = match asked {
             ListenAddr::Ip(_) => {
+                bind::prepare_tcp(&socket)?;
                 let listener = TcpListener::from_std(socket.into())?;
                 let address = ListenAddr::Ip(listener.local_addr()?);
                 (Waiting::Tcp(listener), address)

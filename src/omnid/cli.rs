@@ -71,6 +71,24 @@ pub enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Copy all that the daemon keeps into an archive, while it runs
+    Backup {
+        /// Directory to create
+        directory: PathBuf,
+    },
+    /// Put an archive back into an empty store
+    Restore {
+        /// Directory that `omnid backup` made
+        directory: PathBuf,
+        /// Overwrite a store that is not empty
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check an archive, or the running store
+    Verify {
+        /// Directory that `omnid backup` made; the running store where missing
+        directory: Option<PathBuf>,
+    },
     /// The configuration and its reference
     #[command(subcommand)]
     Config(Config),

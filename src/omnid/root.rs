@@ -18,6 +18,8 @@ omnid_config::section! {
         pub net: omnid_net::NetConfig = omnid_net::NetConfig::default(),
         /// Certificates.
         pub tls: omnid_tls::TlsConfig = omnid_tls::TlsConfig::default(),
+        /// Where facts are kept.
+        pub store: omnid_store::StoreConfig = omnid_store::StoreConfig::default(),
         /// Lua.
         pub script: omnid_script::ScriptConfig = omnid_script::ScriptConfig::default(),
         /// How the operator reaches the running daemon.

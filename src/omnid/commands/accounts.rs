@@ -188,11 +188,7 @@ fn offline(context: &Context, verb: &str, arguments: Value) -> Result<Value, Com
     let root = loaded.value;
     runtime()?.block_on(async {
         std::fs::create_dir_all(&root.server.data_dir)?;
-        let database = omnid_store::Database::open(
-            &omnid_store::StoreConfig::default(),
-            &root.server.data_dir,
-        )
-        .await?;
+        let database = omnid_store::Database::open(&root.store, &root.server.data_dir).await?;
         let hub = omnid_hub::Hub::new();
         let identity = Identity::open(
             &omnid_identity::IdentityConfig::default(),

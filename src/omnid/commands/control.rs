@@ -94,7 +94,10 @@ pub fn status(context: &Context) -> Outcome {
 pub fn tree_lines(node: &Value, depth: usize, text: &mut String) {
     let name = format!("{}{}", "  ".repeat(depth), print::text(node.get("name")));
     let state = print::text(node.get("state"));
-    let since = node.get("since").and_then(Value::as_u64).unwrap_or_default();
+    let since = node
+        .get("since")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
     let uptime = now().saturating_sub(since);
     let mut line = format!("{name:<36} {state:<12} {:>8}", print::duration(uptime));
     for (member, unit) in [("load", "open"), ("restarts", "restarts")] {

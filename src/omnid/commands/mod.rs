@@ -1,6 +1,7 @@
 //! Each command of the command line.
 
 pub mod accounts;
+mod archive;
 mod configuration;
 mod control;
 mod expectations;
@@ -65,6 +66,9 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Registrations => control::table(&context, "registrations"),
         Command::Log(log) => control::log(&context, &log),
         Command::Top { interval, once } => top::run(&context, interval, once),
+        Command::Backup { directory } => archive::backup(&context, &directory),
+        Command::Restore { directory, force } => archive::restore(&context, &directory, force),
+        Command::Verify { directory } => archive::verify(&context, directory.as_deref()),
         Command::Config(command) => configuration::run(&context, command),
         Command::Test => expectations::run(&context),
         Command::Completions { shell } => {

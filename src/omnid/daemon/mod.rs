@@ -161,7 +161,7 @@ async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Gr
             &error,
         )
     })?;
-    let database = omnid_store::Database::open(&omnid_store::StoreConfig::default(), data)
+    let database = omnid_store::Database::open(&root.store, data)
         .await
         .map_err(|error| StartError::new("cannot open the store", &error))?;
     let hub = Hub::new();
@@ -205,6 +205,7 @@ impl Daemon {
             let started = self.tree.add(child).await;
             started.map_err(|error| StartError::new("cannot start", &error))
         };
+        add(store_maintenance(&self.ground)).await?;
         add(certificates(&self.ground)).await?;
         add(watchdog::child(self.ground.net.notify())).await?;
         add(ChildSpec::supervisor(SupervisorSpec::new("admin"))).await?;
@@ -228,15 +229,35 @@ impl Daemon {
     }
 }
 
+/// How often the store is tidied.
+const MAINTENANCE: Duration = Duration::from_secs(3600);
+
+/// Removes what nothing refers to any more.
+fn store_maintenance(ground: &Ground) -> ChildSpec {
+    let database = ground.database.clone();
+    ChildSpec::worker("store", move |child: Child| {
+        let database = database.clone();
+        async move {
+            child.ready();
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(MAINTENANCE) => database.maintain().await?,
+                    () = child.draining() => return Ok(()),
+                }
+            }
+        }
+    })
+}
+
 /// Watches certificate files; what changes is taken without a reload.
 fn certificates(ground: &Ground) -> ChildSpec {
-    let certificates = ground.certificates.clone();
+    let (certificates, hub) = (ground.certificates.clone(), ground.hub.clone());
     ChildSpec::worker("certificates", move |child: Child| {
-        let certificates = certificates.clone();
+        let (certificates, hub) = (certificates.clone(), hub.clone());
         async move {
             child.ready();
             tokio::select! {
-                () = certificates.watch() => {}
+                () = certificates.watch(&hub) => {}
                 () = child.draining() => {}
             }
             Ok(())

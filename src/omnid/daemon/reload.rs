@@ -115,6 +115,7 @@ fn changed_sections(old: &Root, new: &Root) -> Vec<&'static str> {
         ("log", old.log != new.log),
         ("net", old.net != new.net),
         ("tls", old.tls != new.tls),
+        ("store", old.store != new.store),
         ("script", old.script != new.script),
         ("admin", old.admin != new.admin),
         ("dns", old.dns != new.dns),
@@ -130,10 +131,13 @@ fn changed_sections(old: &Root, new: &Root) -> Vec<&'static str> {
 }
 
 fn needs_restart(old: &Root, new: &Root) -> Vec<&'static str> {
-    let differences = [(
-        "server.data_dir",
-        old.server.data_dir != new.server.data_dir,
-    )];
+    let differences = [
+        (
+            "server.data_dir",
+            old.server.data_dir != new.server.data_dir,
+        ),
+        ("store", old.store != new.store),
+    ];
     differences
         .into_iter()
         .filter(|(_, differs)| *differs)

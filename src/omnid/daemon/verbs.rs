@@ -1,6 +1,6 @@
 //! The daemon's own control verbs; services register theirs themselves.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use omnid_hub::ControlError;
 use serde::Deserialize;
@@ -88,6 +88,21 @@ pub(super) fn register(daemon: &Arc<Daemon>) {
         Ok(serde_json::to_value(
             daemon.ground.hub.records().about(domain),
         )?)
+    });
+    verb!("backup", |daemon, arguments| {
+        #[derive(Deserialize)]
+        struct Arguments {
+            directory: PathBuf,
+        }
+        let Arguments { directory } = serde_json::from_value(arguments)?;
+        let report = daemon.ground.database.backup(&directory).await;
+        let report = report.map_err(|error| ControlError::new(error.to_string()))?;
+        Ok(serde_json::to_value(report)?)
+    });
+    verb!("verify", |daemon, _arguments| {
+        let report = daemon.ground.database.verify().await;
+        let report = report.map_err(|error| ControlError::new(error.to_string()))?;
+        Ok(serde_json::to_value(report)?)
     });
     for verb in accounts::VERBS {
         let identity = daemon.ground.identity.clone();

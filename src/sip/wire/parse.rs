@@ -19,6 +19,15 @@ pub struct Limits {
     pub stream_message: usize,
 }
 
+impl Limits {
+    /// For what we made ourselves out of what was within the limits.
+    pub const RELAXED: Self = Self {
+        headers: 128,
+        vias: 128,
+        stream_message: usize::MAX,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -110,7 +119,7 @@ impl Message {
         match defect {
             None => Ok(message),
             Some(defect) => {
-                let answerable = message.is_request() && message.via().is_ok();
+                let answerable = message.is_request() && message.value(HeaderName::Via).is_some();
                 Err(Rejected {
                     defect,
                     request: answerable.then(|| Box::new(message)),

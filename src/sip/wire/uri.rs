@@ -251,7 +251,8 @@ impl<'a> SipUri<'a> {
         let (hostport, params) = split_once(rest, b';');
         let (host, port) = Host::parse_with_port(hostport, false)?;
         check_params(params)?;
-        if headers.contains(&b'@') || !escapes_are_sound(headers) {
+        let crowded = pairs(headers, b'&').nth(ITEMS_MAX).is_some();
+        if headers.contains(&b'@') || !escapes_are_sound(headers) || crowded {
             return Err(WHAT);
         }
         Ok(Self {
@@ -314,11 +315,18 @@ fn split_once(text: &[u8], byte: u8) -> (&[u8], &[u8]) {
     }
 }
 
+/// How many parameters or headers a URI may have: comparing two is quadratic in it.
+const ITEMS_MAX: usize = 32;
+
 fn check_params(params: &[u8]) -> Result<(), Malformed> {
     // RFC 3261 25.1: an empty parameter is no parameter; phones that end a URI in `;` exist, and
     // nothing can be misread there, so only names and escapes are checked.
-    for (name, _) in pairs(params, b';') {
-        if name.is_empty() {
+    for (at, (name, _)) in pairs(params, b';').enumerate() {
+        // RFC 3261 19.1.1: a name must not appear twice.
+        let repeated = pairs(params, b';')
+            .take(at)
+            .any(|(other, _)| equal_unescaped(name, other));
+        if name.is_empty() || repeated || at >= ITEMS_MAX {
             return Err(WHAT);
         }
     }

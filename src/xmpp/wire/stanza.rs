@@ -5,7 +5,7 @@
 //! address in it (RFC 6120 8.1.2.1), the inside is copied as it is, and from there on all receivers,
 //! archives and copies share those bytes.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -367,7 +367,7 @@ impl Draft<'_> {
             child.name.shift(moved);
             child.ns.shift(moved);
         }
-        Ok(Stanza {
+        Ok(Parts {
             bytes: bytes.into(),
             kind,
             from: Some(from.clone()),
@@ -375,7 +375,8 @@ impl Draft<'_> {
             id,
             inside: Span::new(&start),
             children,
-        })
+        }
+        .into())
     }
 }
 
@@ -395,9 +396,12 @@ fn close_root(bytes: &mut Vec<u8>, kind: Kind, inside: &[u8]) -> Range<usize> {
     start..end
 }
 
-/// A stanza on its way. Cloning shares the bytes.
+/// A stanza on its way. Cloning shares all of it.
 #[derive(Debug, Clone)]
-pub struct Stanza {
+pub struct Stanza(Arc<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     bytes: Bytes,
     kind: Kind,
     from: Option<Jid>,
@@ -426,25 +430,20 @@ impl Stanza {
             let length = text.get(start..)?.find('\'')?;
             Some(Span::new(&(start..start + length)))
         });
-        let children = element.children().map(|child| Child {
-            name: Text::Owned(child.name().into()),
-            ns: if child.ns() == ns::CLIENT {
-                Text::Client
-            } else {
-                Text::Owned(child.ns().into())
-            },
-        });
-        let children = children.collect();
+        let children = element.children().map(Child::of).collect();
         let inside = Span::new(&inside);
-        Some(Stanza {
-            kind,
-            from,
-            to,
-            id,
-            inside,
-            children,
-            bytes: text.into(),
-        })
+        Some(
+            Parts {
+                kind,
+                from,
+                to,
+                id,
+                inside,
+                children,
+                bytes: text.into(),
+            }
+            .into(),
+        )
     }
 
     /// Reads a stanza that was stored in the form that [`Stanza::bytes`] gives.
@@ -466,7 +465,7 @@ impl Stanza {
             .find(|attr| draft.text(attr.name) == "id")
             .map(|attr| attr.value);
         let (inside, children) = (draft.head.inside, draft.head.children);
-        Ok(Stanza {
+        Ok(Parts {
             bytes,
             kind,
             from,
@@ -474,44 +473,48 @@ impl Stanza {
             id,
             inside,
             children,
-        })
+        }
+        .into())
     }
 
     /// The whole stanza, for a stream whose default namespace is `jabber:client`.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// Its sender.
     pub fn from(&self) -> Option<&Jid> {
-        self.from.as_ref()
+        self.0.from.as_ref()
     }
 
     /// Whom it is for.
     pub fn to(&self) -> Option<&Jid> {
-        self.to.as_ref()
+        self.0.to.as_ref()
     }
 
     /// Its id.
     pub fn id(&self) -> Option<Cow<'_, str>> {
-        self.id.map(|span| super::scan::normalise(self.text(span)))
+        self.0
+            .id
+            .map(|span| super::scan::normalise(self.text(span)))
     }
 
     /// What is between its tags.
     pub fn inside(&self) -> Bytes {
-        self.bytes.slice(self.inside.range())
+        self.0.bytes.slice(self.0.inside.range())
     }
 
     /// Names and namespaces of the elements directly in it.
     pub fn children(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.children
+        self.0
+            .children
             .iter()
-            .map(|child| (child.name.get(&self.bytes), child.ns.get(&self.bytes)))
+            .map(|child| (child.name.get(&self.0.bytes), child.ns.get(&self.0.bytes)))
     }
 
     /// The first element in it, by name and namespace: an iq's request.
@@ -532,7 +535,7 @@ impl Stanza {
         thread_local! {
             static SCOPE: &'static Scope = Box::leak(Box::new(Scope::client()));
         }
-        Element::parse(&self.bytes, SCOPE.with(|scope| *scope))
+        Element::parse(&self.0.bytes, SCOPE.with(|scope| *scope))
     }
 
     /// The same content with another root tag: from, to and nothing else of the old one but its
@@ -540,7 +543,7 @@ impl Stanza {
     #[must_use]
     pub fn readdress(&self, from: &Jid, to: &Jid) -> Stanza {
         let id = self.id();
-        let head = reply_head(self.kind, "", Some(from), Some(to), id.as_deref());
+        let head = reply_head(self.0.kind, "", Some(from), Some(to), id.as_deref());
         self.rebuild(&head)
     }
 
@@ -557,18 +560,18 @@ impl Stanza {
         let mut bytes = text.into_bytes();
         let inside = close_root(
             &mut bytes,
-            self.kind,
-            &self.bytes.slice(self.inside.range()),
+            self.0.kind,
+            &self.0.bytes.slice(self.0.inside.range()),
         );
-        let moved = (inside.start as u32).wrapping_sub(self.inside.start);
-        let mut children = self.children.clone();
+        let moved = (inside.start as u32).wrapping_sub(self.0.inside.start);
+        let mut children = self.0.children.clone();
         for child in &mut children {
             child.name.shift(moved);
             child.ns.shift(moved);
         }
         let address = |name| head.get_attr(name).and_then(|value| Jid::new(value).ok());
-        Stanza {
-            kind: self.kind,
+        Parts {
+            kind: self.0.kind,
             from: address("from"),
             to: address("to"),
             id,
@@ -576,18 +579,64 @@ impl Stanza {
             children,
             bytes: bytes.into(),
         }
+        .into()
+    }
+
+    /// The same stanza, which is for nobody yet, for `to`: presence on its way to one of many.
+    #[must_use]
+    pub fn with_to(&self, to: &Jid) -> Stanza {
+        if self.0.to.is_some() {
+            return self.clone();
+        }
+        let mut attr = String::with_capacity(to.as_str().len() + 8);
+        attr.push_str(" to='");
+        write_value(&mut attr, to.as_str());
+        attr.push('\'');
+        let name_end = 1 + self.0.kind.name().len();
+        let mut parts = self.0.spliced(name_end, &attr);
+        parts.to = Some(to.clone());
+        parts.into()
+    }
+
+    /// The same stanza with one more element in it.
+    #[must_use]
+    pub fn with_child(&self, child: &Element) -> Stanza {
+        let mut text = String::new();
+        child.write(ns::CLIENT, &mut text);
+        let mut parts = if self.0.inside == Span::new(&(self.0.bytes.len()..self.0.bytes.len())) {
+            // Empty so far: `/>` becomes `>`, the child and an end tag.
+            let mut bytes = self.0.bytes.to_vec();
+            bytes.truncate(bytes.len().saturating_sub(2));
+            let inside = close_root(&mut bytes, self.0.kind, text.as_bytes());
+            Parts {
+                bytes: bytes.into(),
+                inside: Span::new(&inside),
+                ..Parts::clone(&self.0)
+            }
+        } else {
+            let end = self.0.inside.end;
+            let mut parts = self.0.spliced(end as usize, &text);
+            parts.inside = Span {
+                end: parts.inside.end,
+                ..self.0.inside
+            };
+            parts.inside.end = end.saturating_add(Span::new(&(0..text.len())).end);
+            parts
+        };
+        parts.children.push(Child::of(child));
+        parts.into()
     }
 
     /// An error to answer it with; `None` if it is one itself, or a result.
     pub fn error(&self, error: &StanzaError) -> Option<Element> {
-        if self.kind.is_error() || self.kind == Kind::Iq(IqType::Result) {
+        if self.0.kind.is_error() || self.0.kind == Kind::Iq(IqType::Result) {
             return None;
         }
         let head = reply_head(
-            self.kind,
+            self.0.kind,
             "error",
-            self.to.as_ref(),
-            self.from.as_ref(),
+            self.0.to.as_ref(),
+            self.0.from.as_ref(),
             self.id().as_deref(),
         );
         Some(head.child(error.to_element()))
@@ -596,15 +645,60 @@ impl Stanza {
     /// The head of an iq's result.
     pub fn result(&self) -> Element {
         let id = self.id();
-        let (from, to) = (self.to.as_ref(), self.from.as_ref());
-        reply_head(self.kind, "result", from, to, id.as_deref())
+        let (from, to) = (self.0.to.as_ref(), self.0.from.as_ref());
+        reply_head(self.0.kind, "result", from, to, id.as_deref())
     }
 
     fn text(&self, span: Span) -> &str {
-        self.bytes
+        self.0
+            .bytes
             .get(span.range())
             .and_then(|b| str::from_utf8(b).ok())
             .unwrap_or_default()
+    }
+}
+
+impl From<Parts> for Stanza {
+    fn from(parts: Parts) -> Stanza {
+        Stanza(Arc::new(parts))
+    }
+}
+
+impl Parts {
+    /// With `text` put in at `at`; what lies behind moves.
+    fn spliced(&self, at: usize, text: &str) -> Parts {
+        let (before, after) = self
+            .bytes
+            .split_at_checked(at)
+            .unwrap_or((&self.bytes, &[]));
+        let bytes = [before, text.as_bytes(), after].concat();
+        let by = Span::new(&(0..text.len())).end;
+        let moved = |span: Span| {
+            if (span.start as usize) < at {
+                return span;
+            }
+            Span {
+                start: span.start.saturating_add(by),
+                end: span.end.saturating_add(by),
+            }
+        };
+        let moved_text = |text: &Text| match text {
+            Text::At(span) => Text::At(moved(*span)),
+            other => other.clone(),
+        };
+        let children = self.children.iter().map(|child| Child {
+            name: moved_text(&child.name),
+            ns: moved_text(&child.ns),
+        });
+        Parts {
+            children: children.collect(),
+            id: self.id.map(moved),
+            inside: moved(self.inside),
+            bytes: bytes.into(),
+            kind: self.kind,
+            from: self.from.clone(),
+            to: self.to.clone(),
+        }
     }
 }
 
@@ -666,6 +760,19 @@ impl Text {
 struct Child {
     name: Text,
     ns: Text,
+}
+
+impl Child {
+    fn of(element: &Element) -> Child {
+        let ns = match element.ns() {
+            ns::CLIENT => Text::Client,
+            other => Text::Owned(other.into()),
+        };
+        Child {
+            name: Text::Owned(element.name().into()),
+            ns,
+        }
+    }
 }
 
 /// What a scan keeps of a stanza.
@@ -943,6 +1050,36 @@ mod tests {
         );
         let wrong = stamp("<iq type='result' id='1'/>", &scope, None).unwrap();
         assert_eq!(wrong.error(&Condition::BadRequest.into()), None);
+    }
+
+    #[test]
+    fn gains_an_address_and_a_child() {
+        let scope = Scope::client();
+        let to = Jid::new("d@e/'").unwrap();
+        for text in [
+            "<presence id='1'/>",
+            "<presence id='1'><x xmlns='u'/><priority>1</priority></presence>",
+        ] {
+            let stanza = stamp(text, &scope, None).unwrap();
+            let sent = stanza.with_to(&to);
+            let late = sent.with_child(&Element::new("delay", ns::DELAY).attr("stamp", "x"));
+            for stanza in [&sent, &late] {
+                let tree = stanza.to_element().unwrap();
+                assert_eq!(tree.get_attr("to"), Some("d@e/'"));
+                assert_eq!(stanza.to(), Some(&to));
+                assert_eq!(stanza.id().as_deref(), Some("1"));
+                let children: Vec<_> = tree.children().map(|c| (c.name(), c.ns())).collect();
+                assert_eq!(stanza.children().collect::<Vec<_>>(), children);
+                let again = Stanza::from_stored(stanza.bytes().clone()).unwrap();
+                assert_eq!(again.inside(), stanza.inside());
+            }
+            assert!(late.has_child("delay", ns::DELAY));
+            let later = late.with_child(&Element::new("x", "v"));
+            assert_eq!(
+                later.to_element().unwrap().children().count(),
+                later.children().count()
+            );
+        }
     }
 
     #[test]

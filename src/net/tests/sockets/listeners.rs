@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use omnid_net::{ListenAddr, NetConfig, Transport};
+use omnid_net::{ListenAddr, NetConfig, Socket, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -19,6 +19,7 @@ async fn a_connection_is_counted_in_and_out() {
         (net.connections(), net.clients(), listener.open()),
         (1, 1, 1)
     );
+    assert!(matches!(&accepted.socket, Socket::Tcp(stream) if stream.nodelay().unwrap()));
     client.write_all(b"ping").await.unwrap();
     let mut bytes = [0; 4];
     accepted.socket.read_exact(&mut bytes).await.unwrap();
