@@ -27,9 +27,9 @@ omnid_config::section! {
         /// How the operator reaches the running daemon.
         pub admin: omnid_admin::Config = omnid_admin::Config::default(),
         /// Zones served and names resolved. Off where the section is missing.
-        pub dns: Option<bool> = None,
+        pub dns: Option<omnid_dns::Config> = None,
         /// Sites served. Off where the section is missing.
-        pub http: Option<bool> = None,
+        pub http: Option<omnid_http::Config> = None,
         /// Telephones and calls. Off where the section is missing.
         pub sip: Option<bool> = None,
         /// Chat and presence. Off where the section is missing.
