@@ -1,6 +1,6 @@
 //! The daemon's end of the control socket.
 
-use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use omnid_config::ListenAddr;
 use omnid_ground::{Wanted, streams};
@@ -43,8 +43,8 @@ pub(crate) fn listener(admin: &Arc<Admin>) -> Wanted {
     )
 }
 
-/// Lets only root, the daemon's own user and the listed users in: the socket's mode is the first
-/// fence, this is the one that holds.
+/// Lets only root, the daemon's own user and the listed users in. Anybody may connect to the socket
+/// file, so that the refusal can say why.
 fn allowed(admin: &Admin, stream: &UnixStream) -> Result<u32, String> {
     let peer = stream
         .peer_cred()
@@ -137,9 +137,4 @@ async fn write(
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     timeout(Duration::from_secs(10), writer.write_all(&line)).await?
-}
-
-/// Sets the socket file's mode; called once it is bound.
-pub(crate) fn restrict(path: &std::path::Path) -> std::io::Result<()> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
 }

@@ -36,14 +36,14 @@ impl DatagramSocket {
     pub async fn readable(&self) {
         // The only error is that of a runtime which shuts down, and then nothing comes any more.
         if self.socket.readable().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
     /// Resolves when there is room to send.
     pub async fn writable(&self) {
         if self.socket.writable().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

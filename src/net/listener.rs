@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,12 +30,16 @@ pub(crate) struct Common {
 /// A listening socket. Clones are the same socket; so is the next one asked of
 /// [`Net::listen`](crate::Net::listen) for the same address.
 #[derive(Clone, Debug)]
-pub struct Listener(Arc<Kept>);
+pub struct Listener {
+    socket: Arc<Waiting>,
+    door: Arc<Door>,
+}
 
+/// A listener without its socket: connections that are still being introduced hold on to this, and
+/// must not keep the port open after it was released.
 #[derive(Debug)]
-pub(crate) struct Kept {
+struct Door {
     common: Arc<Common>,
-    socket: Waiting,
     /// The address as the service asked for it, perhaps with port 0.
     asked: ListenAddr,
     address: ListenAddr,
@@ -102,9 +107,8 @@ impl Listener {
     ) -> Self {
         let (sender, receiver) = mpsc::channel(64);
         let name = format!("{service} {address}").into();
-        Self(Arc::new(Kept {
+        let door = Door {
             common,
-            socket,
             asked,
             address,
             name,
@@ -117,26 +121,30 @@ impl Listener {
                 sender,
                 receiver: Mutex::new(receiver),
             },
-        }))
+        };
+        Self {
+            socket: Arc::new(socket),
+            door: Arc::new(door),
+        }
     }
 
     /// The address it is bound to, with the port the kernel chose.
     pub fn local_address(&self) -> &ListenAddr {
-        &self.0.address
+        &self.door.address
     }
 
     /// Its name in logs: service and address.
     pub fn name(&self) -> &Arc<str> {
-        &self.0.name
+        &self.door.name
     }
 
     /// Connections that came through it and are still open.
     pub fn open(&self) -> u32 {
-        self.0.open.count()
+        self.door.open.count()
     }
 
     pub(crate) fn socket(&self) -> &Waiting {
-        &self.0.socket
+        &self.socket
     }
 
     /// The next connection that the bounds let in. Never fails and never spins: what goes wrong
@@ -145,18 +153,27 @@ impl Listener {
     pub async fn accept(&self) -> Accepted {
         loop {
             let arrived = tokio::select! {
-                accepted = self.0.introduced.next() => return accepted,
-                arrived = self.0.socket.accept() => arrived,
+                accepted = self.door.introduced.next() => return accepted,
+                arrived = self.socket.accept() => arrived,
             };
             match arrived {
                 Ok((socket, peer)) => {
-                    self.0.failures.store(0, Ordering::Relaxed);
-                    if let Some(accepted) = self.0.admit(socket, peer) {
+                    self.door.failures.store(0, Ordering::Relaxed);
+                    if let Some(accepted) = self.door.admit(socket, peer) {
                         return accepted;
                     }
                 }
-                Err(error) => self.0.pause(&error).await,
+                Err(error) => self.door.pause(&error).await,
             }
+        }
+    }
+}
+
+impl AsFd for Waiting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }
@@ -166,9 +183,6 @@ impl Waiting {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Nagle's algorithm only delays protocols that write whole messages. A socket that
-                // refuses the option is already dead, and the first read will say so.
-                drop(stream.set_nodelay(true));
                 Ok((Socket::Tcp(stream), canonical(peer)))
             }
             Self::Unix(listener) => {
@@ -189,7 +203,7 @@ impl Introduced {
     }
 }
 
-impl Kept {
+impl Door {
     /// Counts a connection in. `None`: it was refused, or its PROXY header is read first.
     fn admit(self: &Arc<Self>, socket: Socket, peer: SocketAddr) -> Option<Accepted> {
         let config = self.common.config.load();

@@ -4,6 +4,7 @@
 //! `engine/` decides: transactions, registrations, forking, dialogs, all under a clock it is given;
 //! `io/` owns the sockets and the timers and carries out what the engine decided.
 
+pub mod engine;
 pub mod wire;
 
 #[cfg(test)]

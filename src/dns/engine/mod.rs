@@ -1,4 +1,17 @@
 //! Zones, and what is answered out of them. Sans-IO: bytes and times in, bytes and actions out.
 
+pub mod access;
+pub mod answer;
+mod chaos;
+pub mod cookie;
+mod lookup;
+pub mod notify;
+mod reply;
+pub mod state;
+pub mod transfer;
 mod trie;
 pub mod zone;
+pub mod zones;
+
+#[cfg(test)]
+mod tests;

@@ -274,6 +274,25 @@ impl<'b> Writer<'b> {
         Ok(())
     }
 
+    /// An octet that is there already.
+    pub fn octet(&self, at: u16) -> Option<u8> {
+        self.buffer.get(usize::from(at)).copied()
+    }
+
+    /// Writes over octets that are there already.
+    pub fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(target) = self.buffer.get_mut(at..at + bytes.len()) {
+            target.copy_from_slice(bytes);
+        }
+    }
+
+    /// Counts a record that was appended as octets.
+    pub fn count_record(&mut self, section: Section) {
+        if let Some(count) = self.counts.get_mut(section as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+
     /// Appends a name, of which what the message holds already is pointed to.
     fn name(&mut self, name: &[u8]) -> Result<(), Full> {
         self.seed();

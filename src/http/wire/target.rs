@@ -93,24 +93,33 @@ impl<'a> NormalPath<'a> {
             })
     }
 
-    /// The path escaped again, for a Location or an upstream.
+    /// The path from byte `from` of the decoded form on, escaped again, for a Location or an
+    /// upstream.
     #[must_use]
-    pub fn to_escaped(&self) -> String {
+    pub fn to_escaped(&self, from: usize) -> String {
         let mut escaped = String::with_capacity(self.decoded.len() + 8);
+        let mut rest = self.decoded.get(from..).unwrap_or_default();
         if self.encoded_slash {
             // "%2F" in the decoded form is the one escape that was kept.
-            let mut rest: &[u8] = &self.decoded;
             while let Some(at) = memchr::memmem::find(rest, b"%2F") {
                 let (before, after) = rest.split_at(at);
                 percent::encode_path(before, &mut escaped);
                 escaped.push_str("%2F");
                 rest = after.get(3..).unwrap_or_default();
             }
-            percent::encode_path(rest, &mut escaped);
-        } else {
-            percent::encode_path(&self.decoded, &mut escaped);
         }
+        percent::encode_path(rest, &mut escaped);
         escaped
+    }
+
+    /// The same path, kept beyond the request's head.
+    #[must_use]
+    pub fn into_owned(self) -> NormalPath<'static> {
+        NormalPath {
+            decoded: Cow::Owned(self.decoded.into_owned()),
+            encoded_slash: self.encoded_slash,
+            dots: self.dots,
+        }
     }
 }
 
@@ -271,7 +280,7 @@ mod tests {
         ] {
             let normal = NormalPath::parse(path);
             assert_eq!(
-                normal.map(|normal| normal.to_escaped()).as_deref(),
+                normal.map(|normal| normal.to_escaped(0)).as_deref(),
                 Ok(escaped)
             );
         }
@@ -288,7 +297,7 @@ mod tests {
                 }
                 prop_assert!(memchr::memmem::find(decoded, b"//").is_none());
                 prop_assert!(!decoded.contains(&0) && !decoded.contains(&b'\\'));
-                let escaped = normal.to_escaped();
+                let escaped = normal.to_escaped(0);
                 if !normal.encoded_slash() {
                     let again = NormalPath::parse(&escaped);
                     prop_assert_eq!(again.as_ref().map(NormalPath::as_bytes), Ok(decoded));

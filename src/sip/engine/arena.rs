@@ -26,7 +26,7 @@ impl Key {
 
 /// The values.
 #[derive(Debug)]
-pub struct Arena<T> {
+pub(super) struct Arena<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
 }
@@ -49,18 +49,30 @@ impl<T> Default for Arena<T> {
 impl<T> Arena<T> {
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Puts a value in that knows its key.
+    pub(super) fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
+        let key = match self.free.last() {
+            Some(index) => Key {
+                index: *index,
+                generation: self
+                    .slots
+                    .get(*index as usize)
+                    .map_or(0, |slot| slot.generation),
+            },
+            None => Key {
+                index: u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+                generation: 0,
+            },
+        };
+        self.insert(make(key))
     }
 
     /// Puts a value in.
-    pub fn insert(&mut self, value: T) -> Key {
+    pub(super) fn insert(&mut self, value: T) -> Key {
         if let Some(index) = self.free.pop()
             && let Some(slot) = self.slots.get_mut(index as usize)
         {
@@ -83,7 +95,7 @@ impl<T> Arena<T> {
     }
 
     /// Takes a value out.
-    pub fn remove(&mut self, key: Key) -> Option<T> {
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation != key.generation {
             return None;
@@ -96,7 +108,7 @@ impl<T> Arena<T> {
 
     /// A value.
     #[must_use]
-    pub fn get(&self, key: Key) -> Option<&T> {
+    pub(super) fn get(&self, key: Key) -> Option<&T> {
         let slot = self.slots.get(key.index as usize)?;
         slot.value
             .as_ref()
@@ -104,7 +116,7 @@ impl<T> Arena<T> {
     }
 
     /// A value, to be changed.
-    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.index as usize)?;
         slot.value
             .as_mut()
@@ -112,7 +124,7 @@ impl<T> Arena<T> {
     }
 
     /// All values.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 }

@@ -13,7 +13,7 @@ const WORDS: usize = SLOTS / 64;
 
 /// Keys to be woken at their time.
 #[derive(Debug)]
-pub struct Wheel<K> {
+pub(super) struct Wheel<K> {
     origin: Instant,
     /// The next tick to be expired.
     tick: u64,
@@ -26,7 +26,7 @@ pub struct Wheel<K> {
 impl<K> Wheel<K> {
     /// An empty wheel that starts to turn now.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             origin: now,
             tick: 0,
@@ -38,7 +38,7 @@ impl<K> Wheel<K> {
 
     /// Wakes `key` at `deadline` or within a tick after it; or before, if it is further off than
     /// the wheel reaches.
-    pub fn insert(&mut self, deadline: Instant, key: K) {
+    pub(super) fn insert(&mut self, deadline: Instant, key: K) {
         let tick = deadline
             .saturating_duration_since(self.origin)
             .as_nanos()
@@ -56,7 +56,7 @@ impl<K> Wheel<K> {
     }
 
     /// Takes out what is due.
-    pub fn expire(&mut self, now: Instant, due: &mut Vec<K>) {
+    pub(super) fn expire(&mut self, now: Instant, due: &mut Vec<K>) {
         let elapsed = now.saturating_duration_since(self.origin).as_nanos() / TICK.as_nanos();
         let last = u64::try_from(elapsed).unwrap_or(u64::MAX);
         while self.tick <= last {
@@ -83,7 +83,7 @@ impl<K> Wheel<K> {
 
     /// When to call [`Self::expire`] next, if ever.
     #[must_use]
-    pub fn next(&self) -> Option<Instant> {
+    pub(super) fn next(&self) -> Option<Instant> {
         let ticks = self.tick + self.next_occupied()?;
         let nanos = u64::try_from(TICK.as_nanos()).ok()?.checked_mul(ticks)?;
         self.origin.checked_add(Duration::from_nanos(nanos))
@@ -123,7 +123,11 @@ mod tests {
         let mut due = Vec::new();
         wheel.expire(start + Duration::from_secs(1000), &mut due);
         wheel.insert(start, 1);
-        assert!(wheel.next().is_some_and(|next| next > start + Duration::from_secs(999)));
+        assert!(
+            wheel
+                .next()
+                .is_some_and(|next| next > start + Duration::from_secs(999))
+        );
         wheel.expire(start + Duration::from_secs(1001), &mut due);
         assert_eq!(due, [1]);
     }

@@ -74,6 +74,28 @@ impl<'m> Edit<'m> {
         }
     }
 
+    /// Takes the last value off a list header.
+    pub fn pop_last(&mut self, name: HeaderName) {
+        let mut lines = self.message.headers.iter().rev();
+        let Some(header) = lines.find(|header| header.name == name) else {
+            return;
+        };
+        let value = self.message.text(header.value);
+        let mut last = None;
+        let mut from = 0;
+        while let Some(comma) = find_outside(value.get(from..).unwrap_or_default(), b',') {
+            last = Some(from + comma);
+            from += comma + 1;
+        }
+        match last {
+            Some(comma) => {
+                let start = header.value.start as usize + comma;
+                self.splice(Span::new(start, header.value.end as usize), &[]);
+            }
+            None => self.splice(header.line, &[]),
+        }
+    }
+
     /// Takes a header away altogether.
     pub fn remove(&mut self, name: HeaderName) {
         self.remove_where(name, |_| true);

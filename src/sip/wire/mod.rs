@@ -30,6 +30,7 @@ pub use message::{Cseq, Message, Start};
 pub use method::Method;
 pub use name::HeaderName;
 pub use parse::{Defect, Limits, Rejected};
+pub(crate) use respond::stamped_via;
 pub use respond::{Response, reason_phrase};
 pub use uri::{Host, Scheme, SipUri, Uri};
 pub use via::{Transport, Via};

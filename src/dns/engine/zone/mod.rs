@@ -8,7 +8,7 @@ mod build;
 mod check;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use build::{Built, build};
 
@@ -145,6 +145,16 @@ impl Zone {
         }
     }
 
+    /// The node of a name at or below the apex, if there is one, and whether a cut lies over it.
+    pub fn search(&self, name: NameRef<'_>) -> (Option<NodeId>, bool) {
+        let found = self.find(&Key::of(name), name);
+        let node = match found {
+            Found::Exact(id) => Some(id),
+            Found::Below(_) => None,
+        };
+        (node, self.cut(found).is_some())
+    }
+
     /// The cut that lies over a search's end.
     pub fn cut(&self, found: Found) -> Option<Cut> {
         let cut = match found {
@@ -269,6 +279,11 @@ impl<'z> Iterator for Sets<'z> {
 }
 
 impl<'z> RrSet<'z> {
+    /// The same records with another TTL.
+    pub fn with_ttl(self, ttl: u32) -> RrSet<'z> {
+        RrSet { ttl, ..self }
+    }
+
     /// How many records it has.
     pub fn len(&self) -> usize {
         self.count.into()

@@ -232,3 +232,51 @@ fn what_is_no_listening_socket_is_not_taken() {
     ]);
     assert!(passed.is_empty());
 }
+
+/// The real thing: systemd's own tool opens the port, and starts us when somebody comes.
+#[test]
+fn a_socket_unit_hands_over_its_socket() {
+    let place = crate::support::free_place([127, 81, 1, 2]);
+    let mut unit = std::process::Command::new("systemd-socket-activate")
+        .args(["-l", &place.to_string(), "-E", &format!("{PLACE}={place}")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "manager::activated"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    let mut client = loop {
+        match std::net::TcpStream::connect(place) {
+            Ok(client) => break client,
+            Err(error) => assert!(start.elapsed() < crate::support::LONG, "{error}"),
+        }
+        #[allow(clippy::disallowed_methods)] // Waits for another process, on a thread of its own.
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    client.set_read_timeout(Some(crate::support::LONG)).unwrap();
+    let mut greeting = String::new();
+    std::io::Read::read_to_string(&mut client, &mut greeting).unwrap();
+    assert_eq!(greeting, "from the passed socket");
+    assert!(unit.wait().unwrap().success());
+}
+
+const PLACE: &str = "OMNID_NET_TEST_PLACE";
+
+/// Does nothing unless started by the test above.
+#[tokio::test]
+async fn activated() {
+    let Some(place) = std::env::var_os(PLACE) else {
+        return;
+    };
+    let place = place.to_str().unwrap().parse().unwrap();
+    let net = Net::new(&NetConfig::default());
+    let listener = net.listen("web", &place).unwrap();
+    let mut accepted = soon(listener.accept()).await;
+    accepted
+        .socket
+        .write_all(b"from the passed socket")
+        .await
+        .unwrap();
+    accepted.socket.shutdown().await.unwrap();
+}

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use omnid_net::{Listener, Net, NetConfig, ProxyProtocolConfig};
+use omnid_net::{Listener, Net, NetConfig, ProxyProtocolConfig, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -159,4 +159,20 @@ async fn a_unix_socket_that_is_named_expects_one() {
         soon(listener.accept()).await.peer.to_string(),
         "192.0.2.7:4711"
     );
+}
+
+#[tokio::test]
+async fn a_header_that_is_awaited_does_not_keep_a_released_port() {
+    let mut config = trusting(&["127.0.0.1"]);
+    config.first_byte_timeout = Duration::from_secs(60);
+    let (net, listener) = listen(&config, "released");
+    let place = listener.local_address().ip().unwrap();
+    let silent = connect(&listener).await;
+    let accepting = tokio::spawn(async move { listener.accept().await });
+    until("the connection is taken in", || net.connections() == 1).await;
+    assert!(net.release("released", Transport::Stream, &loopback()));
+    accepting.abort();
+    assert!(soon(accepting).await.is_err());
+    drop(std::net::TcpListener::bind(place).expect("the port is free"));
+    drop(silent);
 }

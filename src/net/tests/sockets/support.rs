@@ -12,32 +12,38 @@ use tracing::field::{Field, Visit};
 use tracing::span;
 
 /// Everything that takes longer than this is stuck.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub fn net(config: &NetConfig) -> Net {
+pub(crate) fn net(config: &NetConfig) -> Net {
     log();
     Net::with(config, Passed::default(), Notify::default())
 }
 
-pub fn loopback() -> ListenAddr {
+pub(crate) fn loopback() -> ListenAddr {
     ListenAddr::loopback(0)
 }
 
-pub fn address(listener: &Listener) -> SocketAddr {
+pub(crate) fn address(listener: &Listener) -> SocketAddr {
     listener.local_address().ip().expect("an IP listener")
 }
 
-pub async fn connect(listener: &Listener) -> TcpStream {
+/// A port that was free a moment ago, on a loopback address that no other test uses.
+pub(crate) fn free_place(ip: [u8; 4]) -> SocketAddr {
+    let probe = std::net::TcpListener::bind((std::net::IpAddr::from(ip), 0)).unwrap();
+    probe.local_addr().unwrap()
+}
+
+pub(crate) async fn connect(listener: &Listener) -> TcpStream {
     soon(TcpStream::connect(address(listener))).await.unwrap()
 }
 
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, future)
         .await
         .expect("it never came")
 }
 
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < LONG, "never: {what}");
@@ -46,7 +52,7 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// The lines logged so far that contain every one of `words`.
-pub fn logged(words: &[&str]) -> Vec<String> {
+pub(crate) fn logged(words: &[&str]) -> Vec<String> {
     let lines = log().lock().unwrap();
     lines
         .iter()
@@ -100,7 +106,7 @@ impl tracing::Subscriber for Log {
 
 /// Runs a test of this binary in a process of its own, where limits and memory are its alone, and
 /// returns what it printed. That test must begin by asking [`is_alone`].
-pub fn alone(test: &str) -> String {
+pub(crate) fn alone(test: &str) -> String {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(ALONE, test)
@@ -113,14 +119,14 @@ pub fn alone(test: &str) -> String {
 }
 
 /// Is this the process that [`alone`] started for this test?
-pub fn is_alone(test: &str) -> bool {
+pub(crate) fn is_alone(test: &str) -> bool {
     std::env::var_os(ALONE).is_some_and(|name| name == test)
 }
 
 const ALONE: &str = "OMNID_NET_TEST_ALONE";
 
 /// A server's config with a certificate of its own, and a client's that trusts it.
-pub fn tls(alpn: &[&str]) -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
+pub(crate) fn tls(alpn: &[&str]) -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = made.signing_key.serialize_der().try_into().unwrap();
@@ -143,7 +149,7 @@ pub fn tls(alpn: &[&str]) -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfi
 }
 
 /// A TLS connection over `socket`, offering `alpn`.
-pub async fn tls_connect<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+pub(crate) async fn tls_connect<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     config: &Arc<rustls::ClientConfig>,
     alpn: &[&str],
     socket: S,

@@ -1,0 +1,626 @@
+//! What becomes of a request that begins something: refused, answered by us, or passed on.
+//!
+//! The order is RFC 3261's (16.3, 16.4, 8.2): what is wrong with the request itself comes before
+//! who sent it, and that before where it goes. Nobody who has not shown who they are learns which
+//! users exist, and nobody at all gets a request through us to anywhere but a user of ours, or the
+//! other end of a dialog that we let begin.
+
+use std::borrow::Cow;
+
+use omnid_identity::{Address, DigestAlgorithm};
+
+use super::{
+    Action, Decision, Engine, Fact, Flow, Question, Settings, Turn,
+    digest::{self, Answer, Claim, Judgement},
+    forward::Passing,
+    proxy::Target,
+    registrar::{self, Refusal},
+};
+use crate::wire::{HeaderName, Message, Method, SipUri, Uri};
+
+/// An answer of our own.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) reason: Option<Cow<'static, str>>,
+    pub(super) headers: Vec<(HeaderName, Box<[u8]>)>,
+    /// Whether it goes to somebody who has not shown who they are, and so counts against them.
+    pub(super) unasked: bool,
+}
+
+impl Reply {
+    /// With the status' usual reason.
+    pub(super) fn new(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// The same, to a stranger.
+    pub(super) fn unasked(status: u16) -> Self {
+        Self {
+            unasked: true,
+            ..Self::new(status)
+        }
+    }
+
+    fn because(status: u16, reason: &'static str) -> Self {
+        Self {
+            reason: Some(reason.into()),
+            ..Self::new(status)
+        }
+    }
+
+    pub(super) fn header(&mut self, name: HeaderName, value: &[u8]) {
+        self.headers.push((name, value.into()));
+    }
+
+    fn with(mut self, name: HeaderName, value: &[u8]) -> Self {
+        self.header(name, value);
+        self
+    }
+}
+
+/// What is to become of a request.
+pub(super) enum Plan {
+    Reply(Reply),
+    Ask(Question),
+    Pass {
+        passing: Passing,
+        targets: Vec<Target>,
+        /// The address that was called, where it is one of ours.
+        to: Option<String>,
+    },
+}
+
+impl From<Reply> for Plan {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+/// What is known about a request so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    /// Whose it is.
+    pub(super) account: Option<Address>,
+    secret: Option<Option<Box<[u8]>>>,
+    secret_of: Option<(String, String, DigestAlgorithm)>,
+    refused: Option<std::time::Duration>,
+    exists: Option<bool>,
+    decision: Option<Decision>,
+    unknown: bool,
+}
+
+impl Facts {
+    pub(super) fn asking(&mut self, question: &Question) {
+        if let Question::Secret {
+            username,
+            realm,
+            algorithm,
+            ..
+        } = question
+        {
+            self.secret_of = Some((username.clone(), realm.clone(), *algorithm));
+        }
+    }
+
+    pub(super) fn asked_for(&self) -> Option<(&str, &str, DigestAlgorithm)> {
+        self.secret_of
+            .as_ref()
+            .map(|(username, realm, algorithm)| (&**username, &**realm, *algorithm))
+    }
+
+    pub(super) fn learn(&mut self, fact: Fact) {
+        match fact {
+            Fact::Secret(secret) => self.secret = Some(secret),
+            Fact::Refused(wait) => self.refused = Some(wait),
+            Fact::Account(exists) => self.exists = Some(exists),
+            Fact::Script(decision) => self.decision = Some(decision),
+            Fact::Unknown => self.unknown = true,
+        }
+    }
+}
+
+/// The methods that we answer ourselves or pass on, as `Allow` names them.
+fn allow() -> Vec<u8> {
+    let names: Vec<&str> = Method::KNOWN.iter().map(|(_, name)| *name).collect();
+    names.join(", ").into_bytes()
+}
+
+impl Engine {
+    pub(super) fn admit(
+        &mut self,
+        request: &Message,
+        arrival: &Flow,
+        facts: &mut Facts,
+        turn: &mut Turn<'_>,
+    ) -> Plan {
+        if facts.unknown {
+            return Reply::new(500).into();
+        }
+        let (passing, uri_text) = match self.route(request, arrival, turn) {
+            Ok(routed) => routed,
+            Err(reply) => return reply.into(),
+        };
+        let Ok(uri) = Uri::parse(&uri_text) else {
+            return Reply::unasked(400).into();
+        };
+        if request.value(HeaderName::ProxyRequire).is_some() {
+            return unsupported(request, HeaderName::ProxyRequire).into();
+        }
+        if passing.leg.is_some() {
+            return self.pass_along(request, arrival, passing, turn);
+        }
+        let settings = turn.settings;
+        let sip = match &uri {
+            Uri::Sip(sip) => sip,
+            Uri::Tel { .. } | Uri::Other(_) => return Reply::unasked(416).into(),
+        };
+        if request.method() == Method::Register {
+            return self.register(request, arrival, sip, facts, turn);
+        }
+        if !settings.is_us(sip, arrival) {
+            // Whoever asks: we are nobody's way to elsewhere.
+            return refuse_relay().into();
+        }
+        if sip.user.is_none() {
+            return serve(request);
+        }
+        if request.method() == Method::Other
+            && request.value(HeaderName::ProxyAuthorization).is_none()
+        {
+            // Passed on for our users, but not worth a challenge from a stranger.
+            return Reply::unasked(501).with(HeaderName::Allow, &allow()).into();
+        }
+        let Some(domain) = settings.domain_of(sip, arrival).map(str::to_owned) else {
+            return Reply::unasked(404).into();
+        };
+        if turn.shared.is_draining() && request.method() == Method::Invite {
+            return Reply::new(503).with(HeaderName::RetryAfter, b"5").into();
+        }
+        let realm = self
+            .realm_of_sender(request, arrival, settings)
+            .unwrap_or(domain);
+        let proxy = HeaderName::ProxyAuthorization;
+        if let Err(plan) = self.authenticate(request, arrival, proxy, &realm, facts, turn) {
+            return plan;
+        }
+        let Some(account) = facts.account.clone() else {
+            return Reply::new(500).into();
+        };
+        if sender(request, arrival, settings).as_ref() != Some(&account) {
+            return Reply::because(403, "From Is Not Yours").into();
+        }
+        let mut called = settings.address_of(sip, arrival);
+        match script(request, arrival, &account, facts, turn) {
+            Ok(None) => {}
+            Ok(Some(elsewhere)) => match redirected(&elsewhere, arrival, settings) {
+                Some(address) => called = Some(address),
+                None => {
+                    return Reply::new(302)
+                        .with(HeaderName::Contact, format!("<{elsewhere}>").as_bytes())
+                        .into();
+                }
+            },
+            Err(plan) => return plan,
+        }
+        let Some(called) = called else {
+            return Reply::new(404).into();
+        };
+        find(called, realm, passing, request, facts, turn)
+    }
+
+    /// Where a request goes on the strength of its own headers alone: its Route, and whether there
+    /// is any way left for it (RFC 3261 16.3, 16.4).
+    fn route(
+        &self,
+        request: &Message,
+        arrival: &Flow,
+        turn: &Turn<'_>,
+    ) -> Result<(Passing, Box<[u8]>), Reply> {
+        let mut passing = Passing::default();
+        let mut uri_text: Box<[u8]> = request.uri_text().into();
+        let routes: Vec<&[u8]> = request.list(HeaderName::Route).collect();
+        let mut pending = routes.as_slice();
+        if let Ok(Uri::Sip(uri)) = request.uri()
+            && let Some(leg) = turn.shared.routes.read(&uri, request)
+        {
+            // RFC 3261 16.4: the peer knows no loose routing, and put us here; what it wants to
+            // reach is the last of its routes.
+            let last = pending.split_last();
+            let Some((last, others)) = last else {
+                return Err(Reply::unasked(404));
+            };
+            let address = crate::wire::Address::parse(last, "Route");
+            let target = address.map_err(|_| Reply::unasked(400))?.uri_text;
+            uri_text = target.into();
+            passing.strict = Some(target.into());
+            passing.leg = Some(leg);
+            pending = others;
+        }
+        for route in pending {
+            let address = crate::wire::Address::parse(route, "Route");
+            let address = address.map_err(|_| Reply::unasked(400))?;
+            let Uri::Sip(uri) = &address.uri else {
+                break;
+            };
+            if let Some(leg) = turn.shared.routes.read(uri, request) {
+                passing.leg = Some(leg);
+            } else if !turn.settings.is_us(uri, arrival) {
+                break;
+            }
+            passing.routes_done += 1;
+        }
+        let left = pending.len() - passing.routes_done;
+        // A dialog's way beyond us leads through whomever we had it from, and back there it goes.
+        if left > 0 && passing.leg.is_none() {
+            return Err(refuse_relay());
+        }
+        if request.to_tag().is_none() {
+            // Nothing begins with a way back.
+            passing.leg = None;
+        }
+        let ours = request.method() == Method::Register
+            || matches!(request.uri(), Ok(Uri::Sip(uri)) if uri.user.is_none());
+        if request.max_forwards() == Some(0) && !ours {
+            return Err(Reply::unasked(483));
+        }
+        let trail = self.branches.trail(request, passing.routes_done);
+        if self.branches.has_been_here(request, trail) {
+            return Err(Reply::unasked(482));
+        }
+        Ok((passing, uri_text))
+    }
+
+    /// The way of an ACK for a 2xx.
+    pub(super) fn within_dialog(
+        &mut self,
+        ack: &Message,
+        arrival: &Flow,
+        turn: &Turn<'_>,
+    ) -> Option<(Passing, Flow)> {
+        let (passing, _) = self.route(ack, arrival, turn).ok()?;
+        let leg = passing.leg?;
+        let to = self.calls.pass(ack, &leg, arrival, turn.now);
+        Some((passing, to))
+    }
+
+    /// A request of a dialog goes to its other end.
+    fn pass_along(
+        &mut self,
+        request: &Message,
+        arrival: &Flow,
+        passing: Passing,
+        turn: &Turn<'_>,
+    ) -> Plan {
+        let Some(leg) = passing.leg else {
+            return Reply::new(481).into();
+        };
+        let to = self.calls.pass(request, &leg, arrival, turn.now);
+        let target = Target {
+            uri: None,
+            destination: to.into(),
+            q: 1000,
+        };
+        Plan::Pass {
+            passing,
+            targets: vec![target],
+            to: None,
+        }
+    }
+
+    fn register(
+        &self,
+        request: &Message,
+        arrival: &Flow,
+        uri: &SipUri<'_>,
+        facts: &mut Facts,
+        turn: &mut Turn<'_>,
+    ) -> Plan {
+        let settings = turn.settings;
+        let Some(domain) = settings.domain_of(uri, arrival).map(str::to_owned) else {
+            return refuse_relay().into();
+        };
+        if request.value(HeaderName::Require).is_some() {
+            return unsupported(request, HeaderName::Require).into();
+        }
+        let to = match request.to().map(|to| to.uri) {
+            Ok(Uri::Sip(to)) => settings.address_of(&to, arrival),
+            Ok(_) => return Reply::unasked(400).into(),
+            Err(_) => None,
+        };
+        let name = HeaderName::Authorization;
+        if let Err(plan) = self.authenticate(request, arrival, name, &domain, facts, turn) {
+            return plan;
+        }
+        let Some(account) = facts.account.clone() else {
+            return Reply::new(500).into();
+        };
+        // RFC 3261 10.3 steps 4 and 5. Users register for themselves only.
+        match to {
+            Some(to) if to == account => {}
+            Some(_) => return Reply::new(403).into(),
+            None => return Reply::new(404).into(),
+        }
+        let policy = &settings.registrar;
+        let outcome = registrar::register(
+            &turn.shared.location,
+            &account,
+            request,
+            arrival,
+            policy,
+            turn.unix,
+        );
+        match outcome {
+            Ok(registered) => {
+                if registered.added {
+                    turn.actions.push(Action::Login {
+                        name: account.to_string(),
+                        source: arrival.remote.ip(),
+                        succeeded: true,
+                    });
+                }
+                let mut reply = Reply::new(200);
+                for binding in &registered.bindings {
+                    let left = binding.expires.saturating_sub(turn.unix);
+                    let mut contact = format!("<{}>;expires={left}", binding.uri);
+                    if binding.q < 1000 {
+                        contact += &format!(";q=0.{:03}", binding.q);
+                    }
+                    reply.header(HeaderName::Contact, contact.as_bytes());
+                }
+                reply.into()
+            }
+            Err(Refusal::Bad(reason)) => Reply::because(400, reason).into(),
+            Err(Refusal::TooBrief(least)) => Reply::new(423)
+                .with(HeaderName::MinExpires, least.to_string().as_bytes())
+                .into(),
+            Err(Refusal::TooMany) => Reply::because(403, "Too Many Contacts").into(),
+            Err(Refusal::OutOfOrder) => Reply::because(500, "CSeq Out Of Order").into(),
+        }
+    }
+
+    /// Makes sure of who sent a request, or says what has to happen first.
+    fn authenticate(
+        &self,
+        request: &Message,
+        arrival: &Flow,
+        name: HeaderName,
+        realm: &str,
+        facts: &mut Facts,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Plan> {
+        if facts.account.is_some() {
+            return Ok(());
+        }
+        let shared = turn.shared;
+        let answer = digest::answer(
+            request,
+            name,
+            realm,
+            arrival,
+            &shared.nonces,
+            turn.settings,
+            turn.unix,
+        );
+        let claim = match answer {
+            Answer::Claim(claim) => claim,
+            Answer::None => return Err(challenge(name, realm, false, arrival, turn)),
+            Answer::Stale => return Err(challenge(name, realm, true, arrival, turn)),
+            Answer::Malformed => return Err(Reply::unasked(400).into()),
+        };
+        if let Some(wait) = facts.refused {
+            let seconds = wait.as_secs().max(1).to_string();
+            return Err(Reply::unasked(403)
+                .with(HeaderName::RetryAfter, seconds.as_bytes())
+                .into());
+        }
+        let secret = facts.secret.take().or_else(|| {
+            shared
+                .secrets
+                .get(&claim.username, realm, claim.algorithm, turn.now)
+        });
+        let Some(secret) = secret else {
+            return Err(Plan::Ask(Question::Secret {
+                username: claim.username.clone(),
+                realm: realm.to_owned(),
+                algorithm: claim.algorithm,
+                source: arrival.remote.ip(),
+            }));
+        };
+        match claim.judge(
+            request,
+            secret.as_deref(),
+            &shared.nonces,
+            turn.settings,
+            turn.unix,
+        ) {
+            Judgement::Right => {
+                let Some(account) = account_of(&claim) else {
+                    return Err(challenge(name, realm, false, arrival, turn));
+                };
+                shared.limiter.refund(arrival.remote.ip());
+                facts.account = Some(account);
+                Ok(())
+            }
+            // The password is right, so its user need not be asked again.
+            Judgement::Replayed => Err(challenge(name, realm, true, arrival, turn)),
+            Judgement::Wrong => {
+                turn.actions.push(Action::Login {
+                    name: account_of(&claim).map_or(claim.username, |account| account.to_string()),
+                    source: arrival.remote.ip(),
+                    succeeded: false,
+                });
+                Err(challenge(name, realm, false, arrival, turn))
+            }
+        }
+    }
+
+    /// The domain of whoever From names, if it is one of ours: that is where they have a password.
+    fn realm_of_sender(
+        &self,
+        request: &Message,
+        arrival: &Flow,
+        settings: &Settings,
+    ) -> Option<String> {
+        match request.from().ok()?.uri {
+            Uri::Sip(from) => settings.domain_of(&from, arrival).map(str::to_owned),
+            _ => None,
+        }
+    }
+}
+
+/// What a request asks of the server itself.
+fn serve(request: &Message) -> Plan {
+    match request.method() {
+        Method::Options if request.value(HeaderName::Require).is_some() => {
+            unsupported(request, HeaderName::Require).into()
+        }
+        Method::Options => Reply::unasked(200).with(HeaderName::Allow, &allow()).into(),
+        Method::Other => Reply::unasked(501).with(HeaderName::Allow, &allow()).into(),
+        Method::Subscribe | Method::Publish => Reply::unasked(489).into(),
+        Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
+            Reply::unasked(481).into()
+        }
+        _ => Reply::unasked(404).into(),
+    }
+}
+
+fn refuse_relay() -> Reply {
+    Reply {
+        reason: Some("Relaying Denied".into()),
+        ..Reply::unasked(403)
+    }
+}
+
+fn unsupported(request: &Message, name: HeaderName) -> Reply {
+    let mut reply = Reply::unasked(420);
+    for value in request.lines(name) {
+        reply.header(HeaderName::Unsupported, value);
+    }
+    reply
+}
+
+fn challenge(name: HeaderName, realm: &str, stale: bool, arrival: &Flow, turn: &Turn<'_>) -> Plan {
+    let (status, header) = match name {
+        HeaderName::Authorization => (401, HeaderName::WwwAuthenticate),
+        _ => (407, HeaderName::ProxyAuthenticate),
+    };
+    let mut reply = Reply::unasked(status);
+    let nonces = &turn.shared.nonces;
+    for value in digest::challenges(realm, arrival, nonces, turn.settings, turn.unix, stale) {
+        reply.header(header, value.as_bytes());
+    }
+    reply.into()
+}
+
+/// The account of a name that logs in: its local part, or the whole address.
+fn account_of(claim: &Claim) -> Option<Address> {
+    Address::parse_in(&claim.username, &claim.realm).ok()
+}
+
+/// Who From says the request is from, if it is one of ours.
+fn sender(request: &Message, arrival: &Flow, settings: &Settings) -> Option<Address> {
+    match request.from().ok()?.uri {
+        Uri::Sip(from) => settings.address_of(&from, arrival),
+        _ => None,
+    }
+}
+
+/// What a script says of a request: nothing, another URI for it, or what becomes of it instead.
+fn script(
+    request: &Message,
+    arrival: &Flow,
+    account: &Address,
+    facts: &Facts,
+    turn: &Turn<'_>,
+) -> Result<Option<String>, Plan> {
+    match &facts.decision {
+        Some(Decision::Continue) => Ok(None),
+        Some(Decision::Redirect(uri)) => Ok(Some(uri.clone())),
+        Some(Decision::Refuse(status, reason)) => {
+            let mut reply = Reply::new(*status);
+            // A script's text must not become a header.
+            if !reason.is_empty() && !reason.contains(['\r', '\n']) {
+                reply.reason = Some(reason.clone().into());
+            }
+            Err(reply.into())
+        }
+        None if !turn.scripted => Ok(None),
+        None => {
+            let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+            let address = |address: Result<crate::wire::Address<'_>, _>| {
+                address.map_or_else(|_| String::new(), |address| text(address.uri_text))
+            };
+            Err(Plan::Ask(Question::Script {
+                method: text(request.method_text()),
+                from: address(request.from()),
+                to: address(request.to()),
+                uri: text(request.uri_text()),
+                source: arrival.remote.ip(),
+                user: Some(account.to_string()),
+            }))
+        }
+    }
+}
+
+/// The user of ours that a script sends a request to instead.
+fn redirected(elsewhere: &str, arrival: &Flow, settings: &Settings) -> Option<Address> {
+    match Uri::parse(elsewhere.as_bytes()) {
+        Ok(Uri::Sip(uri)) => settings.address_of(&uri, arrival),
+        _ => None,
+    }
+}
+
+/// Where a user is reached (RFC 3261 16.5).
+fn find(
+    called: Address,
+    realm: String,
+    mut passing: Passing,
+    request: &Message,
+    facts: &Facts,
+    turn: &Turn<'_>,
+) -> Plan {
+    let mut bindings = turn.shared.location.lookup(&called, turn.unix);
+    if bindings.is_empty() {
+        return match facts.exists {
+            None => Plan::Ask(Question::Account(called)),
+            Some(true) => Reply::new(480).into(),
+            Some(false) => Reply::new(404).into(),
+        };
+    }
+    bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q));
+    bindings.truncate(turn.settings.forks);
+    let targets = bindings
+        .iter()
+        .map(|binding| Target {
+            uri: Some(without_headers(binding.uri.as_bytes()).into()),
+            destination: binding.destination(),
+            q: binding.q,
+        })
+        .collect();
+    passing.realm = Some(realm);
+    passing.record_route = matches!(
+        request.method(),
+        Method::Invite | Method::Subscribe | Method::Refer
+    );
+    Plan::Pass {
+        passing,
+        targets,
+        to: Some(called.to_string()),
+    }
+}
+
+/// A contact may ask for headers; in a request's URI they are not allowed (RFC 3261 19.1.1), and to
+/// obey them would let a phone write into others' requests.
+fn without_headers(uri: &[u8]) -> &[u8] {
+    match uri.iter().position(|byte| *byte == b'?') {
+        // A `?` in the user part is part of it.
+        Some(at) if !uri.get(at..).unwrap_or_default().contains(&b'@') => {
+            uri.get(..at).unwrap_or(uri)
+        }
+        _ => uri,
+    }
+}

@@ -1,0 +1,326 @@
+//! Where users can be reached: the bindings that their phones register.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use omnid_identity::Address;
+
+use super::{Destination, Flow};
+use crate::wire::{Transport, Uri};
+
+const SHARDS: usize = 64;
+
+/// One contact of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The contact's URI as the phone wrote it: what requests to it say.
+    pub uri: Box<str>,
+    /// Preference, in thousandths.
+    pub q: u16,
+    /// When it runs out, in Unix seconds.
+    pub expires: u64,
+    /// When it was first bound, in Unix seconds.
+    pub since: u64,
+    /// The registration's Call-ID …
+    pub call_id: Box<str>,
+    /// … and CSeq, in whose order updates count.
+    pub cseq: u32,
+    /// Where it came from, and so where it can be reached.
+    pub flow: Flow,
+    /// The instance and flow number, where the phone gave both (RFC 5626).
+    pub instance: Option<Box<str>>,
+    /// What it calls itself.
+    pub user_agent: Box<str>,
+    /// Whether what it wrote into Via is not where its messages come from.
+    pub behind_nat: bool,
+}
+
+impl Binding {
+    /// Where to send a request for this contact.
+    ///
+    /// Never to an address other than the one it registered from: a contact that could name any
+    /// would make us send calls, and the floods of calls to one user, to whomever it names.
+    #[must_use]
+    pub fn destination(&self) -> Destination {
+        let mut flow = self.flow;
+        let Ok(Uri::Sip(uri)) = Uri::parse(self.uri.as_bytes()) else {
+            return flow.into();
+        };
+        let source = flow.remote.ip();
+        if self.behind_nat || uri.host.address() != Some(source) {
+            return flow.into();
+        }
+        let transport = match uri.param("transport") {
+            Some(name) => Transport::from_bytes(name).unwrap_or(flow.transport),
+            None if uri.secure => Transport::Tls,
+            None => flow.transport,
+        };
+        let port = uri.port.unwrap_or_else(|| transport.default_port());
+        let direct = (source, port).into();
+        if transport == Transport::Udp {
+            if flow.transport == Transport::Udp {
+                flow.remote = direct;
+            }
+            return flow.into();
+        }
+        // A plain connection can be made anew; one under TLS could only be made to a phone that has
+        // a certificate, which none has.
+        let direct =
+            (transport == Transport::Tcp && flow.transport != Transport::Tls).then_some(direct);
+        if flow.transport == Transport::Udp && direct.is_some() {
+            flow.transport = Transport::Tcp;
+            flow.connection = 0;
+        }
+        Destination { flow, direct }
+    }
+}
+
+/// All bindings of all users.
+pub struct Location {
+    shards: [Mutex<HashMap<Address, Vec<Arc<Binding>>>>; SHARDS],
+    hasher: RandomState,
+    count: AtomicUsize,
+    /// Users whose bindings have changed since they were last written down.
+    changed: Mutex<HashSet<Address>>,
+}
+
+impl Default for Location {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+            count: AtomicUsize::new(0),
+            changed: Mutex::default(),
+        }
+    }
+}
+
+impl Location {
+    /// How many bindings there are, expired ones that have not been swept included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A user's bindings that have not run out.
+    #[must_use]
+    pub fn lookup(&self, user: &Address, unix: u64) -> Vec<Arc<Binding>> {
+        self.shard(user)
+            .get(user)
+            .into_iter()
+            .flatten()
+            .filter(|binding| binding.expires > unix)
+            .cloned()
+            .collect()
+    }
+
+    /// Changes a user's bindings; `change` says whether it did.
+    pub fn update<R>(
+        &self,
+        user: &Address,
+        unix: u64,
+        change: impl FnOnce(&mut Vec<Arc<Binding>>) -> (bool, R),
+    ) -> R {
+        let (changed, result) = {
+            let mut shard = self.shard(user);
+            let mut bindings = shard.remove(user).unwrap_or_default();
+            let before = bindings.len();
+            bindings.retain(|binding| binding.expires > unix);
+            let (changed, result) = change(&mut bindings);
+            self.recount(before, bindings.len());
+            if !bindings.is_empty() {
+                shard.insert(user.clone(), bindings);
+            }
+            (changed, result)
+        };
+        if changed {
+            self.mark(user);
+        }
+        result
+    }
+
+    /// Puts in what was written down before a restart.
+    pub fn restore(&self, user: Address, bindings: Vec<Binding>) {
+        let bindings: Vec<_> = bindings.into_iter().map(Arc::new).collect();
+        if bindings.is_empty() {
+            return;
+        }
+        self.recount(0, bindings.len());
+        let before = self.shard(&user).insert(user, bindings);
+        self.recount(before.map_or(0, |before| before.len()), 0);
+    }
+
+    /// Forgets what has run out in one part of the table; call it with ever the next number.
+    pub fn sweep(&self, part: usize, unix: u64) {
+        let mut emptied = Vec::new();
+        if let Some(shard) = self.shards.get(part % SHARDS) {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.retain(|user, bindings| {
+                let before = bindings.len();
+                bindings.retain(|binding| binding.expires > unix);
+                self.recount(before, bindings.len());
+                if bindings.len() != before {
+                    emptied.push(user.clone());
+                }
+                !bindings.is_empty()
+            });
+        }
+        for user in &emptied {
+            self.mark(user);
+        }
+    }
+
+    /// Everybody's bindings.
+    #[must_use]
+    pub fn all(&self, unix: u64) -> Vec<(Address, Arc<Binding>)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for (user, bindings) in shard.iter() {
+                let live = bindings.iter().filter(|binding| binding.expires > unix);
+                all.extend(live.map(|binding| (user.clone(), binding.clone())));
+            }
+        }
+        all.sort_by(|(a, x), (b, y)| (a, &x.uri).cmp(&(b, &y.uri)));
+        all
+    }
+
+    /// Takes the users whose bindings have changed, with what they are now.
+    #[must_use]
+    pub fn take_changed(&self, limit: usize) -> Vec<(Address, Vec<Arc<Binding>>)> {
+        let users: Vec<Address> = {
+            let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+            let users: Vec<_> = changed.iter().take(limit).cloned().collect();
+            for user in &users {
+                changed.remove(user);
+            }
+            users
+        };
+        users
+            .into_iter()
+            .map(|user| {
+                let bindings = self.shard(&user).get(&user).cloned().unwrap_or_default();
+                (user, bindings)
+            })
+            .collect()
+    }
+
+    /// Has a user's bindings written down (again).
+    pub fn mark(&self, user: &Address) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !changed.contains(user) {
+            changed.insert(user.clone());
+        }
+    }
+
+    fn recount(&self, before: usize, after: usize) {
+        self.count.fetch_add(after, Ordering::Relaxed);
+        self.count.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    fn shard(&self, user: &Address) -> MutexGuard<'_, HashMap<Address, Vec<Arc<Binding>>>> {
+        let at = self.hasher.hash_one(user) as usize % SHARDS;
+        self.shards[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::engine) fn binding(uri: &str, source: &str, expires: u64) -> Binding {
+        Binding {
+            uri: uri.into(),
+            q: 1000,
+            expires,
+            since: 0,
+            call_id: "c".into(),
+            cseq: 1,
+            flow: Flow {
+                transport: Transport::Udp,
+                local: ([192, 0, 2, 9], 5060).into(),
+                remote: source.parse().unwrap_or(([0, 0, 0, 0], 0).into()),
+                connection: 0,
+            },
+            instance: None,
+            user_agent: "".into(),
+            behind_nat: false,
+        }
+    }
+
+    #[test]
+    fn a_contact_is_reached_where_it_registered_from() {
+        let to = |uri: &str, nat: bool| {
+            let mut binding = binding(uri, "198.51.100.7:40000", 9);
+            binding.behind_nat = nat;
+            let destination = binding.destination();
+            (
+                destination.flow.transport,
+                destination.flow.remote.to_string(),
+                destination.direct,
+            )
+        };
+        let udp = |remote: &str| (Transport::Udp, remote.to_owned(), None);
+        assert_eq!(
+            to("sip:a@198.51.100.7:5070", false),
+            udp("198.51.100.7:5070")
+        );
+        assert_eq!(to("sip:a@198.51.100.7", false), udp("198.51.100.7:5060"));
+        assert_eq!(
+            to("sip:a@198.51.100.7:5070", true),
+            udp("198.51.100.7:40000")
+        );
+        assert_eq!(to("sip:a@10.0.0.1:5070", false), udp("198.51.100.7:40000"));
+        assert_eq!(
+            to("sip:victim@203.0.113.1", false),
+            udp("198.51.100.7:40000")
+        );
+        assert_eq!(
+            to("sip:a@198.51.100.7:5070;transport=tcp", false),
+            (
+                Transport::Tcp,
+                "198.51.100.7:40000".to_owned(),
+                "198.51.100.7:5070".parse().ok()
+            )
+        );
+    }
+
+    #[test]
+    fn bindings_run_out() {
+        let location = Location::default();
+        let Ok(alice) = "alice@example.org".parse::<Address>() else {
+            panic!("an address");
+        };
+        location.update(&alice, 0, |bindings| {
+            bindings.push(Arc::new(binding("sip:a@b", "192.0.2.1:1", 100)));
+            bindings.push(Arc::new(binding("sip:a@c", "192.0.2.1:2", 200)));
+            (true, ())
+        });
+        assert_eq!(location.len(), 2);
+        assert_eq!(location.take_changed(9).len(), 1);
+        assert_eq!(location.lookup(&alice, 99).len(), 2);
+        assert_eq!(location.lookup(&alice, 100).len(), 1);
+        for part in 0..SHARDS {
+            location.sweep(part, 150);
+        }
+        assert_eq!(location.len(), 1);
+        assert_eq!(location.take_changed(9).len(), 1);
+        location.update(&alice, 250, |_| (false, ()));
+        assert!(location.is_empty());
+        assert!(location.take_changed(9).is_empty());
+    }
+}

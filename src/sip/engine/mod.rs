@@ -1,0 +1,196 @@
+//! Decisions: what becomes of a message, under a clock that is given. No sockets, no tasks.
+//!
+//! [`Engine`] holds the transactions, forks and calls of some of the calls (by Call-ID, so that all
+//! messages of one call meet); [`Shared`] is what all engines have in common. An engine is told of
+//! one thing at a time, in a [`Turn`], and leaves there what is to be done about it.
+
+mod admit;
+mod arena;
+mod calls;
+mod core;
+mod digest;
+mod flow;
+mod forward;
+mod limits;
+mod location;
+mod nonce;
+mod proxy;
+mod registrar;
+mod route;
+mod secrets;
+mod settings;
+pub mod transaction;
+mod wheel;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use omnid_identity::{Address, DigestAlgorithm};
+
+pub use self::{
+    arena::Key,
+    calls::{Call, CallEvent},
+    core::Engine,
+    flow::{Destination, Flow},
+    location::{Binding, Location},
+    settings::{RegistrarPolicy, Settings},
+    transaction::Timers,
+};
+use self::{limits::Limiter, nonce::Nonces, route::Routes, secrets::Secrets};
+
+/// What all engines have in common.
+pub struct Shared {
+    /// Where users are.
+    pub location: Location,
+    nonces: Nonces,
+    routes: Routes,
+    limiter: Limiter,
+    secrets: Secrets,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    /// `key` must not be guessed, and should outlive a restart, or calls do not; `serial` must not
+    /// have been used with it before.
+    #[must_use]
+    pub fn new(key: &[u8], serial: u64) -> Self {
+        Self {
+            location: Location::default(),
+            nonces: Nonces::new(&[key, b"nonce"].concat(), serial),
+            routes: Routes::new(&[key, b"route"].concat()),
+            limiter: Limiter::default(),
+            secrets: Secrets::default(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on no new calls are let in.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// One thing that happened: when, and what is to be done about it.
+pub struct Turn<'a> {
+    /// What all engines have in common.
+    pub shared: &'a Shared,
+    /// The settings in force.
+    pub settings: &'a Settings,
+    /// The time, for timers …
+    pub now: Instant,
+    /// … and in Unix seconds, for what is written down.
+    pub unix: u64,
+    /// Whether a script wants to see requests.
+    pub scripted: bool,
+    /// What is to be done.
+    pub actions: Vec<Action>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send this. If it cannot be sent, tell the engine of the transaction.
+    Send {
+        /// Where to.
+        to: Destination,
+        /// The message.
+        bytes: Bytes,
+        /// Whose it is.
+        transaction: Option<Key>,
+    },
+    /// Find something out, and tell the engine with this ticket.
+    Ask(Key, Question),
+    /// Something became known of a call.
+    Call(CallEvent),
+    /// A login succeeded, or failed for whoever goes by that name.
+    Login {
+        /// The name.
+        name: String,
+        /// Where from.
+        source: IpAddr,
+        /// Whether it succeeded.
+        succeeded: bool,
+    },
+}
+
+/// What an engine has to be told before it can decide.
+#[derive(Debug, Clone)]
+pub enum Question {
+    /// Somebody's HA1.
+    Secret {
+        /// The user's name, as it was given.
+        username: String,
+        /// The realm.
+        realm: String,
+        /// The hash.
+        algorithm: DigestAlgorithm,
+        /// Who asks.
+        source: IpAddr,
+    },
+    /// Whether there is such an account.
+    Account(Address),
+    /// What a script makes of a request.
+    Script {
+        /// The method.
+        method: String,
+        /// From's URI.
+        from: String,
+        /// To's URI.
+        to: String,
+        /// The request's URI.
+        uri: String,
+        /// Where it came from.
+        source: IpAddr,
+        /// Whose it is.
+        user: Option<String>,
+    },
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// A HA1 in hexadecimal, or that there is none.
+    Secret(Option<Box<[u8]>>),
+    /// Nobody from there, or of that name, may log in for so long.
+    Refused(Duration),
+    /// Whether there is such an account.
+    Account(bool),
+    /// What the script decided.
+    Script(Decision),
+    /// It could not be found out.
+    Unknown,
+}
+
+/// What a script decided about a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing.
+    Continue,
+    /// To refuse it.
+    Refuse(u16, String),
+    /// To send it to another URI.
+    Redirect(String),
+}
+
+/// A request that waits for facts.
+struct Parked {
+    request: Arc<crate::wire::Message>,
+    arrival: Flow,
+    server: Key,
+    facts: admit::Facts,
+    deadline: Instant,
+}
+
+#[cfg(test)]
+mod tests;
