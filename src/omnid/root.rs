@@ -33,7 +33,7 @@ omnid_config::section! {
         /// Telephones and calls. Off where the section is missing.
         pub sip: Option<bool> = None,
         /// Chat and presence. Off where the section is missing.
-        pub xmpp: Option<bool> = None,
+        pub xmpp: Option<omnid_xmpp::Config> = None,
         /// Expectations that `omnid test` checks against this configuration.
         pub test: Vec<TestConfig> = Vec::new(),
     }
