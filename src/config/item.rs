@@ -30,7 +30,7 @@ pub struct SectionItem {
 
 impl PartialEq for SectionItem {
     fn eq(&self, other: &Self) -> bool {
-        self.info.name == other.info.name && self.items == other.items
+        self.info.id == other.info.id && self.items == other.items
     }
 }
 

@@ -6,11 +6,12 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::merge::merge;
-use crate::node::{self, Kind, Table};
-use crate::problem::{Problem, Problems, Severity};
+use crate::node::{self, Table};
+use crate::problem::{Label, Problem, Problems, Severity};
 use crate::reader::{Reader, Section};
 use crate::source::Sources;
 use crate::span::{Place, Span};
+use crate::value::ByteSize;
 
 /// A config that can be used.
 #[derive(Debug)]
@@ -32,9 +33,16 @@ pub struct Report {
     pub problems: Problems,
 }
 
+impl Report {
+    /// Everything that is wrong, as [`Sources::render`] draws it.
+    pub fn render(&self, color: bool) -> String {
+        self.sources.render(&self.problems, color)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sources.render(&self.problems, false))
+        f.write_str(&self.render(false))
     }
 }
 
@@ -63,10 +71,26 @@ impl Default for Limits {
 
 /// Reads a config: the file at `path`, then `NAME.d/*.toml` beside it in the order of their names.
 pub fn load<R: Section>(path: &Path) -> Result<Loaded<R>, Report> {
-    let mut loader = Loader::new(Limits::default());
+    load_within(path, Limits::default())
+}
+
+/// As [`load`], with limits of one's own.
+pub fn load_within<R: Section>(path: &Path, limits: Limits) -> Result<Loaded<R>, Report> {
+    let mut loader = Loader::new(limits);
     loader.file(path);
     loader.directory(&path.with_extension("d"));
     loader.read(true)
+}
+
+/// Reads whatever bytes there are, touching neither files nor the environment, and draws whatever
+/// is wrong with them: what a fuzzer calls.
+pub fn parse_str_any<R: Section>(bytes: &[u8]) -> Result<R, String> {
+    let mut loader = Loader::new(Limits::default());
+    loader.text(Path::new("omnid.toml"), bytes);
+    match loader.read::<R>(false) {
+        Ok(loaded) => Ok(loaded.value),
+        Err(report) => Err(report.to_string()),
+    }
 }
 
 /// Reads a config from a text alone, as a file `omnid.toml` in the current directory.
@@ -81,8 +105,10 @@ pub(crate) struct Loader {
     sources: Sources,
     problems: Problems,
     table: Table,
-    /// Lines with a fault of TOML itself: whatever was made out of them says nothing.
-    unsound: Vec<(u32, usize)>,
+    /// Parts with a fault of TOML itself: whatever was made out of them says nothing.
+    unsound: Vec<Span>,
+    /// Whether a file could not be read at all.
+    incomplete: bool,
 }
 
 impl Loader {
@@ -93,21 +119,24 @@ impl Loader {
             problems: Problems::new(),
             table: Table::default(),
             unsound: Vec::new(),
+            incomplete: false,
         }
     }
 
     fn file(&mut self, path: &Path) {
         match read_bounded(path, self.limits.file_bytes) {
             Ok(Some(bytes)) => self.text(path, &bytes),
-            Ok(None) => self.problems.push(Problem::error(format!(
-                "{} is larger than the {} bytes that a config may have",
-                path.display(),
-                self.limits.file_bytes
-            ))),
-            Err(error) => self.problems.push(Problem::error(format!(
-                "cannot read {}: {error}",
-                path.display()
-            ))),
+            Ok(None) => {
+                self.incomplete = true;
+                let most = ByteSize(self.limits.file_bytes);
+                let message = format!("{} is larger than {most}", path.display());
+                self.problems.push(Problem::error(message));
+            }
+            Err(error) => {
+                self.incomplete = true;
+                let message = format!("cannot read {}: {}", path.display(), describe(&error));
+                self.problems.push(Problem::error(message));
+            }
         }
     }
 
@@ -116,7 +145,7 @@ impl Loader {
             Ok(files) => files,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                let message = format!("cannot read {}: {error}", directory.display());
+                let message = format!("cannot read {}: {}", directory.display(), describe(&error));
                 self.problems.push(Problem::error(message));
                 return;
             }
@@ -141,6 +170,7 @@ impl Loader {
         let text = String::from_utf8_lossy(bytes).into_owned();
         let file = self.sources.add(path, text.clone());
         if let Err(error) = std::str::from_utf8(bytes) {
+            self.incomplete = true;
             let at = error.valid_up_to();
             // The replacement character stands at the very byte where the text went wrong.
             let span = Span::new(file, at..at + char::REPLACEMENT_CHARACTER.len_utf8());
@@ -149,18 +179,10 @@ impl Loader {
                 .push(problem.at(span, "this byte is no character"));
             return;
         }
-        let mut problems = Problems::new();
-        let node = node::parse(file, &text, &mut problems);
-        for span in problems.iter().filter_map(Problem::span) {
-            if let Some(source) = self.sources.file(span) {
-                self.unsound
-                    .push((file, source.position(span.start as usize).0));
-            }
-        }
-        self.problems.extend(problems);
-        if let Kind::Table(table) = node.kind {
-            merge(&mut self.table, table, &mut self.problems);
-        }
+        let document = node::parse(file, &text);
+        self.unsound.extend(document.unsound);
+        self.problems.extend(document.problems);
+        merge(&mut self.table, document.table, &mut self.problems);
     }
 
     pub(crate) fn read<R: Section>(self, fetch_secrets: bool) -> Result<Loaded<R>, Report> {
@@ -170,25 +192,16 @@ impl Loader {
             mut problems,
             table,
             unsound,
+            incomplete,
         } = self;
-        let mut reader = Reader::new(const { &R::INFO }, &sources, fetch_secrets);
-        let place = sources.iter().next().map(|_| Span::new(0, 0..0));
-        let value = if sources.iter().next().is_some() {
-            R::read(&table, Place(place), &mut reader)
-        } else {
-            None
-        };
-        let broken = !unsound.is_empty();
+        let incomplete = incomplete || !unsound.is_empty();
+        let mut reader = Reader::new(const { &R::INFO }, &sources, fetch_secrets, !incomplete);
+        let start = sources.iter().next().map(|_| Span::new(0, 0..0));
+        let value = R::read(&table, Place(start), &mut reader);
+        // Where the TOML is broken, keys may be lacking or wrong because of that alone.
         let follows = |problem: &Problem| {
-            // Where the TOML is broken, keys may be lacking or wrong because of that alone.
-            broken
-                && (problem.message.contains(" lacks the key ")
-                    || problem.labels.iter().any(|label| {
-                        let line =
-                            |source: &crate::Source| source.position(label.span.start as usize).0;
-                        let line = sources.file(label.span).map(line);
-                        line.is_some_and(|line| unsound.contains(&(label.span.file, line)))
-                    }))
+            let within = |label: &Label| unsound.iter().any(|line| line.contains(label.span));
+            problem.labels.iter().any(within) || (problem.is_absence && incomplete)
         };
         problems.extend(
             reader
@@ -196,7 +209,7 @@ impl Loader {
                 .into_iter()
                 .filter(|problem| !follows(problem)),
         );
-        problems.sort_by_key(|problem| problem.span());
+        problems.sort_by_key(Problem::span);
         match value {
             Some(value) if !problems.has_errors() => Ok(Loaded {
                 value,
@@ -216,9 +229,18 @@ fn bound(problems: &mut Problems, most: usize) {
     if more > 0 {
         problems.sort_by_key(|problem| problem.severity == Severity::Warning);
         problems.truncate(most);
-        problems.push(Problem::error(format!(
-            "{more} more problems are not shown"
-        )));
+        problems.push(Problem::error(format!("not shown: {more} more")));
+    }
+}
+
+/// An error of the operating system, in words that are the same on each.
+pub(crate) fn describe(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::IsADirectory => "it is a directory".into(),
+        io::ErrorKind::NotADirectory => "it is not a directory".into(),
+        _ => error.to_string(),
     }
 }
 

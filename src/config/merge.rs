@@ -1,13 +1,24 @@
 //! Several files into one tree.
 
+use std::collections::HashMap;
+
 use crate::node::{Entry, Kind, Node, Table};
 use crate::problem::{Problem, Problems};
 
 /// Merges a file's table into what earlier files said: tables key by key, lists of tables one
 /// after the other; anything else that is set twice is an error that names both places.
 pub(crate) fn merge(into: &mut Table, from: Table, problems: &mut Problems) {
+    let known: HashMap<String, usize> = into
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| (entry.key.clone(), index))
+        .collect();
     for entry in from.entries {
-        match into.entries.iter_mut().find(|known| known.key == entry.key) {
+        match known
+            .get(&entry.key)
+            .and_then(|index| into.entries.get_mut(*index))
+        {
             None => into.entries.push(entry),
             Some(known) => merge_entry(known, entry, problems),
         }
@@ -23,7 +34,9 @@ fn merge_entry(known: &mut Entry, entry: Entry, problems: &mut Problems) {
             Problem::error(format!("`{}` is set twice", entry.key))
                 .at(entry.span, "set again here")
                 .also(known.span, "first set here")
-                .help("keep one of them: a later file adds to an earlier one, and changes nothing"),
+                .help(
+                    "keep one of them: a later file can add to an earlier one, but not change it",
+                ),
         ),
     }
 }

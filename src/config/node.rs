@@ -3,6 +3,7 @@
 
 use crate::problem::{Problem, Problems};
 use crate::span::Span;
+use crate::syntax::{self, Fault};
 use toml::de::{DeTable, DeValue};
 
 /// A value of the config.
@@ -76,29 +77,57 @@ impl Table {
     }
 }
 
-/// Parses one file's text. Faults of the TOML itself go to `problems`; what could be made out
-/// despite them is returned, so that the rest of the file is checked too.
-pub(crate) fn parse(file: u32, text: &str, problems: &mut Problems) -> Node {
+/// What one file says.
+pub(crate) struct Document {
+    /// What could be made out, also where there are faults.
+    pub(crate) table: Table,
+    /// Faults of TOML itself.
+    pub(crate) problems: Problems,
+    /// The parts of the text that say nothing because of those.
+    pub(crate) unsound: Vec<Span>,
+}
+
+/// Parses one file's text.
+pub(crate) fn parse(file: u32, text: &str) -> Document {
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = Span::new(file, error.span().unwrap_or(0..0));
-        problems.push(Problem::error(error.message()).at(span, ""));
-    }
-    let mut converter = Converter { file, problems };
-    let span = Span::new(file, 0..0);
+    let faults: Vec<Fault> = errors
+        .into_iter()
+        .map(|error| Fault {
+            message: error.message().to_string(),
+            span: Span::new(file, error.span().unwrap_or(0..0)),
+        })
+        .collect();
+    let mut converter = Converter {
+        file,
+        problems: Problems::new(),
+    };
     let table = converter.table(document.into_inner(), 0);
-    Node {
-        kind: Kind::Table(table),
-        span,
+    let (mut problems, mut unsound) = syntax::problems(file, faults, text, &table);
+    // A value that could not be made out has been reported with its line.
+    let reported = |span: Span| unsound.iter().any(|unsound| unsound.contains(span));
+    let refused = converter.problems.into_iter();
+    let refused: Problems = refused
+        .filter(|p| !p.span().is_some_and(reported))
+        .collect();
+    unsound.extend(
+        refused
+            .iter()
+            .filter_map(|p| Some(syntax::line(p.span()?, text))),
+    );
+    problems.extend(refused);
+    Document {
+        table,
+        problems,
+        unsound,
     }
 }
 
-struct Converter<'a> {
+struct Converter {
     file: u32,
-    problems: &'a mut Problems,
+    problems: Problems,
 }
 
-impl Converter<'_> {
+impl Converter {
     fn table(&mut self, table: DeTable<'_>, depth: usize) -> Table {
         let mut entries = Vec::with_capacity(table.len());
         for (key, value) in table {
@@ -120,30 +149,20 @@ impl Converter<'_> {
     fn node(&mut self, value: toml::Spanned<DeValue<'_>>, depth: usize) -> Option<Node> {
         let span = Span::new(self.file, value.span());
         if depth > DEPTH {
-            let problem = Problem::error(format!("nested more than {DEPTH} levels deep"));
-            self.problems
-                .push(problem.at(span, "this value is not read"));
-            return None;
+            dismantle(value.into_inner());
+            return self.refuse(span, format!("nested more than {DEPTH} levels deep"));
         }
         let kind = match value.into_inner() {
             DeValue::String(text) => Kind::String(text.into_owned()),
             DeValue::Integer(digits) => {
                 match i128::from_str_radix(digits.as_str(), digits.radix()) {
                     Ok(number) => Kind::Integer(number),
-                    Err(_) => {
-                        let problem = Problem::error("this number is too large");
-                        self.problems.push(problem.at(span, ""));
-                        return None;
-                    }
+                    Err(_) => return self.refuse(span, "this number is too large"),
                 }
             }
             DeValue::Float(digits) => match digits.as_str().parse() {
                 Ok(number) => Kind::Float(number),
-                Err(_) => {
-                    self.problems
-                        .push(Problem::error("this is not a number").at(span, ""));
-                    return None;
-                }
+                Err(_) => return self.refuse(span, "this is not a number"),
             },
             DeValue::Boolean(truth) => Kind::Boolean(truth),
             DeValue::Datetime(time) => Kind::Datetime(time.to_string()),
@@ -156,5 +175,28 @@ impl Converter<'_> {
             DeValue::Table(table) => Kind::Table(self.table(table, depth)),
         };
         Some(Node { kind, span })
+    }
+
+    fn refuse(&mut self, span: Span, why: impl Into<String>) -> Option<Node> {
+        self.problems
+            .push(Problem::error(why).at(span, "this value is not read"));
+        None
+    }
+}
+
+/// Drops a tree without recursion: a dotted key half a million parts long (`a.a.a…`) makes one so
+/// deep that its own drop would overflow the stack.
+fn dismantle(value: DeValue<'_>) {
+    let mut pending = vec![value];
+    while let Some(value) = pending.pop() {
+        match value {
+            DeValue::Array(values) => {
+                pending.extend(values.into_iter().map(toml::Spanned::into_inner));
+            }
+            DeValue::Table(table) => {
+                pending.extend(table.into_iter().map(|(_, value)| value.into_inner()));
+            }
+            _ => {}
+        }
     }
 }

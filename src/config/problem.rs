@@ -24,6 +24,9 @@ pub struct Problem {
     pub labels: Vec<Label>,
     /// What to do about it, a line each.
     pub help: Vec<String>,
+    /// Whether something is lacking, rather than wrong: in a file whose TOML is broken it may be
+    /// there all the same.
+    pub(crate) is_absence: bool,
 }
 
 /// A place and what is to be said about it.
@@ -48,12 +51,22 @@ impl Problem {
         Problem::new(Severity::Warning, message.into())
     }
 
+    /// An error: something is lacking.
+    pub(crate) fn absence(message: impl Into<String>) -> Self {
+        Problem {
+            is_absence: true,
+            ..Problem::error(message)
+        }
+    }
+
     fn new(severity: Severity, message: String) -> Self {
+        let message = printable(message);
         Problem {
             severity,
             message,
             labels: Vec::new(),
             help: Vec::new(),
+            is_absence: false,
         }
     }
 
@@ -72,7 +85,7 @@ impl Problem {
     /// Adds a line of advice.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
-        self.help.push(text.into());
+        self.help.push(printable(text.into()));
         self
     }
 
@@ -93,6 +106,7 @@ impl Problem {
 
     fn label(mut self, span: Option<Span>, text: String, primary: bool) -> Self {
         if let Some(span) = span {
+            let text = printable(text);
             self.labels.push(Label {
                 span,
                 text,
@@ -101,6 +115,18 @@ impl Problem {
         }
         self
     }
+}
+
+/// Messages quote what was written, and go to a terminal: control characters are shown, not sent.
+fn printable(text: String) -> String {
+    if !text.chars().any(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.into(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// Everything found so far.

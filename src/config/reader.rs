@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::item;
 use crate::node::{Entry, Kind, Node, Table};
-use crate::problem::{Problem, Problems};
+use crate::outline::outline;
+use crate::problem::{Problem, Problems, Severity};
 use crate::shape::{Field, Measure, Range, SectionInfo, Shape};
 use crate::source::Sources;
 use crate::span::{Place, Span};
 use crate::suggest::did_you_mean;
 use crate::value::Value;
+
+/// Unknown keys reported for one table.
+const UNKNOWN_KEYS: usize = 100;
+
+/// Past so many problems, lists are read no further.
+const ENOUGH: usize = 1000;
 
 /// A section of the config, as [`section!`](crate::section) defines it.
 pub trait Section: Value {
@@ -26,11 +34,21 @@ pub struct Reader {
     pub problems: Problems,
     /// Whether secrets may be fetched from files and the environment.
     pub(crate) fetch_secrets: bool,
+    /// Whether all that was written could be made out. If not, checks between values are left
+    /// out: what they miss may be in the part that could not be.
+    complete: bool,
     directories: Vec<PathBuf>,
     /// Every key of every section, with the sections that know it.
-    catalogue: BTreeMap<&'static str, Vec<String>>,
+    catalogue: BTreeMap<&'static str, Vec<Known>>,
     path: Vec<Step>,
     range: Option<Range>,
+}
+
+/// A section that knows some key.
+struct Known {
+    header: String,
+    /// The header that the key itself is written as, if it is a section.
+    below: Option<String>,
 }
 
 /// A step on the way from the root to the value being read.
@@ -41,12 +59,26 @@ struct Step {
 }
 
 impl Reader {
-    pub(crate) fn new(root: &'static SectionInfo, sources: &Sources, fetch_secrets: bool) -> Self {
-        let mut catalogue = BTreeMap::new();
-        enter(root, "", &mut Vec::new(), &mut catalogue);
+    pub(crate) fn new(
+        root: &'static SectionInfo,
+        sources: &Sources,
+        fetch_secrets: bool,
+        complete: bool,
+    ) -> Self {
+        let mut catalogue: BTreeMap<&'static str, Vec<Known>> = BTreeMap::new();
+        for section in outline(root) {
+            for field in section.info.fields {
+                let known = Known {
+                    header: section.header(),
+                    below: section.below(field),
+                };
+                catalogue.entry(field.key).or_default().push(known);
+            }
+        }
         Reader {
             problems: Problems::new(),
             fetch_secrets,
+            complete,
             directories: sources
                 .iter()
                 .map(|source| source.directory.clone())
@@ -61,7 +93,8 @@ impl Reader {
     pub fn wrong_type(&mut self, node: &Node, expected: &Shape) {
         let problem = Problem::error(format!("{} is not {}", self.subject(), expected.name()))
             .at(node.span, format!("this is {}", node.found()));
-        let help = match expected.example() {
+        let meant = meant(node, expected);
+        let help = match meant.or_else(|| expected.example()) {
             Some(example) => Some(format!("write {}", self.assignment(&example))),
             None if expected.section().is_some() => {
                 Some("a table has a header of its own, or is written { key = value }".into())
@@ -108,6 +141,15 @@ impl Reader {
         }
     }
 
+    /// Records that a list of tables stands where there can be only one.
+    fn not_one_table(&mut self, node: &Node) {
+        let header = self.header();
+        let problem = Problem::error(format!("there is only one {header}"))
+            .at(node.span, "this is a list of tables")
+            .help(format!("write its header once, as {header}"));
+        self.problems.push(problem);
+    }
+
     /// Whether a value lies in the bounds of its key; if not, that is recorded.
     pub fn in_range(&mut self, node: &Node, value: impl Into<Measure>, type_range: Range) -> bool {
         let value = value.into();
@@ -122,8 +164,7 @@ impl Reader {
             return true;
         }
         let problem = Problem::error(format!("{} is out of range", self.subject()))
-            .at(node.span, format!("{value} is not in the range"))
-            .help(format!("allowed: {range}"));
+            .at(node.span, format!("allowed: {range}"));
         self.problems.push(problem);
         false
     }
@@ -136,13 +177,17 @@ impl Reader {
     }
 
     /// A path as a value names it, relative to the file that names it.
-    pub fn resolve(&self, span: Span, path: &str) -> PathBuf {
-        let path = Path::new(path);
+    pub fn resolve(&self, span: Span, path: &Path) -> PathBuf {
         match self.directory(span) {
             // Keeps "./" out of paths that are shown to people.
             directory if directory == Path::new(".") => path.to_path_buf(),
             directory => directory.join(path),
         }
+    }
+
+    /// Whether so much is wrong already that nobody would read more.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.problems.len() >= ENOUGH
     }
 
     /// Reads one of several values.
@@ -191,8 +236,16 @@ impl Reader {
 
     fn assignment(&self, example: &str) -> String {
         match self.path.last() {
-            Some(step) if !step.listed => format!("{} = {example}", crate::item::key(&step.key)),
+            Some(step) if !step.listed => format!("{} = {example}", item::key(&step.key)),
             _ => example.into(),
+        }
+    }
+
+    /// Where the section being read stands: "in [http]".
+    fn at_header(&self) -> String {
+        match self.path.is_empty() {
+            true => "at the top level".into(),
+            false => format!("in {}", self.header()),
         }
     }
 
@@ -200,43 +253,46 @@ impl Reader {
     fn header(&self) -> String {
         let keys: Vec<&str> = self.path.iter().map(|step| step.key.as_str()).collect();
         match self.path.last() {
-            None => "the top level".into(),
+            None => "the file".into(),
             Some(step) if step.listed => format!("[[{}]]", keys.join(".")),
             Some(_) => format!("[{}]", keys.join(".")),
         }
     }
 }
 
-/// Sections are not many and not deep; one that holds itself is entered once.
-fn enter(
-    section: &'static SectionInfo,
-    path: &str,
-    inside: &mut Vec<&'static str>,
-    catalogue: &mut BTreeMap<&'static str, Vec<String>>,
-) {
-    if inside.contains(&section.name) {
-        return;
+/// What was probably meant, where the wrong type holds the right thing: a number in quotes, a
+/// string without a list around it.
+fn meant(node: &Node, expected: &Shape) -> Option<String> {
+    let written = match &node.kind {
+        Kind::String(text) if text.len() <= 60 => item::quote(text),
+        Kind::Integer(number) => number.to_string(),
+        Kind::Boolean(truth) => truth.to_string(),
+        _ => return None,
+    };
+    let bare = written.trim_matches('"');
+    let same_kind = |of: &Shape| {
+        matches!(
+            (&node.kind, of),
+            (
+                Kind::String(_),
+                Shape::Text(_) | Shape::Choice(_) | Shape::Secret
+            ) | (Kind::Integer(_), Shape::Integer { .. } | Shape::Float)
+                | (Kind::Boolean(_), Shape::Boolean)
+        )
+    };
+    match expected {
+        Shape::List(of) if same_kind(of) => Some(format!("[{written}]")),
+        Shape::Integer { .. } => bare.parse::<i128>().ok().map(|number| number.to_string()),
+        Shape::Float => bare.parse::<f64>().ok().map(|_| bare.to_string()),
+        Shape::Boolean => match bare.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some("true".into()),
+            "false" | "no" | "off" | "0" => Some("false".into()),
+            _ => None,
+        },
+        // Numbers that say more with a unit are shown one by the example.
+        Shape::Text(text) if text.pattern.is_empty() => Some(item::quote(bare)),
+        _ => None,
     }
-    inside.push(section.name);
-    for field in section.fields {
-        let header = match path {
-            "" => "the top level".to_string(),
-            path => path.to_string(),
-        };
-        catalogue.entry(field.key).or_default().push(header);
-        let shape = (field.shape)();
-        if let Some(nested) = shape.section() {
-            let trail = path.trim_matches(['[', ']']);
-            let dot = if trail.is_empty() { "" } else { "." };
-            let path = match shape {
-                Shape::List(_) => format!("[[{trail}{dot}{}]]", field.key),
-                Shape::Map(_) => format!("[{trail}{dot}{}.NAME]", field.key),
-                _ => format!("[{trail}{dot}{}]", field.key),
-            };
-            enter(nested, &path, inside, catalogue);
-        }
-    }
-    inside.pop();
 }
 
 /// Reads the keys of one table, then reports what is left over and what is lacking.
@@ -246,6 +302,27 @@ pub struct TableReader<'a> {
     place: Place,
     cx: &'a mut Reader,
     missing: Vec<&'static Field>,
+    /// Fields that may not be what the operator meant.
+    doubtful: Vec<&'static str>,
+}
+
+/// What came of reading a section's keys: which of its checks would say something true.
+pub struct Soundness {
+    complete: bool,
+    doubtful: Vec<&'static str>,
+}
+
+impl Soundness {
+    /// Whether a check that needs certain fields, or all of them if none are named, can be made.
+    pub fn allows(&self, needs: &[&str]) -> bool {
+        let sound = |field: &&str| !self.doubtful.contains(field);
+        self.complete
+            && if needs.is_empty() {
+                self.doubtful.is_empty()
+            } else {
+                needs.iter().all(sound)
+            }
+    }
 }
 
 impl<'a> TableReader<'a> {
@@ -262,73 +339,100 @@ impl<'a> TableReader<'a> {
             place,
             cx,
             missing: Vec::new(),
+            doubtful: Vec::new(),
         }
     }
 
     /// Reads the field of that number in the section's description. A value that is wrong has been
     /// reported when this returns, and the default stands in for it, so that one wrong key does
-    /// not keep the checks of its section from running.
+    /// not hide what is wrong with others.
     pub fn field<T: Value>(&mut self, index: usize, default: Option<fn() -> T>) -> Option<T> {
         let field = self.info.fields.get(index)?;
-        match self.table.get(field.key) {
-            Some(entry) => {
-                let range = field.range.map(|range| range());
-                let value = self.cx.keyed(field.key, range, &entry.node);
-                value.or_else(|| default.map(|default| default()))
+        let Some(entry) = self.table.get(field.key) else {
+            let value = default.map(|default| default()).or_else(T::absent);
+            if value.is_none() {
+                self.missing.push(field);
             }
-            None => {
-                let value = default.map(|default| default()).or_else(T::absent);
-                if value.is_none() {
-                    self.missing.push(field);
-                }
-                value
-            }
+            return value;
+        };
+        let range = field.range.map(|range| range());
+        let before = self.cx.problems.len();
+        let value = self.cx.keyed(field.key, range, &entry.node);
+        let new = self.cx.problems.iter().skip(before);
+        if new
+            .into_iter()
+            .any(|problem| problem.severity == Severity::Error)
+        {
+            self.doubtful.push(field.name);
         }
+        value.or_else(|| default.map(|default| default()))
     }
 
     /// Reports unknown and missing keys.
-    pub fn finish(mut self) {
+    pub fn finish(mut self) -> Soundness {
         let table = self.table;
-        for entry in &table.entries {
-            if !self.info.fields.iter().any(|field| field.key == entry.key) {
-                self.unknown(entry);
-            }
+        let known = |entry: &&Entry| self.info.fields.iter().any(|field| field.key == entry.key);
+        let unknown: Vec<&Entry> = table.entries.iter().filter(|entry| !known(entry)).collect();
+        for entry in unknown.into_iter().take(UNKNOWN_KEYS) {
+            self.unknown(entry);
         }
         for field in std::mem::take(&mut self.missing) {
-            let shape = (field.shape)();
-            let example = shape.example().unwrap_or_else(|| "…".into());
-            let header = self.cx.header();
-            let problem = Problem::error(format!("{header} lacks the key `{}`", field.key))
-                .at(self.place, format!("`{}` is required here", field.key));
-            let problem = match &shape {
-                Shape::Choice(choice) => problem.help(format!("one of {}", choice.allowed())),
-                _ if shape.section().is_some() => problem,
-                _ => problem.help(format!("add {} = {example}", field.key)),
-            };
-            self.cx.problems.push(problem);
+            self.lacking(field);
+        }
+        Soundness {
+            complete: self.cx.complete,
+            doubtful: self.doubtful,
         }
     }
 
-    fn unknown(&mut self, entry: &Entry) {
+    fn lacking(&mut self, field: &Field) {
+        let shape = (field.shape)();
         let header = self.cx.header();
+        let problem = Problem::absence(format!("{header} lacks the key `{}`", field.key))
+            .at(self.place, format!("`{}` is required here", field.key));
+        let help = match (&shape, shape.example()) {
+            (Shape::Choice(choice), _) => format!("one of {}", choice.allowed()),
+            (_, Some(example)) => format!("add {} = {example}", field.key),
+            (_, None) => format!("`{}` is {}", field.key, shape.name()),
+        };
+        self.cx.problems.push(problem.help(help));
+    }
+
+    fn unknown(&mut self, entry: &Entry) {
+        let at = self.cx.at_header();
         let problem =
-            Problem::error(format!("unknown key `{}` in {header}", entry.key)).at(entry.span, "");
-        let keys = || self.info.fields.iter().map(|field| field.key);
-        let unset = keys().filter(|key| self.table.get(key).is_none());
-        let similar = did_you_mean(&entry.key, unset);
+            Problem::error(format!("unknown key `{}` {at}", entry.key)).at(entry.span, "");
+        let fields = self.info.fields;
+        let unset = fields
+            .iter()
+            .filter(|field| self.table.get(field.key).is_none());
+        let similar = did_you_mean(&entry.key, unset.map(|field| field.key));
         let elsewhere = self.cx.catalogue.get(entry.key.as_str());
         let problem = match (similar, elsewhere) {
-            (_, Some(headers)) if headers.len() <= 3 => {
-                let headers = headers.join(" or ");
-                problem.help(format!("`{}` belongs in {headers}", entry.key))
+            (_, Some(sections)) if sections.len() <= 3 => {
+                // What was written here is lacking there, wherever that is.
+                self.cx.complete = false;
+                let headers: Vec<&str> = sections.iter().map(|known| &*known.header).collect();
+                let belongs = format!("`{}` belongs in {}", entry.key, headers.join(" or "));
+                let below = sections.iter().filter_map(|known| known.below.as_deref());
+                let below: Vec<&str> = below.collect();
+                match below.is_empty() {
+                    true => problem.help(belongs),
+                    false => problem.help(format!("{belongs}: {}", below.join(" or "))),
+                }
             }
             (Some(similar), _) => {
                 // A misspelt key is one fault, not two.
                 self.missing.retain(|field| field.key != similar);
+                let meant = fields.iter().filter(|field| field.key == similar);
+                self.doubtful.extend(meant.map(|field| field.name));
                 problem.help(format!("did you mean `{similar}`?"))
             }
-            (None, _) if self.info.fields.len() <= 24 => {
-                let keys: Vec<String> = keys().map(|key| format!("`{key}`")).collect();
+            (None, _) if fields.len() <= 24 => {
+                let keys: Vec<String> = fields
+                    .iter()
+                    .map(|field| format!("`{}`", field.key))
+                    .collect();
                 problem.help(format!("keys here: {}", keys.join(", ")))
             }
             (None, _) => problem,
@@ -341,7 +445,10 @@ impl<'a> TableReader<'a> {
 pub fn read_section<S: Section>(node: &Node, cx: &mut Reader) -> Option<S> {
     match &node.kind {
         Kind::Table(table) => S::read(table, Place(Some(node.span)), cx),
-        // [[x]] where [x] is meant, and one of them: say so rather than "a list is not a table".
+        Kind::Array(nodes) if nodes.iter().all(|node| matches!(node.kind, Kind::Table(_))) => {
+            cx.not_one_table(node);
+            None
+        }
         _ => {
             cx.wrong_type(node, &S::shape());
             None

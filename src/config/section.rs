@@ -30,8 +30,11 @@
 ///   where Rust would not have the word; `#[range(1..=10)]` bounds numbers, durations
 ///   (`Duration::from_secs(1)..=Duration::from_secs(60)`) and sizes, also inside `Option`, `Vec`
 ///   and `Spanned`.
-/// - `#[check(path::to::function)]` after the section's own documentation names a
-///   `fn(&Self, &mut Problems)` that is called with every section that could be read.
+/// - `#[check(path::to::function)]` after the section's own documentation, any number of times,
+///   names a `fn(&Self, &mut Problems)` that is called when the whole section was read without an
+///   error; `#[check(path::to::function, needs(zone, key))]` when those fields were. A check that
+///   compares fields with each other would otherwise complain of a default that stands in for a
+///   value that has been complained of already.
 /// - The struct has one more field, `place`: where the section's header was written.
 /// - The struct is `Clone + Debug + PartialEq` (places are ignored), and `Default` where every key
 ///   has a `= default`.
@@ -48,7 +51,7 @@ macro_rules! section {
 macro_rules! __section_struct {
     (
         $(#[doc = $help:literal])*
-        $(#[check($check:path)])?
+        $(#[check($check:path $(, needs($($needs:ident),+ $(,)?))?)])*
         $vis:vis struct $name:ident {
             $(
                 $(#[doc = $field_help:literal])*
@@ -71,10 +74,12 @@ macro_rules! __section_struct {
 
         impl $crate::Section for $name {
             const INFO: $crate::SectionInfo = $crate::SectionInfo {
+                id: concat!(module_path!(), "::", stringify!($name)),
                 name: stringify!($name),
                 help: &[$($help),*],
                 fields: &[$(
                     $crate::Field {
+                        name: stringify!($field),
                         key: $crate::__key!($field $($key)?),
                         help: &[$($field_help),*],
                         shape: <$ty as $crate::Value>::shape,
@@ -85,6 +90,7 @@ macro_rules! __section_struct {
                             }
                             default
                         })?),
+                        absent: <$ty as $crate::Value>::MAY_BE_ABSENT,
                         range: $crate::__option!($({
                             fn range() -> $crate::Range {
                                 $crate::Range::from($range)
@@ -116,9 +122,16 @@ macro_rules! __section_struct {
                     index += 1;
                 )*
                 let _ = index;
-                reader.finish();
+                let soundness = reader.finish();
                 let section = Self { $($field: $field?,)* place };
-                $( $check(&section, &mut cx.problems); )?
+                $(
+                    // A field that is needed and does not exist fails here.
+                    $($( let _ = &section.$needs; )+)?
+                    if soundness.allows(&[$($(stringify!($needs)),+)?]) {
+                        $check(&section, &mut cx.problems);
+                    }
+                )*
+                let _ = soundness;
                 ::std::option::Option::Some(section)
             }
         }
@@ -150,7 +163,7 @@ macro_rules! __section_struct {
 macro_rules! __section_default {
     (
         $(#[doc = $help:literal])*
-        $(#[check($check:path)])?
+        $(#[check($check:path $(, needs($($needs:ident),+ $(,)?))?)])*
         $vis:vis struct $name:ident {
             $(
                 $(#[doc = $field_help:literal])*

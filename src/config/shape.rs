@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::item::Item;
+use crate::item::{self, Item};
 use crate::value::ByteSize;
 
 /// What a value may be.
@@ -40,6 +40,8 @@ pub enum Shape {
 pub struct Text {
     /// With its article: "a duration".
     pub name: &'static str,
+    /// Several of them: "durations".
+    pub plural: &'static str,
     /// As it would be written between the quotes; empty where any text will do.
     pub example: &'static str,
     /// A regular expression (ECMA 262) that every value matches, for editors; may be empty.
@@ -49,7 +51,9 @@ pub struct Text {
 /// A section: its keys and what they are for.
 #[derive(Debug)]
 pub struct SectionInfo {
-    /// The Rust type's name: what tells sections apart.
+    /// The Rust type's full path: what tells sections apart.
+    pub id: &'static str,
+    /// The Rust type's name.
     pub name: &'static str,
     /// Its documentation, line by line.
     pub help: &'static [&'static str],
@@ -59,6 +63,8 @@ pub struct SectionInfo {
 
 /// One key of a section.
 pub struct Field {
+    /// The struct's field.
+    pub name: &'static str,
     /// Its name in the file.
     pub key: &'static str,
     /// Its documentation, line by line.
@@ -67,6 +73,8 @@ pub struct Field {
     pub shape: fn() -> Shape,
     /// What it is when it is not written; `None` if it must be.
     pub default: Option<fn() -> Item>,
+    /// Whether it may be left out even without a default.
+    pub absent: bool,
     /// Bounds narrower than its type's.
     pub range: Option<fn() -> Range>,
 }
@@ -109,29 +117,38 @@ impl Shape {
             Shape::Choice(choice) => format!("one of {}", choice.allowed()),
             Shape::Secret => "a secret".into(),
             Shape::List(of) if of.is_section() => "a list of tables".into(),
-            Shape::List(of) => format!("a list, each item {}", of.name()),
+            Shape::List(of) => format!("a list of {}", of.plural()),
             Shape::Map(of) if of.is_section() => "a table of named tables".into(),
             Shape::Map(of) => format!("a table of names, each with {}", of.name()),
             Shape::Section(_) => "a table".into(),
         }
     }
 
+    /// Several of them, without an article.
+    fn plural(&self) -> String {
+        match self {
+            Shape::Boolean => "true or false".into(),
+            Shape::Integer { .. } => "whole numbers".into(),
+            Shape::Float => "numbers".into(),
+            Shape::Text(text) => text.plural.into(),
+            Shape::Choice(choice) => format!("words out of {}", choice.allowed()),
+            Shape::Secret => "secrets".into(),
+            Shape::List(_) => "lists".into(),
+            Shape::Map(_) | Shape::Section(_) => "tables".into(),
+        }
+    }
+
     /// A value as it would be written in the file.
     pub fn example(&self) -> Option<String> {
         match self {
-            Shape::Boolean | Shape::Choice(_) | Shape::Section(_) => None,
+            Shape::Boolean | Shape::Section(_) => None,
+            Shape::Choice(choice) => choice.options.first().map(|(word, _)| item::quote(word)),
             Shape::Integer { min, .. } => Some((*min).max(1).to_string()),
             Shape::Float => Some("0.5".into()),
             Shape::Text(text) if text.example.is_empty() => None,
             Shape::Text(text) => Some(format!("\"{}\"", text.example)),
             Shape::Secret => Some("{ file = \"/etc/omnid/secret\" }".into()),
-            Shape::List(of) => {
-                let one = match &**of {
-                    Shape::Choice(choice) => choice.options.first().map(|o| format!("\"{}\"", o.0)),
-                    other => other.example(),
-                };
-                Some(format!("[{}]", one?))
-            }
+            Shape::List(of) => Some(format!("[{}]", of.example()?)),
             Shape::Map(of) => Some(format!("{{ name = {} }}", of.example()?)),
         }
     }

@@ -1,15 +1,16 @@
 //! The files that were read, and problems drawn over their text.
 
+use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
 
 use crate::problem::{Label, Problem, Severity};
 use crate::span::Span;
 
 /// One file's name and text.
-#[derive(Debug)]
 pub struct Source {
     /// As it is shown to people: the path it was opened by.
     pub name: String,
@@ -17,6 +18,15 @@ pub struct Source {
     pub directory: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+/// Without the text, which may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// All files that were read, in the order of their spans' `file`.
@@ -116,22 +126,32 @@ impl Sources {
 impl Source {
     fn snippet<'a>(
         &'a self,
-        labels: impl Iterator<Item = &'a Label>,
-    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-        let annotations = labels.map(|label| {
+        labels: impl Iterator<Item = &'a Label> + Clone,
+    ) -> Snippet<'a, Annotation<'a>> {
+        // Only the lines concerned are handed over, so that two hundred problems in a large file
+        // do not mean two hundred walks through all of it.
+        let window = labels
+            .clone()
+            .map(|label| self.clamp(label.span))
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .map_or(0..0, |covered| self.whole_lines(covered));
+        let text = self.text.get(window.clone()).unwrap_or("");
+        let annotations = labels.map(move |label| {
             let kind = if label.primary {
                 AnnotationKind::Primary
             } else {
                 AnnotationKind::Context
             };
-            let annotation = kind.span(self.clamp(label.span));
+            let span = self.clamp(label.span);
+            let annotation = kind.span(span.start - window.start..span.end - window.start);
             if label.text.is_empty() {
                 annotation
             } else {
                 annotation.label(label.text.as_str())
             }
         });
-        Snippet::source(self.text.as_str())
+        Snippet::source(text)
+            .line_start(self.position(window.start).0)
             .path(self.name.as_str())
             .annotations(annotations)
     }
@@ -139,7 +159,7 @@ impl Source {
     /// Spans come from the text itself, but a check in another crate may have made its own: keep
     /// every range inside the text, on character boundaries, and on one line (a table's value may
     /// run over a hundred lines, and its first says enough).
-    fn clamp(&self, span: Span) -> std::ops::Range<usize> {
+    fn clamp(&self, span: Span) -> Range<usize> {
         let floor = |offset: usize| {
             let offset = offset.min(self.text.len());
             (0..=offset)
@@ -151,11 +171,19 @@ impl Source {
         let end = floor(span.end as usize).max(start);
         let covered = self.text.get(start..end).unwrap_or("");
         match covered.find('\n') {
-            Some(line) if line > 0 => {
-                start..start + covered.get(..line).unwrap_or("").trim_end().len()
-            }
-            _ => start..end,
+            Some(line) => start..start + covered.get(..line).unwrap_or("").trim_end().len(),
+            None => start..end,
         }
+    }
+
+    fn whole_lines(&self, covered: Range<usize>) -> Range<usize> {
+        let before = self.text.get(..covered.start).unwrap_or("");
+        let after = self.text.get(covered.end..).unwrap_or("");
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let end = after
+            .find('\n')
+            .map_or(self.text.len(), |newline| covered.end + newline);
+        start..end
     }
 
     /// Line and column of a byte, both from 1.

@@ -28,6 +28,11 @@ impl Span {
         }
     }
 
+    /// Whether another span lies within this one.
+    pub fn contains(self, other: Span) -> bool {
+        self.file == other.file && self.start <= other.start && other.end <= self.end
+    }
+
     /// The bytes, for slicing the file's text.
     pub fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize

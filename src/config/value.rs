@@ -24,6 +24,9 @@ use crate::span::Spanned;
 
 /// Something that a key can hold.
 pub trait Value: Sized {
+    /// Whether [`absent`](Value::absent) gives a value.
+    const MAY_BE_ABSENT: bool = false;
+
     /// Reads it. `None` means that it is wrong and that what is wrong has been reported.
     fn parse(node: &Node, cx: &mut Reader) -> Option<Self>;
 
@@ -195,6 +198,7 @@ impl Value for String {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a string",
+            plural: "strings",
             example: "text",
             pattern: "",
         })
@@ -208,10 +212,10 @@ impl Value for String {
 /// A path; a relative one is relative to the directory of the file that names it.
 impl Value for PathBuf {
     fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
-        let path: String = parse_text(node, cx, |text| match text {
+        let path: PathBuf = parse_text(node, cx, |text| match text {
             "" => Err(Fault::new("a path cannot be empty")),
             text if text.contains('\0') => Err(Fault::new("a path cannot hold a zero byte")),
-            text => Ok(text.to_string()),
+            text => Ok(text.into()),
         })?;
         Some(cx.resolve(node.span, &path))
     }
@@ -219,7 +223,8 @@ impl Value for PathBuf {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a path",
-            example: "/var/lib/omnid",
+            plural: "paths",
+            example: "/path/to/it",
             pattern: "",
         })
     }
@@ -236,8 +241,14 @@ impl<T: Value> Value for Vec<T> {
             return None;
         };
         // Every item is read, so that every fault is found.
-        let values: Vec<Option<T>> = nodes.iter().map(|node| cx.item(node)).collect();
-        values.into_iter().collect()
+        let mut values = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            values.extend(cx.item::<T>(node));
+            if cx.has_enough() {
+                return None;
+            }
+        }
+        (values.len() == nodes.len()).then_some(values)
     }
 
     fn shape() -> Shape {
@@ -255,12 +266,16 @@ impl<T: Value> Value for BTreeMap<String, T> {
             cx.wrong_type(node, &Self::shape());
             return None;
         };
-        let entries: Vec<Option<(String, T)>> = table
-            .entries
-            .iter()
-            .map(|entry| Some((entry.key.clone(), cx.named(&entry.key, &entry.node)?)))
-            .collect();
-        entries.into_iter().collect()
+        let mut values = BTreeMap::new();
+        for entry in &table.entries {
+            if let Some(value) = cx.named(&entry.key, &entry.node) {
+                values.insert(entry.key.clone(), value);
+            }
+            if cx.has_enough() {
+                return None;
+            }
+        }
+        (values.len() == table.entries.len()).then_some(values)
     }
 
     fn shape() -> Shape {
@@ -277,6 +292,8 @@ impl<T: Value> Value for BTreeMap<String, T> {
 }
 
 impl<T: Value> Value for Option<T> {
+    const MAY_BE_ABSENT: bool = true;
+
     fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
         T::parse(node, cx).map(Some)
     }
@@ -295,6 +312,8 @@ impl<T: Value> Value for Option<T> {
 }
 
 impl<T: Value> Value for Box<T> {
+    const MAY_BE_ABSENT: bool = T::MAY_BE_ABSENT;
+
     fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
         T::parse(node, cx).map(Box::new)
     }
@@ -313,6 +332,8 @@ impl<T: Value> Value for Box<T> {
 }
 
 impl<T: Value> Value for Spanned<T> {
+    const MAY_BE_ABSENT: bool = T::MAY_BE_ABSENT;
+
     fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
         T::parse(node, cx).map(|value| Spanned::new(value, node.span))
     }

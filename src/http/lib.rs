@@ -1,1 +1,4 @@
-//! omnid-http
+//! HTTP: sites by host, static files, reverse proxy, and the handlers other services mount.
+
+pub mod engine;
+pub mod wire;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -66,6 +66,13 @@ pub(crate) fn tcp(address: SocketAddr, backlog: u32, only_ipv6: bool) -> io::Res
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket)
+}
+
+/// The options of a TCP listener, whether we opened it or were passed it.
+pub(crate) fn prepare_tcp(socket: &Socket) -> io::Result<()> {
+    // Nagle's algorithm only delays protocols that write whole messages. On Linux connections
+    // inherit this from their listener, which saves a system call for each.
+    socket.set_tcp_nodelay(true)
 }
 
 pub(crate) fn udp(address: SocketAddr, shared: bool, only_ipv6: bool) -> io::Result<Socket> {
@@ -131,6 +138,9 @@ pub(crate) fn unix(path: &Path, backlog: u32) -> io::Result<Socket> {
         std::fs::remove_file(path)?;
         socket.bind(&address)?;
     }
+    // Who may connect is decided by the directory that it lies in, or by the service: the umask,
+    // meant for files that hold something, would shut everybody out.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
     Ok(socket)

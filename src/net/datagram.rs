@@ -36,14 +36,14 @@ impl DatagramSocket {
     pub async fn readable(&self) {
         // The only error is that of a runtime which shuts down, and then nothing comes any more.
         if self.socket.readable().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
     /// Resolves when there is room to send.
     pub async fn writable(&self) {
         if self.socket.writable().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -75,12 +75,12 @@ impl DatagramSocket {
         let mapped = self.local.is_ipv6();
         let mut sent = 0;
         while batch.next < batch.filled {
-            let result = self.socket.try_io(Interest::WRITABLE, || {
+            let left = || {
                 let left = batch
                     .slots
                     .get(batch.next..batch.filled)
                     .unwrap_or_default();
-                let outgoing = left.iter().enumerate().map(|(index, slot)| {
+                left.iter().enumerate().map(|(index, slot)| {
                     let start = batch.next.saturating_add(index).saturating_mul(batch.size);
                     let end = start.saturating_add(slot.length);
                     Outgoing {
@@ -89,9 +89,19 @@ impl DatagramSocket {
                         from: slot.from,
                         mapped,
                     }
-                });
-                sys::send(self.socket.as_fd(), outgoing)
-            });
+                })
+            };
+            // There is room nearly always, and tokio does not know it of a socket that has never
+            // waited. Only where there is none is it tried again under tokio's eyes, so that
+            // `writable` waits for what comes after that.
+            let result = match sys::send(self.socket.as_fd(), left()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.try_io(Interest::WRITABLE, || {
+                        sys::send(self.socket.as_fd(), left())
+                    })
+                }
+                result => result,
+            };
             match result {
                 Ok(count) => {
                     sent += count;

@@ -21,20 +21,20 @@ static PLACES: Semaphore = Semaphore::const_new(AT_ONCE);
 /// Sends `last`, ends our side, and closes when the peer has ended its own (or a second is over).
 /// Returns at once.
 pub(crate) fn close(mut socket: Socket, last: &'static [u8]) {
-    if !last.is_empty() && socket.try_write(last).is_err() {
-        return;
-    }
     let Ok(place) = PLACES.try_acquire() else {
+        // Closed without waiting: what fits is still sent, and perhaps read.
+        drop(socket.try_write(last));
         return;
     };
     tokio::spawn(async move {
         // Whether the peer ends in order or not, the socket is dropped; there is no one to tell.
-        drop(tokio::time::timeout(AT_MOST, drain(&mut socket)).await);
+        drop(tokio::time::timeout(AT_MOST, part(&mut socket, last)).await);
         drop(place);
     });
 }
 
-async fn drain(socket: &mut Socket) -> std::io::Result<()> {
+async fn part(socket: &mut Socket, last: &[u8]) -> std::io::Result<()> {
+    socket.write_all(last).await?;
     socket.shutdown().await?;
     let mut left = BYTES;
     let mut buffer = [0; 1024];

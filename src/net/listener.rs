@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,11 +10,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 
+use crate::introduce::introduce;
 use crate::limited::Limited;
 use crate::limits::{Counts, Gauge, Over, Permit};
 use crate::socket::{UNIX_PEER, canonical};
-use crate::{ListenAddr, NetConfig, Socket, linger};
+use crate::wire::proxy::Header;
+use crate::{ListenAddr, NetConfig, ProxyProtocolConfig, Socket, linger};
 
 /// What all sockets of one [`Net`](crate::Net) share.
 #[derive(Debug)]
@@ -26,18 +30,25 @@ pub(crate) struct Common {
 /// A listening socket. Clones are the same socket; so is the next one asked of
 /// [`Net::listen`](crate::Net::listen) for the same address.
 #[derive(Clone, Debug)]
-pub struct Listener(Arc<Kept>);
+pub struct Listener {
+    socket: Arc<Waiting>,
+    door: Arc<Door>,
+}
 
+/// A listener without its socket: connections that are still being introduced hold on to this, and
+/// must not keep the port open after it was released.
 #[derive(Debug)]
-pub(crate) struct Kept {
+struct Door {
     common: Arc<Common>,
-    socket: Waiting,
+    /// The address as the service asked for it, perhaps with port 0.
+    asked: ListenAddr,
     address: ListenAddr,
     name: Arc<str>,
     open: Arc<Gauge>,
     failures: AtomicU32,
     failing: Limited,
     refusing: Limited,
+    unintroduced: Limited,
     introduced: Introduced,
 }
 
@@ -91,43 +102,49 @@ impl Listener {
         common: Arc<Common>,
         service: &str,
         socket: Waiting,
+        asked: ListenAddr,
         address: ListenAddr,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(64);
         let name = format!("{service} {address}").into();
-        Self(Arc::new(Kept {
+        let door = Door {
             common,
-            socket,
+            asked,
             address,
             name,
             open: Arc::default(),
             failures: AtomicU32::new(0),
             failing: Limited::new(Duration::from_secs(10)),
             refusing: Limited::new(Duration::from_secs(10)),
+            unintroduced: Limited::new(Duration::from_secs(10)),
             introduced: Introduced {
                 sender,
                 receiver: Mutex::new(receiver),
             },
-        }))
+        };
+        Self {
+            socket: Arc::new(socket),
+            door: Arc::new(door),
+        }
     }
 
     /// The address it is bound to, with the port the kernel chose.
     pub fn local_address(&self) -> &ListenAddr {
-        &self.0.address
+        &self.door.address
     }
 
     /// Its name in logs: service and address.
     pub fn name(&self) -> &Arc<str> {
-        &self.0.name
+        &self.door.name
     }
 
     /// Connections that came through it and are still open.
     pub fn open(&self) -> u32 {
-        self.0.open.count()
+        self.door.open.count()
     }
 
     pub(crate) fn socket(&self) -> &Waiting {
-        &self.0.socket
+        &self.socket
     }
 
     /// The next connection that the bounds let in. Never fails and never spins: what goes wrong
@@ -136,18 +153,27 @@ impl Listener {
     pub async fn accept(&self) -> Accepted {
         loop {
             let arrived = tokio::select! {
-                accepted = self.0.introduced.next() => return accepted,
-                arrived = self.0.socket.accept() => arrived,
+                accepted = self.door.introduced.next() => return accepted,
+                arrived = self.socket.accept() => arrived,
             };
             match arrived {
                 Ok((socket, peer)) => {
-                    self.0.failures.store(0, Ordering::Relaxed);
-                    if let Some(accepted) = self.0.admit(socket, peer) {
+                    self.door.failures.store(0, Ordering::Relaxed);
+                    if let Some(accepted) = self.door.admit(socket, peer) {
                         return accepted;
                     }
                 }
-                Err(error) => self.0.pause(&error).await,
+                Err(error) => self.door.pause(&error).await,
             }
+        }
+    }
+}
+
+impl AsFd for Waiting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }
@@ -157,9 +183,6 @@ impl Waiting {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Nagle's algorithm only delays protocols that write whole messages. A socket that
-                // refuses the option is already dead, and the first read will say so.
-                drop(stream.set_nodelay(true));
                 Ok((Socket::Tcp(stream), canonical(peer)))
             }
             Self::Unix(listener) => {
@@ -180,8 +203,9 @@ impl Introduced {
     }
 }
 
-impl Kept {
-    fn admit(&self, socket: Socket, peer: SocketAddr) -> Option<Accepted> {
+impl Door {
+    /// Counts a connection in. `None`: it was refused, or its PROXY header is read first.
+    fn admit(self: &Arc<Self>, socket: Socket, peer: SocketAddr) -> Option<Accepted> {
         let config = self.common.config.load();
         let permit = Permit::take(
             &self.common.counts,
@@ -189,21 +213,40 @@ impl Kept {
             config.max_connections,
             config.max_connections_per_listener,
         );
-        let mut permit = match permit {
+        let permit = match permit {
             Ok(permit) => permit,
             Err(over) => {
                 self.refuse(socket, peer, over);
                 return None;
             }
         };
-        if matches!(socket, Socket::Tcp(_))
-            && let Err(over) = permit.count_client(peer.ip(), config.max_connections_per_client)
-        {
-            self.refuse(socket, peer, over);
+        if self.expects_header(&config.proxy_protocol, &socket, peer) {
+            tokio::spawn(
+                self.clone()
+                    .introduce(socket, peer, permit, config.first_byte_timeout),
+            );
             return None;
         }
         // A peer that is gone already has no local address to tell.
         let local = socket.local_addr().ok()?;
+        self.admit_client(socket, peer, local, permit)
+    }
+
+    /// Counts a connection to its client, once it is known who that is.
+    fn admit_client(
+        &self,
+        socket: Socket,
+        peer: SocketAddr,
+        local: SocketAddr,
+        mut permit: Permit,
+    ) -> Option<Accepted> {
+        let bound = self.common.config.load().max_connections_per_client;
+        if peer != UNIX_PEER
+            && let Err(over) = permit.count_client(peer.ip(), bound)
+        {
+            self.refuse(socket, peer, over);
+            return None;
+        }
         let id = self
             .common
             .connections
@@ -217,6 +260,62 @@ impl Kept {
             id,
             permit,
         })
+    }
+
+    fn expects_header(
+        &self,
+        config: &ProxyProtocolConfig,
+        socket: &Socket,
+        peer: SocketAddr,
+    ) -> bool {
+        let named = config.listen.contains(&self.asked) || config.listen.contains(&self.address);
+        match socket {
+            Socket::Tcp(_) => {
+                (named || config.listen.is_empty())
+                    && config.trusted.iter().any(|net| net.contains(peer.ip()))
+            }
+            Socket::Unix(_) => named,
+        }
+    }
+
+    /// Reads a load balancer's header, and hands the connection to the accept loop.
+    async fn introduce(
+        self: Arc<Self>,
+        mut socket: Socket,
+        peer: SocketAddr,
+        permit: Permit,
+        deadline: Duration,
+    ) {
+        let why = match timeout(deadline, introduce(&mut socket)).await {
+            Ok(Ok(header)) => {
+                let (peer, local) = match header {
+                    Header::Proxied {
+                        source,
+                        destination,
+                    } => (canonical(source), canonical(destination)),
+                    Header::Local => match socket.local_addr() {
+                        Ok(local) => (peer, local),
+                        Err(_) => return,
+                    },
+                };
+                if let Some(accepted) = self.admit_client(socket, peer, local, permit) {
+                    // An error is the accept loop's end, and with it the connection's.
+                    drop(self.introduced.sender.send(accepted).await);
+                }
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no PROXY header within the time allowed".to_owned(),
+        };
+        linger::close(socket, &[]);
+        if let Some(held) = self.unintroduced.pass() {
+            tracing::warn!(
+                listener = &*self.name,
+                %peer,
+                held_back = held,
+                "connection of a trusted load balancer refused: {why}",
+            );
+        }
     }
 
     /// Closes a connection that is one too many.

@@ -1,5 +1,6 @@
 //! The face that both engines share.
 
+use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,9 +9,20 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::archive::{self, Archive, BackupReport, Verification};
+use crate::blobs::Blobs;
+use crate::files::{make_private_dir, open_private};
 use crate::migration::{self, Dialect};
+use crate::postgres::{Postgres, without_password};
 use crate::sqlite::Sqlite;
 use crate::{Migration, Reader, StoreConfig, StoreError, Transaction};
+
+/// The store's own tables.
+pub(crate) const COMPONENT: &str = "store";
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sql: include_str!("data/1.sql"),
+}];
 
 /// A handle to the database; clones share it.
 #[derive(Clone)]
@@ -20,11 +32,22 @@ pub struct Database {
 
 struct Inner {
     engine: Engine,
+    blobs: Blobs,
     data_dir: PathBuf,
 }
 
-enum Engine {
+pub(crate) enum Engine {
     Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Engine {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
 }
 
 impl Database {
@@ -33,27 +56,44 @@ impl Database {
     pub async fn open(config: &StoreConfig, data_dir: &Path) -> Result<Self, StoreError> {
         let place = Place::parse(&config.url, data_dir)?;
         let data_dir = data_dir.to_owned();
+        let directory = data_dir.clone();
+        let blobs = blocking(move || Blobs::open(&directory)).await?;
         let engine = match place {
             Place::Sqlite(path) => {
                 let open = move || {
                     if let Some(parent) = path.parent() {
                         make_private_dir(parent)?;
                     }
-                    Sqlite::open(&path)
+                    Sqlite::open(&path, Lock::shared(&path)?)
                 };
-                let opened = tokio::task::spawn_blocking(open).await;
-                Engine::Sqlite(opened.map_err(|_| StoreError::Closed)??)
+                Engine::Sqlite(blocking(open).await?)
             }
-            Place::Postgres(url) => {
-                return Err(StoreError::Url {
-                    url,
-                    reason: "not yet".into(),
-                });
-            }
+            Place::Postgres(url) => Engine::Postgres(Postgres::open(&url, config).await?),
         };
-        Ok(Self {
-            inner: Arc::new(Inner { engine, data_dir }),
-        })
+        let database = Self {
+            inner: Arc::new(Inner {
+                engine,
+                blobs,
+                data_dir,
+            }),
+        };
+        database.prepare().await?;
+        database.migrate(COMPONENT, MIGRATIONS).await?;
+        Ok(database)
+    }
+
+    /// Makes the table of migrations.
+    async fn prepare(&self) -> Result<(), StoreError> {
+        let dialect = self.dialect();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.write(move |tx| migration::prepare(tx, dialect)).await {
+                // PostgreSQL's IF NOT EXISTS does not see a table that another node is making.
+                Err(StoreError::Constraint(_)) if attempts < 5 => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Brings `component`'s tables up to the last of `migrations`. Refuses a database in which a
@@ -83,6 +123,7 @@ impl Database {
     {
         match &self.inner.engine {
             Engine::Sqlite(sqlite) => sqlite.writer.write(write).await,
+            Engine::Postgres(postgres) => postgres.write(write).await,
         }
     }
 
@@ -94,6 +135,7 @@ impl Database {
     {
         match &self.inner.engine {
             Engine::Sqlite(sqlite) => sqlite.readers.read(read).await,
+            Engine::Postgres(postgres) => postgres.read(read).await,
         }
     }
 
@@ -105,7 +147,54 @@ impl Database {
                 sqlite.readers.close().await;
                 sqlite.writer.close().await;
             }
+            Engine::Postgres(postgres) => postgres.close().await,
         }
+    }
+
+    /// The files beside the database.
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    /// Writes everything into an archive: a new directory at `to`. Reads and writes go on
+    /// meanwhile; the archive shows the state at one moment.
+    pub async fn backup(&self, to: &Path) -> Result<BackupReport, StoreError> {
+        archive::backup(self, to).await
+    }
+
+    /// Puts an archive in the place that `config` and `data_dir` name, of either engine. Unless
+    /// `force`, that place must be empty. Nobody may have it open.
+    pub async fn restore(
+        from: &Path,
+        config: &StoreConfig,
+        data_dir: &Path,
+        force: bool,
+    ) -> Result<Verification, StoreError> {
+        archive::restore(from, config, data_dir, force).await
+    }
+
+    /// Checks an archive, without touching anything.
+    pub async fn verify_archive(path: &Path) -> Result<Verification, StoreError> {
+        let path = path.to_owned();
+        blocking(move || Archive::open(&path)?.verify()).await
+    }
+
+    /// Checks the database and every blob that it refers to.
+    pub async fn verify(&self) -> Result<Verification, StoreError> {
+        archive::verify(self).await
+    }
+
+    /// What is to be done now and then, say once an hour: removes blobs that nothing refers to.
+    pub async fn maintain(&self) -> Result<(), StoreError> {
+        let removed = self.inner.blobs.sweep(self).await?;
+        if removed > 0 {
+            tracing::info!(removed, "unreferenced blobs removed");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
     }
 
     /// The directory that files beside the database are kept in.
@@ -116,6 +205,7 @@ impl Database {
     fn dialect(&self) -> Dialect {
         match self.inner.engine {
             Engine::Sqlite(_) => Dialect::Sqlite,
+            Engine::Postgres(_) => Dialect::Postgres,
         }
     }
 }
@@ -133,7 +223,7 @@ impl Place {
         }
         let refuse = |reason: &str| {
             Err(StoreError::Url {
-                url: url.to_owned(),
+                url: without_password(url),
                 reason: reason.to_owned(),
             })
         };
@@ -148,14 +238,53 @@ impl Place {
     }
 }
 
-/// Makes a directory that only its owner can look into: it holds password verifiers.
-pub(crate) fn make_private_dir(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(StoreError::io(format!("cannot make {}", path.display())))
+/// Tells `omnid restore` that somebody has the SQLite file open, and everybody that a restore is
+/// under way. The kernel lets go of it however the process ends.
+pub(crate) struct Lock(#[allow(dead_code, reason = "held, not read")] File);
+
+impl Lock {
+    fn shared(database: &Path) -> Result<Self, StoreError> {
+        Self::take(
+            database,
+            File::try_lock_shared,
+            "the database is being restored",
+        )
+    }
+
+    pub(crate) fn exclusive(database: &Path) -> Result<Self, StoreError> {
+        Self::take(
+            database,
+            File::try_lock,
+            "the database is in use; stop omnid first",
+        )
+    }
+
+    fn take(
+        database: &Path,
+        lock: fn(&File) -> Result<(), TryLockError>,
+        busy: &'static str,
+    ) -> Result<Self, StoreError> {
+        let mut path = database.as_os_str().to_owned();
+        path.push(".lock");
+        let path = Path::new(&path);
+        let file = open_private(path)?;
+        match lock(&file) {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Busy(busy)),
+            Err(TryLockError::Error(error)) => Err(StoreError::io(format!(
+                "cannot lock {}",
+                path.display()
+            ))(error)),
+        }
+    }
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| StoreError::Closed)?
 }
 
 /// Runs a caller's closure so that its panic is an error of that closure alone.

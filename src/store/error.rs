@@ -29,6 +29,9 @@ pub enum StoreError {
     /// A unique or foreign key constraint stands against the write.
     #[error("constraint: {0}")]
     Constraint(String),
+    /// A statement of the transaction had failed, and the closure went on.
+    #[error("a statement of this transaction failed before")]
+    Aborted,
     /// Too much work is waiting already.
     #[error("the database is busy: {0}")]
     Busy(&'static str),

@@ -20,17 +20,23 @@ pub(crate) trait Session {
 /// Reads one consistent snapshot.
 pub struct Reader<'a> {
     session: &'a mut dyn Session,
+    /// A statement failed. PostgreSQL refuses whatever comes after it in the transaction, so SQLite
+    /// is made to do the same: a closure behaves alike on both.
+    failed: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(session: &'a mut dyn Session) -> Self {
-        Self { session }
+        Self {
+            session,
+            failed: false,
+        }
     }
 
     /// All rows of the answer.
     pub fn query(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
-        self.session.query(sql, values, &mut |row| {
+        self.query_each(sql, values, |row| {
             rows.push(row);
             Ok(true)
         })?;
@@ -40,7 +46,7 @@ impl<'a> Reader<'a> {
     /// The first row of the answer, if there is one.
     pub fn query_one(&mut self, sql: &str, values: &[Value]) -> Result<Option<Row>, StoreError> {
         let mut first = None;
-        self.session.query(sql, values, &mut |row| {
+        self.query_each(sql, values, |row| {
             first = Some(row);
             Ok(false)
         })?;
@@ -54,11 +60,24 @@ impl<'a> Reader<'a> {
         values: &[Value],
         mut each: impl FnMut(Row) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        self.session.query(sql, values, &mut each)
+        self.statement(|session| session.query(sql, values, &mut each))
+    }
+
+    fn statement<T>(
+        &mut self,
+        run: impl FnOnce(&mut dyn Session) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failed {
+            return Err(StoreError::Aborted);
+        }
+        let outcome = run(self.session);
+        self.failed = outcome.is_err();
+        outcome
     }
 }
 
-/// Reads and writes; everything happens, or nothing. Reads through [`Reader`], which it
+/// Reads and writes; everything happens, or nothing. A statement that fails ends the transaction:
+/// return its error, and the caller of `write` gets it. Reads through [`Reader`], which it
 /// dereferences to, so that one query function serves both.
 pub struct Transaction<'a> {
     reader: Reader<'a>,
@@ -73,12 +92,26 @@ impl<'a> Transaction<'a> {
 
     /// Runs a statement, and says how many rows it changed.
     pub fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
-        self.reader.session.execute(sql, values)
+        self.reader
+            .statement(|session| session.execute(sql, values))
+    }
+
+    pub(crate) fn session(&mut self) -> &mut dyn Session {
+        self.reader.session
     }
 
     /// Runs several statements without parameters: migrations.
     pub(crate) fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
-        self.reader.session.batch(sql)
+        self.reader.statement(|session| session.batch(sql))
+    }
+
+    /// The closure's value, unless it swallowed an error after which nothing can be committed.
+    pub(crate) fn whole<T>(&self, value: T) -> Result<T, StoreError> {
+        if self.reader.failed {
+            Err(StoreError::Aborted)
+        } else {
+            Ok(value)
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use rcgen::{
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::info::CertificateInfo;
 
@@ -111,6 +112,11 @@ impl PrivateAuthority {
         let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
             .map_err(|error| format!("no certificate: {error}"))?;
         let key = KeyPair::from_pem(key).map_err(|error| format!("its key: {error}"))?;
+        let parsed = X509Certificate::from_der(&certificate);
+        let (_, parsed) = parsed.map_err(|error| format!("not a certificate: {error}"))?;
+        if parsed.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
+            return Err("its key is another certificate's".to_owned());
+        }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
             .map_err(|error| format!("not an authority's certificate: {error}"))?;
         Ok(Self {
@@ -210,7 +216,6 @@ impl PrivateAuthority {
 
     /// Was the leaf signed by this authority, and not by one that lay here before?
     fn signed(&self, chain: &[CertificateDer<'_>]) -> bool {
-        use x509_parser::prelude::{FromDer, X509Certificate};
         let Some(leaf) = chain.first() else {
             return false;
         };
@@ -312,4 +317,30 @@ fn write(path: &Path, text: &str) -> Result<(), AuthorityError> {
         .and_then(|()| file.sync_all())
         .map_err(fail)?;
     fs::rename(&unfinished, path).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_is_renewed_a_month_before_its_end_and_keeps_its_names()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let authority = PrivateAuthority::open_or_create(folder.path())?;
+        let start = OffsetDateTime::now_utc();
+        let names = ["a.test".to_owned()];
+        let issue = |days| authority.issue_at(&names, start + Duration::days(days));
+        let first = issue(0)?;
+        assert_eq!(issue(59)?.chain, first.chain);
+        let second = issue(61)?;
+        assert_ne!(second.chain, first.chain);
+        let leaf = second.chain.first().ok_or("empty")?;
+        let info = CertificateInfo::read(leaf, String::new())?;
+        assert_eq!(info.names, ["127.0.0.1", "::1", "a.test", "localhost"]);
+        assert!(info.is_valid_at(start + Duration::days(150)));
+        // A clock that was set back does not keep a certificate that is not valid yet.
+        assert_ne!(issue(0)?.chain, second.chain);
+        Ok(())
+    }
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use omnid_config::Spanned;
 
+use crate::load::Pair;
+
 omnid_config::section! {
     /// TLS: certificates and versions.
     pub struct TlsConfig {
@@ -49,5 +51,17 @@ omnid_config::choice! {
         Tls12 = "1.2",
         /// TLS 1.3 (RFC 8446).
         Tls13 = "1.3",
+    }
+}
+
+impl CertificateConfig {
+    pub(crate) fn pair(&self) -> Pair {
+        Pair {
+            cert: self.cert.value.clone(),
+            key: self.key.value.clone(),
+            names: self.names.iter().map(|name| name.value.clone()).collect(),
+            cert_span: self.cert.span,
+            key_span: self.key.span,
+        }
     }
 }

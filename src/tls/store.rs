@@ -1,127 +1,56 @@
-//! The store: what is loaded, what is in use, and the configs that look it up.
+//! The store: what handshakes look up, and the configs that make them look.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use omnid_config::{Problem, Problems, Span};
-use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ConfigBuilder, ServerConfig, SupportedProtocolVersion, WantsVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::authority::PrivateAuthority;
 use crate::clients::{Authorities, Live};
-use crate::load::{self, Loaded, Pair, Stamp};
 use crate::names::{Names, suited};
-use crate::{CertificateInfo, ClientCertificates, MinVersion, TlsConfig, provider, tickets};
+use crate::{
+    AuthorityError, CertificateInfo, ClientCertificates, MinVersion, Prepared, provider, tickets,
+};
 
-/// Everything that a config asks for, read and checked, but not yet in use.
-#[derive(Debug)]
-pub struct Prepared {
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) folder: Option<(PathBuf, Option<Span>)>,
-    pub(crate) private: Option<Private>,
-    pub(crate) authority_files: Vec<(PathBuf, Option<Span>)>,
-    pub(crate) authority_stamps: Vec<Stamp>,
-    pub(crate) authorities: Arc<Authorities>,
-    min_version: MinVersion,
-    warnings: Problems,
-}
-
-/// A pair of files and what was last read from it.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) pair: Pair,
-    pub(crate) loaded: Loaded,
-    /// As of the last look, whether or not what was read then could be used.
-    pub(crate) stamps: (Stamp, Stamp),
-    /// The last look found something that cannot be used.
-    pub(crate) broken: Broken,
-    pub(crate) in_folder: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    No,
-    /// A certificate and its key are seldom written at the same moment: wait for the next look.
-    Unsaid,
-    Said,
-}
-
-/// A certificate of the private authority.
-#[derive(Debug)]
-pub(crate) struct Private {
-    pub(crate) authority: PrivateAuthority,
-    pub(crate) names: Vec<String>,
-    pub(crate) loaded: Loaded,
-}
-
-impl Private {
-    pub(crate) fn issue(authority: PrivateAuthority, names: Vec<String>) -> Result<Self, String> {
-        let loaded = issue(&authority, &names)?;
-        Ok(Self {
-            authority,
-            names,
-            loaded,
-        })
-    }
-}
-
-pub(crate) fn issue(authority: &PrivateAuthority, names: &[String]) -> Result<Loaded, String> {
-    let issued = authority.issue(names).map_err(|error| error.to_string())?;
-    let leaf = issued.chain.first().ok_or("an empty chain")?;
-    let info = CertificateInfo::read(leaf, issued.source.display().to_string())?;
-    let key = CertifiedKey::from_der(issued.chain, issued.key, &provider())
-        .map_err(|error| error.to_string())?;
-    Ok(Loaded {
-        key: Arc::new(key),
-        info,
-    })
-}
-
-impl Prepared {
-    /// What is questionable, but no reason not to start.
-    pub fn warnings(&self) -> &Problems {
-        &self.warnings
-    }
-
-    /// Is there a certificate for this name?
-    pub fn covers(&self, name: &str) -> bool {
-        self.names().covers(name)
-    }
-
-    /// Is there no certificate at all?
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.private.is_none()
-    }
-
-    pub(crate) fn loaded(&self) -> impl Iterator<Item = &Loaded> {
-        self.entries
-            .iter()
-            .map(|entry| &entry.loaded)
-            .chain(self.private.iter().map(|private| &private.loaded))
-    }
-
-    fn names(&self) -> Names {
-        let mut names = Names::default();
-        for loaded in self.loaded() {
-            names.add(&loaded.info.names, &loaded.key);
-        }
-        names
-    }
+/// Why a store cannot be made, or not take what was prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The tickets' keys cannot be made.
+    #[error("no random numbers for TLS: {0}")]
+    Random(#[source] rustls::Error),
+    /// The cryptographic provider lacks what a version of TLS needs.
+    #[error("TLS cannot be set up: {0}")]
+    Provider(#[source] rustls::Error),
+    /// The private authority cannot issue.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
 }
 
 /// Every certificate of the daemon. Clones are the same store.
 #[derive(Clone)]
 pub struct CertStore(Arc<Shared>);
 
+/// The beginning of a config: provider and versions, which may be refused, are settled.
+type Builder = ConfigBuilder<ServerConfig, WantsVerifier>;
+
+fn builder(versions: &[&'static SupportedProtocolVersion]) -> Result<Builder, StoreError> {
+    ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(StoreError::Provider)
+}
+
 struct Shared {
     current: Arc<Current>,
     authorities: Arc<ArcSwap<Authorities>>,
     ticketer: Arc<dyn ProducesTickets>,
+    from_tls12: Builder,
+    from_tls13: Builder,
     configs: Mutex<Configs>,
     prepared: Mutex<Prepared>,
 }
@@ -146,146 +75,39 @@ impl ResolvesServerCert for Current {
 }
 
 impl CertStore {
-    /// Reads what `config` asks for. `names` are the server's own, for which the private authority
-    /// issues a certificate where no other has them; it lives in `data_dir`/tls.
+    /// A store with what was prepared. The private authority, where one is needed, issues now.
     ///
     /// # Errors
-    /// All that is wrong, each with the file it is about.
-    pub fn load(
-        config: &TlsConfig,
-        names: &[String],
-        data_dir: &Path,
-    ) -> Result<Prepared, Problems> {
-        let mut problems = Problems::new();
-        let mut warnings = Vec::new();
-        let mut entries = Vec::new();
-        let mut add = |pair: Pair, in_folder: bool, problems: &mut Problems| {
-            let stamps = pair.stamps();
-            match pair.load(&mut warnings) {
-                Ok(loaded) => {
-                    entries.push(Entry {
-                        pair,
-                        loaded,
-                        stamps,
-                        broken: Broken::No,
-                        in_folder,
-                    });
-                }
-                Err(problem) => problems.push(problem),
-            }
-        };
-        for certificate in &config.certificates {
-            let pair = Pair {
-                cert: certificate.cert.value.clone(),
-                key: certificate.key.value.clone(),
-                names: certificate
-                    .names
-                    .iter()
-                    .map(|name| name.value.clone())
-                    .collect(),
-                cert_span: certificate.cert.span,
-                key_span: certificate.key.span,
-            };
-            add(pair, false, &mut problems);
-        }
-        let folder = config
-            .directory
-            .as_ref()
-            .map(|path| (path.value.clone(), path.span));
-        if let Some((path, span)) = &folder {
-            match load::pairs(path, *span) {
-                Ok(pairs) => pairs
-                    .into_iter()
-                    .for_each(|pair| add(pair, true, &mut problems)),
-                Err(error) => problems.push(
-                    Problem::error(format!(
-                        "cannot read the folder of certificates {}: {error}",
-                        path.display()
-                    ))
-                    .at(*span, ""),
-                ),
-            }
-        }
-
-        let authority_files: Vec<_> = config
-            .client_authorities
-            .iter()
-            .map(|path| (path.value.clone(), path.span))
-            .collect();
-        let authority_stamps = authority_files
-            .iter()
-            .map(|(path, _)| load::stamp(path))
-            .collect();
-        let authorities = match load::authorities(&authority_files) {
-            Ok(roots) => Some(Arc::new(Authorities::new(roots))),
-            Err(problem) => {
-                problems.push(problem);
-                None
-            }
-        };
-
-        let mut covered = Names::default();
-        for entry in &entries {
-            covered.add(&entry.loaded.info.names, &entry.loaded.key);
-        }
-        let all_covered = !entries.is_empty() && names.iter().all(|name| covered.covers(name));
-        let mut private = None;
-        if config.self_signed && !all_covered {
-            let made = PrivateAuthority::open_or_create(&data_dir.join("tls"))
-                .map_err(|error| error.to_string())
-                .and_then(|authority| Private::issue(authority, names.to_vec()));
-            match made {
-                Ok(made) => private = Some(made),
-                Err(why) => problems.push(Problem::error(why)),
-            }
-        }
-
-        match authorities {
-            Some(authorities) if !problems.has_errors() => Ok(Prepared {
-                entries,
-                folder,
-                private,
-                authority_files,
-                authority_stamps,
-                authorities,
-                min_version: config.min_version,
-                warnings: warnings.into_iter().collect(),
-            }),
-            _ => {
-                for warning in warnings {
-                    problems.push(warning);
-                }
-                Err(problems)
-            }
-        }
-    }
-
-    /// A store with what was prepared.
-    ///
-    /// # Errors
-    /// When the system has no random numbers for the tickets' keys.
-    pub fn new(prepared: Prepared) -> Result<Self, rustls::Error> {
-        let store = Self(Arc::new(Shared {
+    /// When it cannot, or the system has no random numbers.
+    pub fn new(mut prepared: Prepared) -> Result<Self, StoreError> {
+        prepared.issue()?;
+        Ok(Self(Arc::new(Shared {
             current: Arc::new(Current {
                 names: ArcSwap::from_pointee(prepared.names()),
-                list: ArcSwap::from_pointee(list(&prepared)),
+                list: ArcSwap::from_pointee(prepared.list()),
             }),
             authorities: Arc::new(ArcSwap::new(prepared.authorities.clone())),
-            ticketer: rustls::crypto::aws_lc_rs::Ticketer::new()?,
+            ticketer: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(StoreError::Random)?,
+            from_tls12: builder(&[&TLS13, &TLS12])?,
+            from_tls13: builder(&[&TLS13])?,
             configs: Mutex::new(Configs {
                 min_version: prepared.min_version,
                 made: BTreeMap::new(),
             }),
             prepared: Mutex::new(prepared),
-        }));
-        Ok(store)
+        })))
     }
 
     /// Puts what was prepared in the place of what is. Open connections go on with what they have.
-    pub fn swap(&self, prepared: Prepared) {
+    ///
+    /// # Errors
+    /// When the private authority is needed and cannot issue; then nothing has changed.
+    pub fn swap(&self, mut prepared: Prepared) -> Result<(), StoreError> {
+        prepared.issue()?;
         let mut current = self.prepared();
         *current = prepared;
         self.show(&current);
+        Ok(())
     }
 
     /// A config for one listener: with ALPN protocols in order of preference, and what is asked of
@@ -316,15 +138,10 @@ impl CertStore {
         alpn: &[&str],
         clients: ClientCertificates,
     ) -> ServerConfig {
-        let versions: &[&'static rustls::SupportedProtocolVersion] = match min_version {
-            MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            MinVersion::Tls13 => &[&rustls::version::TLS13],
+        let builder = match min_version {
+            MinVersion::Tls12 => self.0.from_tls12.clone(),
+            MinVersion::Tls13 => self.0.from_tls13.clone(),
         };
-        let builder =
-            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions);
-        #[allow(clippy::expect_used)]
-        // The provider has cipher suites and groups for both versions, whatever the config says.
-        let builder = builder.expect("the provider speaks TLS 1.2 and 1.3");
         let verifier = Live {
             clients,
             authorities: self.0.authorities.clone(),
@@ -377,13 +194,10 @@ impl CertStore {
 
     /// The private authority's certificate, if one is in use: clients must be told to trust it.
     pub fn private_authority(&self) -> Option<PathBuf> {
-        self.prepared()
-            .private
-            .as_ref()
-            .map(|private| private.authority.certificate_path())
+        self.prepared().private_authority()
     }
 
-    pub(crate) fn prepared(&self) -> std::sync::MutexGuard<'_, Prepared> {
+    pub(crate) fn prepared(&self) -> MutexGuard<'_, Prepared> {
         self.0
             .prepared
             .lock()
@@ -393,7 +207,7 @@ impl CertStore {
     /// Makes handshakes see what is in `prepared`.
     pub(crate) fn show(&self, prepared: &Prepared) {
         self.0.current.names.store(Arc::new(prepared.names()));
-        self.0.current.list.store(Arc::new(list(prepared)));
+        self.0.current.list.store(Arc::new(prepared.list()));
         self.0.authorities.store(prepared.authorities.clone());
         let mut configs = self
             .0
@@ -413,11 +227,4 @@ impl fmt::Debug for CertStore {
             .field("certificates", &self.list().len())
             .finish()
     }
-}
-
-fn list(prepared: &Prepared) -> Vec<CertificateInfo> {
-    prepared
-        .loaded()
-        .map(|loaded| loaded.info.clone())
-        .collect()
 }

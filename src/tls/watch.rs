@@ -1,181 +1,224 @@
 //! Files that change: renewed certificates come into use by themselves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnid_hub::{Event, Hub};
 use time::OffsetDateTime;
 
 use crate::clients::Authorities;
 use crate::load::{self, Loaded};
-use crate::store::{self, Broken, CertStore, Entry, Prepared};
+use crate::prepare::{Entry, Fault};
+use crate::{CertStore, Prepared};
 
 /// How often files are looked at. A look costs two system calls for each certificate.
 const EVERY: Duration = Duration::from_secs(3);
 
 impl CertStore {
-    /// Looks at the files every few seconds, for ever, and takes what has changed.
-    pub async fn watch(&self) {
+    /// Looks at the files every few seconds, for ever, takes what has changed, and says so.
+    pub async fn watch(&self, hub: &Hub) {
         loop {
             tokio::time::sleep(EVERY).await;
             let store = self.clone();
             // Files may lie on a disk that hangs.
-            if let Err(error) = tokio::task::spawn_blocking(move || store.refresh()).await {
-                tracing::error!("looking for changed certificates: {error}");
+            match tokio::task::spawn_blocking(move || store.refresh()).await {
+                Ok(names) if names.is_empty() => {}
+                Ok(names) => hub.events().publish(Event::CertificateChanged {
+                    names: names.into_iter().collect(),
+                }),
+                Err(error) => tracing::error!("looking for changed certificates: {error}"),
             }
         }
     }
 
-    /// Looks at the files once. Says whether anything has come into use or gone out of it.
-    ///
-    /// What cannot be used is logged, and what was used before stays in use.
-    pub fn refresh(&self) -> bool {
+    /// Looks at the files once, and returns the names whose certificates have come into use, or
+    /// gone out of it. What cannot be used is logged, and what was used before stays in use.
+    pub fn refresh(&self) -> BTreeSet<String> {
+        self.refresh_at(OffsetDateTime::now_utc())
+    }
+
+    pub(crate) fn refresh_at(&self, now: OffsetDateTime) -> BTreeSet<String> {
         let mut prepared = self.prepared();
-        let mut changed = prepared.look_at_folder();
+        let mut changes = Changes::default();
+        prepared.look_at_folder(&mut changes);
         for entry in &mut prepared.entries {
-            changed |= entry.look();
+            entry.look(&mut changes);
         }
-        changed |= prepared.look_at_authorities();
-        changed |= prepared.renew(OffsetDateTime::now_utc());
-        if changed {
+        prepared.look_at_authorities(&mut changes);
+        prepared.renew(now, &mut changes);
+        if changes.any {
             self.show(&prepared);
         }
-        changed
+        changes.names
+    }
+}
+
+#[derive(Default)]
+struct Changes {
+    any: bool,
+    names: BTreeSet<String>,
+}
+
+impl Changes {
+    fn came(&mut self, loaded: &Loaded) {
+        tracing::info!(
+            file = loaded.info.source,
+            names = loaded.info.names.join(" "),
+            not_after = %loaded.info.not_after,
+            "certificate loaded",
+        );
+        self.note(loaded);
+    }
+
+    fn went(&mut self, loaded: &Loaded) {
+        tracing::info!(file = loaded.info.source, "certificate removed");
+        self.note(loaded);
+    }
+
+    fn note(&mut self, loaded: &Loaded) {
+        self.any = true;
+        self.names.extend(loaded.info.names.iter().cloned());
     }
 }
 
 impl Entry {
-    fn look(&mut self) -> bool {
+    fn look(&mut self, changes: &mut Changes) {
         let stamps = self.pair.stamps();
-        if stamps == self.stamps && self.broken != Broken::Unsaid {
-            return false;
-        }
         let first_look = stamps != self.stamps;
+        if !first_look && self.fault != Fault::Unsaid {
+            return;
+        }
         self.stamps = stamps;
         let mut warnings = Vec::new();
         match self.pair.load(&mut warnings) {
             Ok(loaded) => {
-                self.broken = Broken::No;
-                for warning in warnings {
-                    tracing::warn!("{}", warning.message);
+                self.fault = Fault::None;
+                // The chain may be another while the certificate is the same; a key belongs to its
+                // certificate and does not change alone.
+                let same = self.loaded.as_ref().is_some_and(|before| {
+                    before.key.cert == loaded.key.cert && before.info == loaded.info
+                });
+                if !same {
+                    for warning in warnings {
+                        tracing::warn!("{}", warning.message);
+                    }
+                    changes.came(&loaded);
+                    self.loaded = Some(loaded);
                 }
-                let changed = loaded.info != self.loaded.info;
-                if changed {
-                    say_loaded(&loaded);
-                }
-                // The key may have changed alone, if only by being written again.
-                self.loaded = loaded;
-                changed
             }
-            Err(_) if first_look => {
-                self.broken = Broken::Unsaid;
-                false
-            }
+            Err(_) if first_look => self.fault = Fault::Unsaid,
             Err(problem) => {
-                self.broken = Broken::Said;
-                tracing::error!(
-                    "{}; the certificate read before stays in use",
-                    problem.message
-                );
-                false
+                self.fault = Fault::Said;
+                let rest = match self.loaded {
+                    Some(_) => "; the certificate read before stays in use",
+                    None => "",
+                };
+                tracing::error!("{}{rest}", problem.message);
             }
         }
     }
 }
 
 impl Prepared {
-    /// Adds pairs that have come into the folder, and drops those that have gone from it.
-    fn look_at_folder(&mut self) -> bool {
+    /// Takes in pairs that have come into the folder, and drops those that have gone from it.
+    fn look_at_folder(&mut self, changes: &mut Changes) {
         let Some((path, span)) = &self.folder else {
-            return false;
+            return;
         };
         // A folder that cannot be read is not an empty folder.
         let Ok(pairs) = load::pairs(path, *span) else {
-            return false;
+            return;
         };
-        let before = self.entries.len();
-        self.entries.retain(|entry| {
-            let stays = !entry.in_folder || pairs.contains(&entry.pair);
-            if !stays {
-                tracing::info!(file = entry.loaded.info.source, "certificate removed");
+        self.entries.retain_mut(|entry| {
+            if !entry.in_folder || pairs.contains(&entry.pair) {
+                entry.missed = false;
+                return true;
             }
-            stays
+            // Whoever renews a certificate may take the old file away first.
+            let gone = entry.missed;
+            entry.missed = true;
+            if gone && let Some(loaded) = &entry.loaded {
+                changes.went(loaded);
+            }
+            !gone
         });
-        let mut changed = self.entries.len() != before;
         for pair in pairs {
-            if self
-                .entries
-                .iter()
-                .any(|entry| entry.in_folder && entry.pair == pair)
-            {
-                continue;
-            }
-            let stamps = pair.stamps();
-            // One that cannot be read yet is half written, and is looked at again.
-            if let Ok(loaded) = pair.load(&mut Vec::new()) {
-                say_loaded(&loaded);
-                self.entries.push(Entry {
-                    pair,
-                    loaded,
-                    stamps,
-                    broken: Broken::No,
-                    in_folder: true,
-                });
-                changed = true;
+            let known = |entry: &Entry| entry.in_folder && entry.pair == pair;
+            if !self.entries.iter().any(known) {
+                self.entries.push(Entry::unread(pair, true));
             }
         }
-        changed
+        // As at start, where the first certificate is the default.
+        self.entries.sort_by(|a, b| a.order().cmp(&b.order()));
     }
 
-    fn look_at_authorities(&mut self) -> bool {
+    fn look_at_authorities(&mut self, changes: &mut Changes) {
         let stamps: Vec<_> = self
             .authority_files
             .iter()
             .map(|(path, _)| load::stamp(path))
             .collect();
         if stamps == self.authority_stamps {
-            return false;
+            return;
         }
         self.authority_stamps = stamps;
         match load::authorities(&self.authority_files) {
             Ok(roots) => {
                 self.authorities = Arc::new(Authorities::new(roots));
-                tracing::info!("client authorities read again");
-                true
+                changes.any = true;
+                tracing::info!("client authorities loaded");
             }
             Err(problem) => {
                 tracing::error!("{}; those read before stay in use", problem.message);
-                false
             }
         }
     }
 
     /// Renews the private authority's certificate when its time has come.
-    pub(crate) fn renew(&mut self, now: OffsetDateTime) -> bool {
+    fn renew(&mut self, now: OffsetDateTime, changes: &mut Changes) {
         let Some(private) = &mut self.private else {
-            return false;
+            return;
         };
-        if !private.authority.is_due(&private.loaded.info, now) {
-            return false;
-        }
-        match store::issue(&private.authority, &private.names) {
-            Ok(loaded) => {
-                say_loaded(&loaded);
-                private.loaded = loaded;
-                true
-            }
-            Err(why) => {
-                tracing::error!("{why}");
+        let failed = match private.renew(now) {
+            Ok(Some(loaded)) => {
+                changes.came(loaded);
                 false
             }
-        }
+            Ok(None) => false,
+            Err(error) => {
+                if !private.failed {
+                    tracing::error!("{error}; the certificate stays in use");
+                }
+                true
+            }
+        };
+        private.failed = failed;
     }
 }
 
-fn say_loaded(loaded: &Loaded) {
-    tracing::info!(
-        file = loaded.info.source,
-        names = loaded.info.names.join(" "),
-        not_after = %loaded.info.not_after,
-        "certificate loaded",
-    );
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TlsConfig;
+
+    #[test]
+    fn the_private_certificate_is_renewed_by_the_watch() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let config = TlsConfig {
+            self_signed: true,
+            ..TlsConfig::default()
+        };
+        let names = ["a.test".to_owned()];
+        let prepared = CertStore::load(&config, &names, folder.path())
+            .map_err(|problems| format!("{problems:?}"))?;
+        let store = CertStore::new(prepared)?;
+        let before = store.list();
+        assert!(store.refresh().is_empty());
+        let later = OffsetDateTime::now_utc() + time::Duration::days(70);
+        assert!(store.refresh_at(later).contains("a.test"));
+        assert_ne!(store.list(), before);
+        assert!(store.refresh_at(later).is_empty());
+        Ok(())
+    }
 }

@@ -1,5 +1,7 @@
 //! Sections, choices and values as other crates define and read them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,7 +23,7 @@ omnid_config::choice! {
 
 omnid_config::section! {
     /// A bell.
-    #[check(check_bell)]
+    #[check(check_bell, needs(name))]
     pub struct Bell {
         /// Where it listens.
         pub listen: Vec<Spanned<ListenAddr>> = vec![ListenAddr::any(53).into()],

@@ -68,7 +68,9 @@ impl FromStr for ListenAddr {
 
     fn from_str(text: &str) -> Result<Self, Fault> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(Fault::new("the path is missing").help("\"unix:/run/omnid/x.sock\"")),
+            Some("") => {
+                Err(Fault::new("the path is missing").help("write \"unix:/run/omnid/x.sock\""))
+            }
             Some(path) if path.contains('\0') => Err(Fault::new("a path cannot hold a zero byte")),
             Some(path) => Ok(ListenAddr::Unix(PathBuf::from(path))),
             None => socket_address(text).map(ListenAddr::Ip),
@@ -79,9 +81,7 @@ impl FromStr for ListenAddr {
 impl Value for ListenAddr {
     fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
         Some(match parse_text(node, cx, str::parse)? {
-            ListenAddr::Unix(path) => {
-                ListenAddr::Unix(cx.resolve(node.span, &path.to_string_lossy()))
-            }
+            ListenAddr::Unix(path) => ListenAddr::Unix(cx.resolve(node.span, &path)),
             address @ ListenAddr::Ip(_) => address,
         })
     }
@@ -89,6 +89,7 @@ impl Value for ListenAddr {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "an address to listen on",
+            plural: "addresses to listen on",
             example: "[::]:53",
             pattern: "^(unix:.+|.+:[0-9]+)$",
         })
@@ -103,34 +104,44 @@ fn socket_address(text: &str) -> Result<SocketAddr, Fault> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    if let Ok(port) = text.trim_start_matches(['*', ':']).parse::<u16>() {
-        return Err(Fault::new("the address is missing")
-            .help(format!("\"[::]:{port}\" for every address of this machine")));
+    let bare = text
+        .strip_prefix("*:")
+        .or_else(|| text.strip_prefix(':'))
+        .unwrap_or(text);
+    if let Ok(port) = bare.parse::<u16>() {
+        return Err(Fault::new("the address is missing").help(format!(
+            "write \"[::]:{port}\" for every address of this machine"
+        )));
+    }
+    let split = text.rsplit_once(':');
+    // With "2001:db8::1:53" a port was meant, although it is an address too.
+    if let Some((host, port)) = split
+        && let (Ok(host), Ok(port)) = (host.parse::<Ipv6Addr>(), port.parse::<u16>())
+    {
+        return Err(Fault::new("an IPv6 address stands in brackets")
+            .help(format!("write \"[{host}]:{port}\"")));
     }
     if let Ok(address) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        let example = SocketAddr::new(address, 53);
-        return Err(Fault::new("the port is missing").help(format!("\"{example}\" for port 53")));
+        let address = match address {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => format!("[{v6}]"),
+        };
+        return Err(Fault::new("the port is missing").help(format!("write \"{address}:PORT\"")));
     }
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(Fault::new(
-            "an IP address, a colon and a port were expected",
-        ));
+    let Some((host, port)) = split else {
+        return Err(Fault::new("an IP address, a colon and a port are expected"));
     };
-    if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) {
-        if port.parse::<u16>().is_err() {
-            return Err(Fault::new(format!("there is no port {port}")).help("ports: 0 to 65535"));
-        }
-        if host.parse::<Ipv6Addr>().is_ok() {
-            return Err(Fault::new("an IPv6 address stands in brackets")
-                .help(format!("\"[{host}]:{port}\"")));
-        }
-        if host == "localhost" {
-            return Err(Fault::new("a name is not an address")
-                .help(format!("\"127.0.0.1:{port}\" or \"[::1]:{port}\"")));
-        }
-        return Err(Fault::new(format!("\"{host}\" is not an IP address")));
+    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Fault::new(format!("\"{port}\" is not a port number")));
     }
-    Err(Fault::new(format!("\"{port}\" is not a port number")))
+    if port.parse::<u16>().is_err() {
+        return Err(Fault::new(format!("there is no port {port}")).help("ports: 0 to 65535"));
+    }
+    if host == "localhost" {
+        return Err(Fault::new("a name is not an address")
+            .help(format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\"")));
+    }
+    Err(Fault::new(format!("\"{host}\" is not an IP address")))
 }
 
 impl Value for SocketAddr {
@@ -141,6 +152,7 @@ impl Value for SocketAddr {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "an address and port",
+            plural: "addresses with ports",
             example: "192.0.2.1:53",
             pattern: "^.+:[0-9]+$",
         })
@@ -156,7 +168,7 @@ fn ip_address(text: &str) -> Result<IpAddr, Fault> {
         return Ok(address);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Err(Fault::new("there is no port here").help(format!("\"{}\"", address.ip())));
+        return Err(Fault::new("there is no port here").help(format!("write \"{}\"", address.ip())));
     }
     if text.parse::<IpNet>().is_ok() {
         return Err(Fault::new("this is a network, and one address is wanted"));
@@ -172,6 +184,7 @@ impl Value for IpAddr {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "an IP address",
+            plural: "IP addresses",
             example: "192.0.2.1",
             pattern: "^[0-9A-Fa-f:.]+$",
         })
@@ -294,7 +307,7 @@ impl FromStr for IpNet {
             };
             return Err(
                 Fault::new(format!("bits are set beyond the first {length}")).help(format!(
-                    "\"{first}\" for the network, \"{address}\" for the one address"
+                    "write \"{first}\" for the network, \"{address}\" for the one address"
                 )),
             );
         }
@@ -310,6 +323,7 @@ impl Value for IpNet {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a network",
+            plural: "networks",
             example: "192.0.2.0/24",
             pattern: "^[0-9A-Fa-f:.]+(/[0-9]+)?$",
         })

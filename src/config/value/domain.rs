@@ -113,6 +113,7 @@ impl Value for DomainName {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a domain name",
+            plural: "domain names",
             example: "example.org",
             pattern: "^[A-Za-z0-9_/.-]+$",
         })

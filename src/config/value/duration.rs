@@ -34,6 +34,7 @@ impl Value for Duration {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a duration",
+            plural: "durations",
             example: "30s",
             pattern: "^([0-9]+(w|d|h|m|s|ms))+$",
         })
@@ -58,7 +59,7 @@ fn parse(text: &str) -> Result<Duration, Fault> {
             .unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
         if number.is_empty() {
-            return Err(Fault::new("a number was expected"));
+            return Err(Fault::new("a number is expected"));
         }
         let letters = after
             .find(|c: char| !c.is_alphabetic())
@@ -66,7 +67,9 @@ fn parse(text: &str) -> Result<Duration, Fault> {
         let (unit, after) = after.split_at(letters);
         if unit.is_empty() {
             return Err(match after.is_empty() {
-                true => Fault::new("the unit is missing").help(format!("\"{text}s\" for seconds?")),
+                true => {
+                    Fault::new("the unit is missing").help(format!("write \"{text}s\" for seconds"))
+                }
                 false => Fault::new("only digits and units, without spaces or fractions"),
             });
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Value;
 use crate::item::Item;
-use crate::load::read_bounded;
+use crate::load::{describe, read_bounded};
 use crate::node::{Entry, Kind, Node, Table};
 use crate::problem::Problem;
 use crate::reader::Reader;
@@ -169,7 +169,7 @@ fn warn_if_readable(path: &Path, entry: &Entry, cx: &mut Reader) {
         let problem = Problem::warning(format!("everybody can read {}", path.display()))
             .at(
                 entry.node.span,
-                format!("its mode is {:04o}", mode & 0o7777),
+                "others than its owner and group may read it",
             )
             .help(format!("chmod o= {}", path.display()));
         cx.problems.push(problem);
@@ -208,12 +208,4 @@ fn from_credential(name: &str, entry: &Entry, cx: &mut Reader) -> Option<String>
         return None;
     };
     from_file(&Path::new(&directory).join(name), entry, cx)
-}
-
-fn describe(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".into(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
-        _ => error.to_string(),
-    }
 }

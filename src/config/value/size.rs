@@ -68,10 +68,12 @@ impl std::str::FromStr for ByteSize {
             .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         if number.is_empty() {
-            return Err(Fault::new("a number was expected"));
+            return Err(Fault::new("a number is expected"));
         }
         if unit.is_empty() {
-            return Err(Fault::new("the unit is missing").help(format!("\"{text}B\" for bytes?")));
+            return Err(
+                Fault::new("the unit is missing").help(format!("write \"{text}B\" for bytes"))
+            );
         }
         let known = UNITS
             .iter()
@@ -105,6 +107,7 @@ impl Value for ByteSize {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a size",
+            plural: "sizes",
             example: "5MiB",
             pattern: "^[0-9]+([kKmMgGtT][iI]?)?[bB]$",
         })

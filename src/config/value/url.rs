@@ -81,9 +81,15 @@ impl FromStr for Url {
         if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
             return Err(Fault::new(format!("{c:?} is not allowed in a URL")));
         }
-        let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(Fault::new("the scheme is missing").help(format!("\"https://{text}\"?")));
+        let no_scheme = || {
+            Fault::new("the scheme is missing").help(format!("write \"https://{text}\" or alike"))
         };
+        let (scheme, rest) = text.split_once(':').ok_or_else(no_scheme)?;
+        // "localhost:3000" has the form of a URL, and nobody means it as one.
+        let host = scheme.contains('.') || scheme == "localhost";
+        if host && rest.starts_with(|c: char| c.is_ascii_digit()) {
+            return Err(no_scheme());
+        }
         let letter = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
         if !letter || !scheme.chars().all(plain) {
@@ -122,6 +128,7 @@ impl Value for Url {
     fn shape() -> Shape {
         Shape::Text(Text {
             name: "a URL",
+            plural: "URLs",
             example: "https://example.org/",
             pattern: "^[A-Za-z][A-Za-z0-9+.-]*:.+$",
         })

@@ -56,6 +56,11 @@ impl Passed {
         }))
     }
 
+    /// Was nothing passed?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The sockets among `descriptors`; anything else is closed with a line of log.
     pub fn from_descriptors(descriptors: impl IntoIterator<Item = (OwnedFd, String)>) -> Self {
         let mut sockets = Vec::new();

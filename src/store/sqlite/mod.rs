@@ -14,6 +14,8 @@ pub(crate) use session::SqliteSession;
 pub(crate) use writer::Writer;
 
 use crate::StoreError;
+use crate::database::Lock;
+use crate::files::open_private;
 
 /// Prepared statements that each connection remembers.
 const STATEMENTS: usize = 256;
@@ -23,10 +25,13 @@ pub(crate) struct Sqlite {
     pub(crate) path: PathBuf,
     pub(crate) writer: Writer,
     pub(crate) readers: Readers,
+    _lock: Lock,
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, lock: Lock) -> Result<Self, StoreError> {
+        // Made before SQLite makes it, so that it and the journals beside it are private.
+        open_private(path)?;
         // The writer first: it is the one that makes the file and turns WAL on.
         let writer = Writer::start(connect(path, true)?)?;
         let readers = Readers::open(path)?;
@@ -34,6 +39,7 @@ impl Sqlite {
             path: path.to_owned(),
             writer,
             readers,
+            _lock: lock,
         })
     }
 }

@@ -41,7 +41,8 @@ where
     F: FnMut(&mut Transaction<'_>) -> Result<T, StoreError> + Send,
 {
     fn run(&mut self, tx: &mut Transaction<'_>) -> Result<(), StoreError> {
-        self.result = Some((self.write)(tx)?);
+        let value = (self.write)(tx)?;
+        self.result = Some(tx.whole(value)?);
         Ok(())
     }
 
@@ -180,7 +181,7 @@ impl Group {
                     .and_then(|()| statement(connection, "RELEASE job"));
                 job.answer(Err(error));
                 return if let Err(error) = back {
-                    self.abandon(connection, &error)
+                    self.abandon(connection, &error);
                 };
             }
         };

@@ -1,0 +1,342 @@
+//! The path of a query: bytes in, bytes out, nothing allocated.
+
+use std::net::IpAddr;
+
+use super::chaos;
+use super::lookup::{Lookup, Pending};
+use super::reply::{ExtendedError, Reply, bare_reply};
+use super::state::State;
+use super::transfer::Transfer;
+use super::trie::Key;
+use crate::wire::code::{Class, Opcode, Rcode, RrType};
+use crate::wire::query::{Query, Question, Unreadable};
+use crate::wire::reader::Header;
+use crate::wire::writer::{Compression, Owner, Section};
+
+/// How a query came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A datagram.
+    Udp,
+    /// A TCP connection.
+    Tcp,
+    /// A TLS connection (RFC 7858).
+    Tls,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// From where.
+    pub address: IpAddr,
+    /// How.
+    pub transport: Transport,
+}
+
+/// Room that answers are worked out in; one for each worker.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) key: Key,
+    pub(super) names: Compression,
+    pub(super) pending: Pending,
+}
+
+/// What to do with a query.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Send so many octets of the buffer.
+    Reply(Answered),
+    /// Send nothing.
+    Drop,
+    /// Send a row of messages over the connection the query came by.
+    Transfer(Box<Transfer>),
+}
+
+/// What was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Octets of the response.
+    pub len: usize,
+    /// Its code.
+    pub rcode: Rcode,
+    /// The type asked for; 0 if none was read.
+    pub rr_type: RrType,
+}
+
+/// Answers one message. `now` is the time in seconds since 1970, which cookies hold.
+pub fn answer(
+    state: &State,
+    client: &Client,
+    now: u32,
+    message: &[u8],
+    out: &mut [u8],
+    scratch: &mut Scratch,
+) -> Outcome {
+    match Query::read(message) {
+        Ok(query) => answer_query(state, client, now, message, &query, out, scratch),
+        Err(Unreadable::Drop) => Outcome::Drop,
+        Err(Unreadable::Reply {
+            rcode,
+            question_end,
+        }) => {
+            let len = bare_reply(message, question_end, rcode, out, &mut scratch.names);
+            replied(len, rcode, RrType(0))
+        }
+    }
+}
+
+fn replied(len: Option<usize>, rcode: Rcode, rr_type: RrType) -> Outcome {
+    len.map_or(Outcome::Drop, |len| {
+        Outcome::Reply(Answered {
+            len,
+            rcode,
+            rr_type,
+        })
+    })
+}
+
+/// Answers a message that has been read.
+pub fn answer_query(
+    state: &State,
+    client: &Client,
+    now: u32,
+    message: &[u8],
+    query: &Query<'_>,
+    out: &mut [u8],
+    scratch: &mut Scratch,
+) -> Outcome {
+    let rr_type = query
+        .question
+        .map_or(RrType(0), |question| question.rr_type);
+    let Scratch {
+        key,
+        names,
+        pending,
+    } = scratch;
+    let settings = &state.settings;
+    let reply = Reply::new(settings, client, query, message, out, names);
+    let Ok(mut reply) = reply else {
+        return Outcome::Drop;
+    };
+    let action = decide(state, client, query, &mut reply, key, pending);
+    if action == Action::Transfer
+        && let Some(served) = query.question.and_then(|asked| state.zones.get(asked.name))
+    {
+        let question = message.get(Header::LEN..query.question_end).unwrap_or(&[]);
+        let transfer = Transfer::new(served.zone.clone(), query, question, settings.udp_size);
+        return Outcome::Transfer(Box::new(transfer));
+    }
+    let rcode = reply.rcode;
+    let len = reply.finish(settings, client, query, now);
+    replied(Some(len), rcode, rr_type)
+}
+
+/// A response that a script decided on: a code, or records of its own.
+pub fn answer_with(
+    state: &State,
+    client: &Client,
+    now: u32,
+    message: &[u8],
+    decision: &Decision,
+    out: &mut [u8],
+    scratch: &mut Scratch,
+) -> Outcome {
+    let Ok(query) = Query::read(message) else {
+        return Outcome::Drop;
+    };
+    let rr_type = query
+        .question
+        .map_or(RrType(0), |question| question.rr_type);
+    let reply = Reply::new(
+        &state.settings,
+        client,
+        &query,
+        message,
+        out,
+        &mut scratch.names,
+    );
+    let Ok(mut reply) = reply else {
+        return Outcome::Drop;
+    };
+    reply.rcode = decision.rcode;
+    reply.flags |= crate::wire::reader::flag::AA;
+    for record in &decision.answers {
+        let owner = Owner::Name(record.owner.as_ref());
+        let layout = crate::wire::writer::Layout::Opaque;
+        let section = Section::Answer;
+        let (rdata, ttl) = (&record.rdata, record.ttl);
+        let written = reply.writer.record(
+            section,
+            owner,
+            record.rr_type,
+            Class::IN,
+            ttl,
+            rdata,
+            layout,
+            0,
+        );
+        if written.is_err() {
+            reply.truncate();
+            break;
+        }
+    }
+    let rcode = reply.rcode;
+    let len = reply.finish(&state.settings, client, &query, now);
+    replied(Some(len), rcode, rr_type)
+}
+
+/// What a script wants answered.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// Code.
+    pub rcode: Rcode,
+    /// Answer section.
+    pub answers: Vec<OwnRecord>,
+}
+
+/// A record that stands by itself.
+#[derive(Debug, Clone)]
+pub struct OwnRecord {
+    /// Whose it is.
+    pub owner: crate::wire::name::Name,
+    /// Type.
+    pub rr_type: RrType,
+    /// Time to live.
+    pub ttl: u32,
+    /// Data in wire form.
+    pub rdata: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Send,
+    Transfer,
+}
+
+/// Fills in the response, or says that it is a transfer.
+fn decide(
+    state: &State,
+    client: &Client,
+    query: &Query<'_>,
+    reply: &mut Reply<'_>,
+    key: &mut Key,
+    pending: &mut Pending,
+) -> Action {
+    if query.edns.is_some_and(|edns| edns.version != 0) {
+        reply.rcode = Rcode::BADVERS;
+        return Action::Send;
+    }
+    // A signature by a key that is not known here cannot be checked (RFC 8945 5.2.1).
+    if query.tsig.is_some() {
+        reply.rcode = Rcode::NOTAUTH;
+        return Action::Send;
+    }
+    let Some(question) = query.question else {
+        return Action::Send;
+    };
+    key.set(question.name);
+    if query.header.opcode() != Opcode::QUERY {
+        (reply.rcode, reply.extended) = other_opcode(state, query.header.opcode(), &question, key);
+        return Action::Send;
+    }
+    match question.class {
+        Class::IN => {}
+        // RFC 1035 3.2.5 lets a question be for any class; zones here are of one.
+        Class::ANY => {}
+        Class::CH => {
+            chaos::answer(&state.settings, &question, reply);
+            return Action::Send;
+        }
+        _ => {
+            reply.rcode = Rcode::REFUSED;
+            reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
+            return Action::Send;
+        }
+    }
+    match question.rr_type {
+        RrType::AXFR | RrType::IXFR => transfer(state, client, query, &question, reply),
+        RrType::MAILA | RrType::MAILB => {
+            reply.rcode = Rcode::NOTIMP;
+            Action::Send
+        }
+        RrType::ANY => {
+            Lookup::new(
+                &state.zones,
+                &question,
+                client.transport,
+                reply,
+                key,
+                pending,
+            )
+            .run(query);
+            Action::Send
+        }
+        rr_type if rr_type.is_meta() => {
+            reply.rcode = Rcode::FORMERR;
+            Action::Send
+        }
+        _ => {
+            Lookup::new(
+                &state.zones,
+                &question,
+                client.transport,
+                reply,
+                key,
+                pending,
+            )
+            .run(query);
+            Action::Send
+        }
+    }
+}
+
+fn other_opcode(
+    state: &State,
+    opcode: Opcode,
+    question: &Question<'_>,
+    key: &Key,
+) -> (Rcode, Option<ExtendedError>) {
+    let served = state.zones.find(key, question.name, RrType::SOA);
+    let held = served.is_some_and(|served| served.zone.apex() == question.name);
+    match opcode {
+        // Zones here have no other server as their primary (RFC 1996 3.10).
+        Opcode::NOTIFY => (Rcode::NOTAUTH, None),
+        Opcode::UPDATE if !held => (Rcode::NOTAUTH, Some(ExtendedError::NOT_AUTHORITATIVE)),
+        _ => (Rcode::REFUSED, Some(ExtendedError::NOT_SUPPORTED)),
+    }
+}
+
+/// AXFR (RFC 5936) and IXFR (RFC 1995). Without a history of changes the answer to an IXFR is the
+/// whole zone, or its SOA alone for a client that is up to date, or that asks over UDP.
+fn transfer(
+    state: &State,
+    client: &Client,
+    query: &Query<'_>,
+    question: &Question<'_>,
+    reply: &mut Reply<'_>,
+) -> Action {
+    let incremental = question.rr_type == RrType::IXFR;
+    let udp = client.transport == Transport::Udp;
+    if udp && !incremental {
+        reply.rcode = Rcode::FORMERR;
+        return Action::Send;
+    }
+    let Some(served) = state.zones.get(question.name) else {
+        reply.rcode = Rcode::NOTAUTH;
+        reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
+        return Action::Send;
+    };
+    if !served.transfer.allows(client.address) {
+        reply.rcode = Rcode::REFUSED;
+        reply.extended = Some(ExtendedError::TRANSFER_PROHIBITED);
+        return Action::Send;
+    }
+    let current = |held: u32| (held.wrapping_sub(served.zone.serial()) as i32) >= 0;
+    let up_to_date = incremental && query.held_serial.is_some_and(current);
+    if !udp && !up_to_date {
+        return Action::Transfer;
+    }
+    let owner = Owner::At(Header::LEN as u16);
+    super::lookup::write_soa_answer(&served.zone, owner, reply);
+    Action::Send
+}

@@ -1,0 +1,441 @@
+//! The answer to a question out of the zones: RFC 1034 4.3.2 with wildcards (RFC 4592), DNAME
+//! (RFC 6672), and what later documents made precise.
+
+use super::answer::Transport;
+use super::reply::{ExtendedError, Reply};
+use super::trie::Key;
+use super::zone::{Cut, Found, NodeId, RrSet, Zone};
+use super::zones::Zones;
+use crate::wire::code::{Class, Rcode, RrType};
+use crate::wire::name::{NameBuf, NameRef};
+use crate::wire::query::{Query, Question};
+use crate::wire::rdata::additional_name_at;
+use crate::wire::reader::{Header, flag};
+use crate::wire::writer::{Full, Layout, Owner, Section, can_point_to};
+
+/// CNAME and DNAME records followed for one query.
+const MAX_CHAIN: usize = 16;
+/// Hosts whose addresses are added to one response.
+const MAX_ADDITIONAL: usize = 20;
+
+/// Hosts whose addresses the client will want next.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    hosts: [(NodeId, u16); MAX_ADDITIONAL],
+    len: usize,
+}
+
+impl Pending {
+    fn add(&mut self, id: NodeId, name_at: u16) {
+        let known = self
+            .hosts
+            .get(..self.len)
+            .is_some_and(|hosts| hosts.iter().any(|h| h.0 == id));
+        if known {
+            return;
+        }
+        if let Some(slot) = self.hosts.get_mut(self.len) {
+            *slot = (id, name_at);
+            self.len += 1;
+        }
+    }
+}
+
+/// A search under way.
+pub(super) struct Lookup<'a, 'b> {
+    zones: &'a Zones,
+    question: &'a Question<'a>,
+    transport: Transport,
+    reply: &'a mut Reply<'b>,
+    key: &'a mut Key,
+    pending: &'a mut Pending,
+}
+
+/// The name looked for now: the question's, or one that a chain has led to.
+#[derive(Clone, Copy)]
+struct Target<'n> {
+    name: NameRef<'n>,
+    /// Where it stands in the message.
+    at: u16,
+    /// It is the question's.
+    first: bool,
+}
+
+enum Step {
+    Done,
+    /// Go on with the name of a CNAME that stands at an offset.
+    Follow(NameBuf, u16),
+}
+
+impl<'a, 'b> Lookup<'a, 'b> {
+    /// With the question's key set.
+    pub(super) fn new(
+        zones: &'a Zones,
+        question: &'a Question<'a>,
+        transport: Transport,
+        reply: &'a mut Reply<'b>,
+        key: &'a mut Key,
+        pending: &'a mut Pending,
+    ) -> Lookup<'a, 'b> {
+        pending.len = 0;
+        Lookup {
+            zones,
+            question,
+            transport,
+            reply,
+            key,
+            pending,
+        }
+    }
+
+    /// Fills in the response.
+    pub(super) fn run(mut self, query: &Query<'_>) {
+        let zones = self.zones;
+        let rr_type = self.question.rr_type;
+        let question = self.question.name;
+        let Some(served) = zones.find(self.key, question, rr_type) else {
+            self.reply.rcode = Rcode::REFUSED;
+            self.reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
+            return;
+        };
+        let target = Target {
+            name: question,
+            at: Header::LEN as u16,
+            first: true,
+        };
+        let mut step = self.step(&served.zone, target, query);
+        for _ in 1..MAX_CHAIN {
+            let Step::Follow(name, at) = step else { return };
+            let target = Target {
+                name: name.as_ref(),
+                at,
+                first: false,
+            };
+            self.key.set(target.name);
+            // A chain that leaves the zones of this server ends here (RFC 1034 4.3.2 3a).
+            let Some(served) = zones.find(self.key, target.name, rr_type) else {
+                return;
+            };
+            step = self.step(&served.zone, target, query);
+        }
+    }
+
+    /// One name in one zone.
+    fn step(&mut self, zone: &Zone, target: Target<'_>, query: &Query<'_>) -> Step {
+        let found = zone.find(self.key, target.name);
+        match zone.cut(found) {
+            // RFC 4035 3.1.4.1: the DS set of a delegation is the delegating zone's own.
+            Some(Cut::Delegation(cut))
+                if self.question.rr_type != RrType::DS || found != Found::Exact(cut) =>
+            {
+                self.refer(zone, cut, target, query);
+                return Step::Done;
+            }
+            Some(Cut::Dname(id)) => {
+                self.authoritative(target);
+                return self.follow_dname(zone, id, target);
+            }
+            _ => self.authoritative(target),
+        }
+        match found {
+            Found::Exact(id) => self.at(zone, id, target),
+            Found::Below(encloser) => match zone.wildcard(encloser) {
+                Some(id) => self.at(zone, id, target),
+                None => {
+                    self.reply.rcode = Rcode::NXDOMAIN;
+                    self.deny(zone, target);
+                    Step::Done
+                }
+            },
+        }
+    }
+
+    /// RFC 1034 4.1.1: AA speaks of the first name in the answer section.
+    fn authoritative(&mut self, target: Target<'_>) {
+        if target.first {
+            self.reply.flags |= flag::AA;
+        }
+    }
+
+    /// Answers from a node: the one of the name, or the wildcard that stands for it.
+    fn at(&mut self, zone: &Zone, id: NodeId, target: Target<'_>) -> Step {
+        let rr_type = self.question.rr_type;
+        let owner = owner_at(target.at, target.name);
+        if rr_type == RrType::ANY {
+            self.any(zone, id, owner, target);
+            return Step::Done;
+        }
+        if zone.is_alias(id)
+            && !rr_type.may_join_cname()
+            && let Some(alias) = zone.set(id, RrType::CNAME)
+        {
+            return self.follow_cname(&alias, owner);
+        }
+        match zone.set(id, rr_type) {
+            Some(set) => {
+                if self.write_set(Section::Answer, owner, &set).is_err() {
+                    self.reply.truncate();
+                } else {
+                    self.additional(zone, None);
+                }
+            }
+            None => self.deny(zone, target),
+        }
+        Step::Done
+    }
+
+    /// RFC 8482: over UDP, whose sender may be forged, one set stands for all.
+    fn any(&mut self, zone: &Zone, id: NodeId, owner: Owner<'_>, target: Target<'_>) {
+        let few = if self.transport == Transport::Udp {
+            1
+        } else {
+            usize::MAX
+        };
+        let mut empty = true;
+        for set in zone.sets(id).take(few) {
+            empty = false;
+            if self.write_set(Section::Answer, owner, &set).is_err() {
+                self.reply.truncate();
+                return;
+            }
+        }
+        if empty {
+            self.deny(zone, target);
+        } else {
+            self.additional(zone, Some(id));
+        }
+    }
+
+    fn follow_cname(&mut self, alias: &RrSet<'_>, owner: Owner<'_>) -> Step {
+        let Some((rdata, _)) = alias.records().next() else {
+            return Step::Done;
+        };
+        let (section, layout) = (Section::Answer, Layout::NameAt(0));
+        let (class, ttl) = (Class::IN, alias.ttl);
+        let writer = &mut self.reply.writer;
+        match writer.record(section, owner, RrType::CNAME, class, ttl, rdata, layout, 0) {
+            Ok(at) => Step::Follow(NameRef::trusted(rdata).to_buf(), at),
+            Err(Full) => {
+                self.reply.truncate();
+                Step::Done
+            }
+        }
+    }
+
+    /// RFC 6672 3.2: the DNAME, and the CNAME that follows from it for this name.
+    fn follow_dname(&mut self, zone: &Zone, id: NodeId, target: Target<'_>) -> Step {
+        let Some(dname) = zone.set(id, RrType::DNAME) else {
+            return Step::Done;
+        };
+        let Some((rdata, _)) = dname.records().next() else {
+            return Step::Done;
+        };
+        let owner = self.ancestor(zone, id, target);
+        if self.write_set(Section::Answer, owner, &dname).is_err() {
+            self.reply.truncate();
+            return Step::Done;
+        }
+        let below = target
+            .name
+            .wire()
+            .len()
+            .checked_sub(zone.name(id).wire().len());
+        let prefix = below
+            .and_then(|length| target.name.wire().get(..length))
+            .unwrap_or(&[]);
+        let Some(name) = replaced(prefix, rdata) else {
+            self.reply.rcode = Rcode::YXDOMAIN;
+            return Step::Done;
+        };
+        let owner = owner_at(target.at, target.name);
+        let (section, layout) = (Section::Answer, Layout::NameAt(0));
+        let (bytes, ttl) = (name.as_ref(), dname.ttl);
+        let writer = &mut self.reply.writer;
+        let cname = RrType::CNAME;
+        match writer.record(
+            section,
+            owner,
+            cname,
+            Class::IN,
+            ttl,
+            bytes.wire(),
+            layout,
+            0,
+        ) {
+            Ok(at) => Step::Follow(name, at),
+            Err(Full) => {
+                self.reply.truncate();
+                Step::Done
+            }
+        }
+    }
+
+    /// Refers the client to the servers of a delegated zone, with the glue it needs (RFC 9471).
+    fn refer(&mut self, zone: &Zone, cut: NodeId, target: Target<'_>, query: &Query<'_>) {
+        let Some(servers) = zone.set(cut, RrType::NS) else {
+            return;
+        };
+        let owner = self.ancestor(zone, cut, target);
+        if self.write_set(Section::Authority, owner, &servers).is_err() {
+            self.reply.truncate();
+            return;
+        }
+        if query.edns.is_some_and(|edns| edns.dnssec_ok)
+            && let Some(ds) = zone.set(cut, RrType::DS)
+            && self.write_set(Section::Authority, owner, &ds).is_err()
+        {
+            self.reply.truncate();
+            return;
+        }
+        // Hosts inside the delegated zone first: without them it cannot be reached.
+        for needed in [true, false] {
+            for index in 0..self.pending.len {
+                let Some(&(host, at)) = self.pending.hosts.get(index) else {
+                    break;
+                };
+                if zone.is_within(host, cut) != needed {
+                    continue;
+                }
+                if self.addresses(zone, host, at).is_err() {
+                    if needed {
+                        self.reply.truncate();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// RFC 2308 3: the SOA, with the TTL that a denial has.
+    fn deny(&mut self, zone: &Zone, target: Target<'_>) {
+        let owner = self.ancestor(zone, 0, target);
+        let soa = zone
+            .set(0, RrType::SOA)
+            .map(|set| set.with_ttl(zone.negative_ttl()));
+        if let Some(soa) = soa
+            && self.write_set(Section::Authority, owner, &soa).is_err()
+        {
+            self.reply.truncate();
+        }
+    }
+
+    /// The name of a node above the target, as the tail of the question's if it is one.
+    fn ancestor<'z>(&self, zone: &'z Zone, id: NodeId, target: Target<'_>) -> Owner<'z> {
+        let name = zone.name(id);
+        match target.name.wire().len().checked_sub(name.wire().len()) {
+            // The root is shorter than a pointer.
+            Some(offset) if target.first && !name.is_root() => {
+                Owner::At((Header::LEN + offset) as u16)
+            }
+            _ => Owner::Name(name),
+        }
+    }
+
+    /// Writes all of a set or nothing, and notes the hosts it points to.
+    fn write_set(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        set: &RrSet<'_>,
+    ) -> Result<(), Full> {
+        let (mark, hosts) = (self.reply.writer.mark(), self.pending.len);
+        let layout = Layout::of(set.rr_type);
+        let watch = additional_name_at(set.rr_type).unwrap_or(0);
+        for (rdata, host) in set.records() {
+            let writer = &mut self.reply.writer;
+            let (rr_type, ttl) = (set.rr_type, set.ttl);
+            match writer.record(
+                section,
+                owner,
+                rr_type,
+                Class::IN,
+                ttl,
+                rdata,
+                layout,
+                watch,
+            ) {
+                Ok(at) => {
+                    if let Some(host) = host {
+                        self.pending.add(host, at);
+                    }
+                }
+                Err(Full) => {
+                    self.reply.writer.reset(mark);
+                    self.pending.len = hosts;
+                    return Err(Full);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses of the hosts noted, so far as there is room; `answered` has been answered
+    /// with all its sets.
+    fn additional(&mut self, zone: &Zone, answered: Option<NodeId>) {
+        for index in 0..self.pending.len {
+            let Some(&(host, at)) = self.pending.hosts.get(index) else {
+                return;
+            };
+            if answered != Some(host) && self.addresses(zone, host, at).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn addresses(&mut self, zone: &Zone, host: NodeId, at: u16) -> Result<(), Full> {
+        // A name that is the root in its record ("." of SVCB) means the owner, whose name is
+        // elsewhere; and past 16 KiB nothing can be pointed to.
+        let owner = match self.reply.writer.octet(at) {
+            Some(1..) if can_point_to(at) => Owner::At(at),
+            _ => Owner::Name(zone.name(host)),
+        };
+        for set in zone.sets(host) {
+            if matches!(set.rr_type, RrType::A | RrType::AAAA) {
+                self.write_set(Section::Additional, owner, &set)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn owner_at(at: u16, name: NameRef<'_>) -> Owner<'_> {
+    if can_point_to(at) && !name.is_root() {
+        Owner::At(at)
+    } else {
+        Owner::Name(name)
+    }
+}
+
+/// A prefix put before the target of a DNAME; none if that makes no name (RFC 6672 2.2).
+fn replaced(prefix: &[u8], target: &[u8]) -> Option<NameBuf> {
+    let mut whole = [0u8; crate::wire::name::MAX_NAME];
+    let length = prefix.len() + target.len();
+    let slots = whole.get_mut(..length)?;
+    slots
+        .iter_mut()
+        .zip(prefix.iter().chain(target))
+        .for_each(|(slot, octet)| *slot = *octet);
+    NameRef::from_wire(whole.get(..length)?)
+        .ok()
+        .map(NameRef::to_buf)
+}
+
+/// Answers with the SOA of a zone.
+pub(super) fn write_soa_answer(zone: &Zone, owner: Owner<'_>, reply: &mut Reply<'_>) {
+    reply.flags |= flag::AA;
+    let Some(soa) = zone.set(0, RrType::SOA) else {
+        return;
+    };
+    let Some((rdata, _)) = soa.records().next() else {
+        return;
+    };
+    let (section, layout) = (Section::Answer, Layout::TwoNames);
+    let (rr_type, class) = (RrType::SOA, Class::IN);
+    if reply
+        .writer
+        .record(section, owner, rr_type, class, soa.ttl, rdata, layout, 0)
+        .is_err()
+    {
+        reply.truncate();
+    }
+}

@@ -1,0 +1,16 @@
+//! Zones, and what is answered out of them. Sans-IO: bytes and times in, bytes and actions out.
+
+pub mod access;
+pub mod answer;
+mod chaos;
+pub mod cookie;
+mod lookup;
+mod reply;
+pub mod state;
+pub mod transfer;
+mod trie;
+pub mod zone;
+pub mod zones;
+
+#[cfg(test)]
+mod tests;

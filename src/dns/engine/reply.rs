@@ -1,0 +1,233 @@
+//! A response under way: flags, the OPT record at its end, and what must be left free for it.
+
+use super::answer::{Client, Transport};
+use super::cookie;
+use super::state::Settings;
+use crate::wire::code::{Class, Rcode, RrType};
+use crate::wire::name::NameRef;
+use crate::wire::query::{Query, Tsig, option};
+use crate::wire::reader::{Header, flag};
+use crate::wire::writer::{Compression, Full, Section, Writer};
+
+/// Why a query fails, for people (RFC 8914).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExtendedError {
+    pub(crate) code: u16,
+    pub(crate) text: &'static str,
+}
+
+impl ExtendedError {
+    pub(crate) const NOT_AUTHORITATIVE: ExtendedError = ExtendedError {
+        code: 20,
+        text: "not a zone of this server",
+    };
+    pub(crate) const TRANSFER_PROHIBITED: ExtendedError = ExtendedError {
+        code: 18,
+        text: "zone transfer not allowed from this address",
+    };
+    pub(crate) const NOT_SUPPORTED: ExtendedError = ExtendedError { code: 21, text: "" };
+}
+
+/// A response.
+pub(crate) struct Reply<'b> {
+    pub(crate) writer: Writer<'b>,
+    pub(crate) flags: u16,
+    pub(crate) rcode: Rcode,
+    pub(crate) extended: Option<ExtendedError>,
+    limit: usize,
+}
+
+/// Octets of an OPT record without options.
+const OPT: usize = 11;
+/// Octets before an option's value.
+const OPTION: usize = 4;
+/// Answers over TLS are padded to a multiple of this (RFC 8467 4.1).
+const PADDING_BLOCK: usize = 468;
+
+impl<'b> Reply<'b> {
+    /// Begins a response to a request that was read.
+    pub(crate) fn new(
+        settings: &Settings,
+        client: &Client,
+        query: &Query<'_>,
+        message: &[u8],
+        out: &'b mut [u8],
+        names: &'b mut Compression,
+    ) -> Result<Reply<'b>, Full> {
+        let question = message.get(Header::LEN..query.question_end).unwrap_or(&[]);
+        let limit = size_limit(settings, client, query).min(out.len());
+        let mut writer = Writer::new(out, limit, names, question)?;
+        writer.set_limit(limit.saturating_sub(reserved(settings, client, query)));
+        let flags = reply_flags(query.header.flags);
+        Ok(Reply {
+            writer,
+            flags,
+            rcode: Rcode::NOERROR,
+            extended: None,
+            limit,
+        })
+    }
+
+    /// Something that had to be in the response did not fit.
+    pub(crate) fn truncate(&mut self) {
+        self.flags |= flag::TC;
+    }
+
+    /// Adds the OPT record and closes the message; gives its length.
+    pub(crate) fn finish(
+        mut self,
+        settings: &Settings,
+        client: &Client,
+        query: &Query<'_>,
+        now: u32,
+    ) -> usize {
+        self.writer.set_limit(self.limit);
+        if query.edns.is_some() {
+            let mark = self.writer.mark();
+            if self.opt(settings, client, query, now).is_err() {
+                self.writer.reset(mark);
+            }
+        }
+        if let Some(tsig) = query.tsig {
+            let mark = self.writer.mark();
+            if self.bad_key(tsig, query.header.id, now).is_err() {
+                self.writer.reset(mark);
+            }
+        }
+        let rcode = self.rcode.0 & 15;
+        self.writer.finish(query.header.id, self.flags | rcode)
+    }
+
+    fn opt(
+        &mut self,
+        settings: &Settings,
+        client: &Client,
+        query: &Query<'_>,
+        now: u32,
+    ) -> Result<(), Full> {
+        let Some(edns) = query.edns else {
+            return Ok(());
+        };
+        let [s1, s0] = settings.udp_size.to_be_bytes();
+        let [t1, t0] = RrType::OPT.0.to_be_bytes();
+        let dnssec_ok = u8::from(edns.dnssec_ok) << 7;
+        let extended = (self.rcode.0 >> 4) as u8;
+        self.writer
+            .bytes(&[0, t1, t0, s1, s0, extended, 0, dnssec_ok, 0, 0, 0])?;
+        let start = self.writer.len();
+        if let (Some(secret), Some(client_cookie)) = (
+            &settings.cookie_secret,
+            edns.cookie.and_then(|cookie| cookie.first_chunk()),
+        ) {
+            let both = secret.both(*client_cookie, client.address, now);
+            self.option(option::COOKIE, &both)?;
+        }
+        if let (true, Some(id)) = (edns.nsid, &settings.server_id) {
+            self.option(option::NSID, id.as_bytes())?;
+        }
+        if edns.keepalive && client.transport != Transport::Udp {
+            self.option(option::KEEPALIVE, &settings.keepalive.to_be_bytes())?;
+        }
+        if let Some(error) = self.extended {
+            let [e1, e0] = error.code.to_be_bytes();
+            let length = (2 + error.text.len()) as u16;
+            let [l1, l0] = length.to_be_bytes();
+            let [o1, o0] = option::EXTENDED_ERROR.to_be_bytes();
+            self.writer.bytes(&[o1, o0, l1, l0, e1, e0])?;
+            self.writer.bytes(error.text.as_bytes())?;
+        }
+        if edns.padding && client.transport == Transport::Tls {
+            self.pad()?;
+        }
+        let length = (self.writer.len() - start) as u16;
+        self.writer.overwrite(start - 2, &length.to_be_bytes());
+        self.writer.count_record(Section::Additional);
+        Ok(())
+    }
+
+    /// RFC 8945 5.2.1: a signature by an unknown key is answered with BADKEY and no signature.
+    fn bad_key(&mut self, tsig: Tsig<'_>, id: u16, now: u32) -> Result<(), Full> {
+        const BADKEY: u16 = 17;
+        let (algorithm, _) = NameRef::split_wire(tsig.rdata).map_err(|_| Full)?;
+        let [t1, t0] = RrType::TSIG.0.to_be_bytes();
+        let [c1, c0] = Class::ANY.0.to_be_bytes();
+        self.writer.bytes(tsig.key.wire())?;
+        let [l1, l0] = ((algorithm.wire().len() + 16) as u16).to_be_bytes();
+        self.writer.bytes(&[t1, t0, c1, c0, 0, 0, 0, 0, l1, l0])?;
+        self.writer.bytes(algorithm.wire())?;
+        let [n3, n2, n1, n0] = now.to_be_bytes();
+        let ([i1, i0], [e1, e0]) = (id.to_be_bytes(), BADKEY.to_be_bytes());
+        // Time in six octets, five minutes' leave, no MAC, the query's ID, the error, nothing else.
+        self.writer
+            .bytes(&[0, 0, n3, n2, n1, n0, 1, 44, 0, 0, i1, i0, e1, e0, 0, 0])?;
+        self.writer.count_record(Section::Additional);
+        Ok(())
+    }
+
+    fn option(&mut self, code: u16, value: &[u8]) -> Result<(), Full> {
+        let [c1, c0] = code.to_be_bytes();
+        let [l1, l0] = (value.len() as u16).to_be_bytes();
+        self.writer.bytes(&[c1, c0, l1, l0])?;
+        self.writer.bytes(value)
+    }
+
+    fn pad(&mut self) -> Result<(), Full> {
+        let length = self.writer.len() + OPTION;
+        let padded = length.next_multiple_of(PADDING_BLOCK).min(self.limit);
+        let mut left = padded.saturating_sub(length);
+        let [c1, c0] = option::PADDING.to_be_bytes();
+        let [l1, l0] = (left as u16).to_be_bytes();
+        self.writer.bytes(&[c1, c0, l1, l0])?;
+        while left > 0 {
+            let part = left.min(64);
+            self.writer.bytes([0u8; 64].get(..part).unwrap_or(&[]))?;
+            left -= part;
+        }
+        Ok(())
+    }
+}
+
+/// RFC 1035 4.1.1: a response repeats the opcode and RD; CD as RFC 4035 3.2.2.
+fn reply_flags(request: u16) -> u16 {
+    const OPCODE: u16 = 0x7800;
+    flag::QR | request & (OPCODE | flag::RD | flag::CD)
+}
+
+/// How long a response may be.
+fn size_limit(settings: &Settings, client: &Client, query: &Query<'_>) -> usize {
+    match (client.transport, query.edns) {
+        (Transport::Udp, None) => 512,
+        // RFC 6891 6.2.3: sizes below 512 count as 512.
+        (Transport::Udp, Some(edns)) => edns.udp_size.min(settings.udp_size).max(512).into(),
+        _ => usize::from(u16::MAX),
+    }
+}
+
+/// Octets the OPT record will take, extended errors aside: these go into responses that have room.
+fn reserved(settings: &Settings, client: &Client, query: &Query<'_>) -> usize {
+    let Some(edns) = query.edns else { return 0 };
+    let cookie = edns.cookie.is_some() && settings.cookie_secret.is_some();
+    let keepalive = edns.keepalive && client.transport != Transport::Udp;
+    let padding = edns.padding && client.transport == Transport::Tls;
+    let nsid = settings.server_id.as_ref().filter(|_| edns.nsid);
+    OPT + if cookie { OPTION + cookie::BOTH } else { 0 }
+        + nsid.map_or(0, |id| OPTION + id.len())
+        + if keepalive { OPTION + 2 } else { 0 }
+        + if padding { OPTION } else { 0 }
+}
+
+/// A response without sections to a request that could not be read, or is not for this server.
+pub(crate) fn bare_reply(
+    message: &[u8],
+    question_end: usize,
+    rcode: Rcode,
+    out: &mut [u8],
+    names: &mut Compression,
+) -> Option<usize> {
+    let header = Header::read(message).ok()?;
+    let question = message.get(Header::LEN..question_end).unwrap_or(&[]);
+    let limit = out.len();
+    let writer = Writer::new(out, limit, names, question).ok()?;
+    // A question is repeated whole or, where it was not read, not at all.
+    Some(writer.finish(header.id, reply_flags(header.flags) | rcode.0 & 15))
+}

@@ -1,0 +1,203 @@
+//! A zone sent whole (RFC 5936): SOA, everything else, SOA, in as many messages as it takes.
+
+use std::sync::Arc;
+
+use super::zone::{RrSet, Zone};
+use crate::wire::code::{Class, RrType};
+use crate::wire::query::Query;
+use crate::wire::reader::flag;
+use crate::wire::writer::{Compression, Full, Layout, Owner, Section, Writer};
+
+/// Octets of a message, unless one record needs more: names can be pointed to in the first 16 KiB
+/// of a message, so that longer ones compress worse.
+const MESSAGE: usize = 16 * 1024;
+
+/// A transfer under way.
+#[derive(Debug)]
+pub struct Transfer {
+    zone: Arc<Zone>,
+    id: u16,
+    flags: u16,
+    question: Box<[u8]>,
+    /// UDP size for the OPT record of the first message; none if the client sent none.
+    edns: Option<u16>,
+    names: Box<Compression>,
+    state: Stage,
+    broken: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    First,
+    /// At a record of a set of a node.
+    Records {
+        node: u32,
+        set: usize,
+        row: usize,
+    },
+    Last,
+    Done,
+}
+
+impl Transfer {
+    /// Of a zone, for a query that asked for it.
+    pub(super) fn new(
+        zone: Arc<Zone>,
+        query: &Query<'_>,
+        question: &[u8],
+        udp_size: u16,
+    ) -> Transfer {
+        Transfer {
+            zone,
+            id: query.header.id,
+            flags: flag::QR | flag::AA | query.header.flags & flag::RD,
+            question: question.into(),
+            edns: query.edns.map(|_| udp_size),
+            names: Box::default(),
+            state: Stage::First,
+            broken: false,
+        }
+    }
+
+    /// The zone.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Writes the next message, of up to 65535 octets; none after the last.
+    pub fn next_message(&mut self, out: &mut [u8]) -> Option<usize> {
+        let before = self.state;
+        let first = before == Stage::First;
+        if before == Stage::Done {
+            return None;
+        }
+        // RFC 5936 2.2.1: only the first message must repeat the question.
+        let question = if first { &*self.question } else { &[] };
+        let zone = &*self.zone;
+        let mut writer = Writer::new(out, usize::MAX, &mut self.names, question).ok()?;
+        if let Some(udp_size) = self.edns.filter(|_| first) {
+            let [s1, s0] = udp_size.to_be_bytes();
+            writer.set_limit(MESSAGE - OPT);
+            self.state = fill(zone, &mut writer, self.state);
+            writer.set_limit(usize::MAX);
+            if writer.bytes(&[0, 0, 41, s1, s0, 0, 0, 0, 0, 0, 0]).is_ok() {
+                writer.count_record(Section::Additional);
+            }
+        } else {
+            writer.set_limit(MESSAGE);
+            self.state = fill(zone, &mut writer, self.state);
+        }
+        // A record that fits into no message ends the transfer short of its last SOA, which tells
+        // the client that it is broken.
+        if self.state == before {
+            (self.state, self.broken) = (Stage::Done, true);
+            return None;
+        }
+        Some(writer.finish(self.id, self.flags))
+    }
+
+    /// True once all of the zone has been sent.
+    pub fn is_complete(&self) -> bool {
+        self.state == Stage::Done && !self.broken
+    }
+}
+
+const OPT: usize = 11;
+
+/// Writes records up to the limit; gives where to go on.
+fn fill(zone: &Zone, writer: &mut Writer<'_>, mut stage: Stage) -> Stage {
+    if matches!(stage, Stage::First | Stage::Last) {
+        if soa(zone, writer).is_err() {
+            return stage;
+        }
+        if stage == Stage::Last {
+            return Stage::Done;
+        }
+        stage = Stage::Records {
+            node: 0,
+            set: 0,
+            row: 0,
+        };
+    }
+    let Stage::Records {
+        node: start,
+        mut set,
+        mut row,
+    } = stage
+    else {
+        return stage;
+    };
+    for node in start..zone.node_ids().end {
+        // The owner is written once in a message and then pointed to.
+        let mut owner = Owner::Name(zone.name(node));
+        for (index, rr_set) in zone.sets(node).enumerate().skip(set) {
+            if node == 0 && rr_set.rr_type == RrType::SOA {
+                continue;
+            }
+            let result = records(writer, &rr_set, &mut owner, row);
+            if let Err(row) = result {
+                return Stage::Records {
+                    node,
+                    set: index,
+                    row,
+                };
+            }
+            row = 0;
+        }
+        set = 0;
+    }
+    if soa(zone, writer).is_err() {
+        Stage::Last
+    } else {
+        Stage::Done
+    }
+}
+
+/// Writes the records of a set from one on; on a full message gives the one to go on with.
+fn records(
+    writer: &mut Writer<'_>,
+    set: &RrSet<'_>,
+    owner: &mut Owner<'_>,
+    from: usize,
+) -> Result<(), usize> {
+    let layout = Layout::of(set.rr_type);
+    for (row, (rdata, _)) in set.records().enumerate().skip(from) {
+        let at = writer.len();
+        write(writer, *owner, set, rdata, layout).map_err(|Full| row)?;
+        if matches!(owner, Owner::Name(name) if !name.is_root()) && at <= 0x3fff {
+            *owner = Owner::At(at as u16);
+        }
+    }
+    Ok(())
+}
+
+fn soa(zone: &Zone, writer: &mut Writer<'_>) -> Result<(), Full> {
+    let set = zone.set(0, RrType::SOA).ok_or(Full)?;
+    let (rdata, _) = set.records().next().ok_or(Full)?;
+    write(
+        writer,
+        Owner::Name(zone.apex()),
+        &set,
+        rdata,
+        Layout::TwoNames,
+    )
+}
+
+fn write(
+    writer: &mut Writer<'_>,
+    owner: Owner<'_>,
+    set: &RrSet<'_>,
+    rdata: &[u8],
+    layout: Layout,
+) -> Result<(), Full> {
+    let section = Section::Answer;
+    let (rr_type, ttl) = (set.rr_type, set.ttl);
+    let result = writer.record(section, owner, rr_type, Class::IN, ttl, rdata, layout, 0);
+    if result.is_err() && writer.count(section) == 0 {
+        // A record longer than a message should be has one to itself.
+        writer.set_limit(usize::MAX);
+        writer.record(section, owner, rr_type, Class::IN, ttl, rdata, layout, 0)?;
+        return Ok(());
+    }
+    result.map(|_| ())
+}

@@ -1,0 +1,163 @@
+//! The zones served, found by the names in them.
+
+use std::sync::Arc;
+
+use super::access::Access;
+use super::trie::{Key, Trie, common_labels};
+use super::zone::Zone;
+use crate::wire::code::RrType;
+use crate::wire::name::NameRef;
+
+/// A zone, and who may have all of it.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The zone.
+    pub zone: Arc<Zone>,
+    /// Who may transfer it.
+    pub transfer: Access,
+}
+
+/// The zones of a server.
+#[derive(Debug, Default)]
+pub struct Zones {
+    /// In canonical order.
+    list: Vec<Entry>,
+    trie: Trie,
+}
+
+#[derive(Debug)]
+struct Entry {
+    served: Served,
+    labels: usize,
+    /// The zone whose name ends this one's.
+    above: Option<u32>,
+}
+
+impl Zones {
+    /// Of zones with different names; of two with one name the later counts.
+    pub fn new(zones: Vec<Served>) -> Zones {
+        let mut zones = zones;
+        zones.reverse();
+        zones.sort_by(|left, right| left.zone.apex().canonical_cmp(right.zone.apex()));
+        zones.dedup_by(|later, first| later.zone.apex() == first.zone.apex());
+        let mut list: Vec<Entry> = Vec::with_capacity(zones.len());
+        for served in zones {
+            let apex = served.zone.apex();
+            // The zones above one are those before it in this order, and nested.
+            let mut above = (list.len() as u32).checked_sub(1);
+            while let Some(index) = above {
+                let Some(entry) = list.get(index as usize) else {
+                    break;
+                };
+                if apex.is_within(entry.served.zone.apex()) {
+                    break;
+                }
+                above = entry.above;
+            }
+            let labels = apex.label_count();
+            list.push(Entry {
+                served,
+                labels,
+                above,
+            });
+        }
+        let nowhere = NameRef::ROOT;
+        let apex = |number: u32| {
+            list.get(number as usize)
+                .map_or(nowhere, |e| e.served.zone.apex())
+        };
+        let trie = Trie::build(list.len() as u32, apex);
+        Zones { list, trie }
+    }
+
+    /// The zone a question belongs to: that with the longest name, except that the DS set of a
+    /// zone's name is kept in the zone above (RFC 4035 3.1.4.1).
+    pub(crate) fn find(&self, key: &Key, name: NameRef<'_>, rr_type: RrType) -> Option<&Served> {
+        let nearest = self.trie.nearest(key)?;
+        let mut entry = self.list.get(nearest as usize)?;
+        let apex = entry.served.zone.apex();
+        let common = common_labels(name, key.labels(), apex, entry.labels);
+        while entry.labels > common {
+            entry = self.list.get(entry.above? as usize)?;
+        }
+        if rr_type == RrType::DS && entry.labels == key.labels() {
+            let above = entry.above.and_then(|index| self.list.get(index as usize));
+            entry = above.unwrap_or(entry);
+        }
+        Some(&entry.served)
+    }
+
+    /// The zone of a name.
+    pub fn get(&self, apex: NameRef<'_>) -> Option<&Served> {
+        let served = self.find(&Key::of(apex), apex, RrType::SOA)?;
+        Some(served).filter(|served| served.zone.apex() == apex)
+    }
+
+    /// All zones, in canonical order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Served> {
+        self.list.iter().map(|entry| &entry.served)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::engine::zone::tests::load;
+    use crate::wire::name::Name;
+
+    #[test]
+    fn the_longest_name_wins() {
+        let zone = |apex: &str| {
+            let text = "@ 1 SOA ns hm 1 2 3 4 5\n@ 1 NS ns\nns 1 A 192.0.2.1";
+            Served {
+                zone: Arc::new(load(apex, text).zone.unwrap()),
+                transfer: Access::default(),
+            }
+        };
+        let apexes = [
+            "org",
+            "example.org",
+            "a.b.example.org",
+            "example.com",
+            "x.org",
+        ];
+        let zones = Zones::new(apexes.iter().map(|apex| zone(apex)).collect());
+        let find = |name: &str, rr_type| {
+            let name = Name::from_text(name).unwrap();
+            let found = zones.find(&Key::of(name.as_ref()), name.as_ref(), rr_type);
+            found.map_or("-".to_owned(), |served| served.zone.apex().to_string())
+        };
+        let cases = [
+            ("www.example.org", "example.org."),
+            ("Example.ORG", "example.org."),
+            ("b.example.org", "example.org."),
+            ("q.a.b.example.org", "a.b.example.org."),
+            ("c.b.example.org", "example.org."),
+            ("other.org", "org."),
+            ("com", "-"),
+            ("www.example.com", "example.com."),
+            ("notexample.com", "-"),
+            (".", "-"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(find(name, RrType::A), expected, "{name}");
+        }
+        assert_eq!(find("example.org", RrType::DS), "org.");
+        assert_eq!(find("www.example.org", RrType::DS), "example.org.");
+        assert_eq!(find("org", RrType::DS), "org.");
+        assert_eq!(
+            zones
+                .get(Name::from_text("x.org").unwrap().as_ref())
+                .unwrap()
+                .zone
+                .serial(),
+            1
+        );
+        assert!(
+            zones
+                .get(Name::from_text("y.x.org").unwrap().as_ref())
+                .is_none()
+        );
+    }
+}

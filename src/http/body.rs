@@ -1,0 +1,84 @@
+//! Response bodies.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use omnid_hub::BodyError;
+
+use crate::{files::FileBody, proxy::UpstreamBody};
+
+/// What is sent after a response's head.
+#[derive(Default)]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// These bytes.
+    Bytes(Bytes),
+    /// Stretches of a file.
+    File(Box<FileBody>),
+    /// What an upstream sends.
+    Upstream(Box<UpstreamBody>),
+    /// What another service sends.
+    Mount(omnid_hub::Body),
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Bytes(bytes)
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *this = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::File(file) => {
+                let next = ready!(file.poll_next(cx));
+                Poll::Ready(next.map(|next| next.map(Frame::data).map_err(Into::into)))
+            }
+            Self::Upstream(upstream) => Pin::new(upstream.as_mut()).poll_frame(cx),
+            Self::Mount(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Bytes(_) => false,
+            Self::File(file) => file.left() == 0,
+            Self::Upstream(upstream) => upstream.is_end_stream(),
+            Self::Mount(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(file) => SizeHint::with_exact(file.left()),
+            Self::Upstream(upstream) => upstream.size_hint(),
+            Self::Mount(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Decisions: whether a request is fit to be served, which site and route it is for, whether
+//! its preconditions hold, which ranges it gets, how long a peer may take. Messages and instants
+//! in, verdicts out; nothing here waits, reads or writes.
+
+pub mod check;
+pub mod guard;
+pub mod precondition;
+pub mod ranges;
+pub mod routes;
+pub mod sites;

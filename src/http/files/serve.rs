@@ -1,0 +1,305 @@
+//! From a path to an answer: index files, the missing slash, conditions, ranges.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use rustix::io::Errno;
+
+use super::{
+    Content, Entry, FileBody, FileCache, Kind, Root,
+    multipart::{self, piece},
+};
+use crate::{
+    answer::{self, Failure},
+    body::Body,
+    engine::{
+        precondition::{self, Outcome},
+        ranges::{self, Selection},
+    },
+    wire::{range, target::NormalPath},
+};
+
+/// A route that serves files.
+#[derive(Debug)]
+pub struct Files {
+    /// Where they are.
+    pub root: Root,
+    /// Names to look for in a directory, in order.
+    pub index: Vec<String>,
+    /// A file below the root, served with 200 where there is no other: the start page of an
+    /// application that reads its path itself.
+    pub fallback: Option<String>,
+    /// Whether names that begin with a dot are served.
+    pub hidden: bool,
+    /// Added to text types as their charset.
+    pub charset: Option<String>,
+}
+
+/// What a request for a file consists of.
+#[derive(Debug, Clone, Copy)]
+pub struct FileRequest<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The request's fields.
+    pub headers: &'a HeaderMap,
+    /// The whole path.
+    pub path: &'a NormalPath<'a>,
+    /// The query, which a redirect to the path with its slash keeps.
+    pub query: Option<&'a str>,
+    /// How many bytes of the path the route took, without a trailing slash.
+    pub matched: usize,
+}
+
+/// An answer, or why there is none.
+pub type FileAnswer = Result<Response<Body>, Failure>;
+
+const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+
+impl Files {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// The failure to show: the site may have a page for it.
+    pub fn answer(&self, request: &FileRequest<'_>, cache: &FileCache) -> FileAnswer {
+        let reads = request.method == Method::GET || request.method == Method::HEAD;
+        if request.method == Method::OPTIONS {
+            let mut response = answer::empty(StatusCode::NO_CONTENT);
+            response.headers_mut().insert(header::ALLOW, ALLOW);
+            return Ok(response);
+        }
+        if !reads {
+            return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED).with(header::ALLOW, ALLOW));
+        }
+        // No file has a slash in its name.
+        if request.path.encoded_slash() || (!self.hidden && request.path.hidden()) {
+            return Err(Failure::new(StatusCode::NOT_FOUND));
+        }
+        match self.look_up(request, cache) {
+            Err(failure) if failure.status == StatusCode::NOT_FOUND => {
+                let Some(fallback) = &self.fallback else {
+                    return Err(failure);
+                };
+                let path = fallback.trim_start_matches('/').as_bytes();
+                let entry = cache.find(&self.root, path).map_err(|_| failure)?;
+                self.send(request, &entry)
+            }
+            answer => answer,
+        }
+    }
+
+    /// A page of the site's own for a failure, if there is such a file.
+    pub fn page(&self, path: &str, status: StatusCode, cache: &FileCache) -> Option<Response<Body>> {
+        let path = path.trim_start_matches('/').as_bytes();
+        let entry = cache.find(&self.root, path).ok()?;
+        let Kind::File(content) = &entry.kind else {
+            return None;
+        };
+        let mut response = answer::empty(status);
+        if let Some(kind) = self.content_type(&entry) {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        let length = HeaderValue::from(entry.size);
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        *response.body_mut() = whole(content, entry.size);
+        Some(response)
+    }
+
+    fn look_up(&self, request: &FileRequest<'_>, cache: &FileCache) -> FileAnswer {
+        let path = request.path.as_bytes().get(request.matched..).unwrap_or_default();
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        if !path.is_empty() && !path.ends_with(b"/") {
+            let entry = cache.find(&self.root, path).map_err(failure)?;
+            return match entry.kind {
+                Kind::File(_) => self.send(request, &entry),
+                Kind::Directory => Ok(add_slash(request)),
+                Kind::Other => Err(Failure::new(StatusCode::FORBIDDEN)),
+            };
+        }
+        let mut name = Vec::with_capacity(path.len() + 16);
+        for index in &self.index {
+            name.clear();
+            name.extend_from_slice(path);
+            name.extend_from_slice(index.as_bytes());
+            match cache.find(&self.root, &name) {
+                Ok(entry) if matches!(entry.kind, Kind::File(_)) => {
+                    return self.send(request, &entry);
+                }
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(failure(error)),
+            }
+        }
+        // Listing is off: a directory without an index is forbidden, and nothing is not found.
+        let directory = path.strip_suffix(b"/").unwrap_or(path);
+        let entry = cache.find(&self.root, directory).map_err(failure)?;
+        Err(Failure::new(match entry.kind {
+            Kind::Directory => StatusCode::FORBIDDEN,
+            _ => StatusCode::NOT_FOUND,
+        }))
+    }
+
+    fn send(&self, request: &FileRequest<'_>, entry: &Arc<Entry>) -> FileAnswer {
+        let Kind::File(content) = &entry.kind else {
+            return Err(Failure::new(StatusCode::NOT_FOUND));
+        };
+        let validators = entry.validators();
+        match precondition::evaluate(request.method, request.headers, &validators) {
+            Outcome::Proceed => {}
+            Outcome::NotModified => {
+                // RFC 9110 section 15.4.5: the validators, and no field about the content.
+                let mut response = answer::empty(StatusCode::NOT_MODIFIED);
+                let headers = response.headers_mut();
+                headers.insert(header::ETAG, entry.etag.clone());
+                headers.insert(header::LAST_MODIFIED, entry.last_modified.clone());
+                return Ok(response);
+            }
+            Outcome::Failed => return Err(Failure::new(StatusCode::PRECONDITION_FAILED)),
+        }
+        let mut response = Response::new(Body::Empty);
+        let headers = response.headers_mut();
+        headers.reserve(8);
+        headers.insert(header::LAST_MODIFIED, entry.last_modified.clone());
+        headers.insert(header::ETAG, entry.etag.clone());
+        headers.insert(header::ACCEPT_RANGES, BYTES);
+        let content_type = self.content_type(entry);
+        let (body, length) = match selection(request, entry) {
+            Selection::Whole => (whole(content, entry.size), entry.size),
+            Selection::Unsatisfiable => return Err(unsatisfiable(entry.size)),
+            Selection::One(range) => {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let headers = response.headers_mut();
+                let last = range.end.saturating_sub(1);
+                let field = format!("bytes {}-{last}/{}", range.start, entry.size);
+                if let Ok(field) = HeaderValue::from_str(&field) {
+                    headers.insert(header::CONTENT_RANGE, field);
+                }
+                let length = range.end.saturating_sub(range.start);
+                let pieces = VecDeque::from([piece(content, range)]);
+                (Body::File(Box::new(FileBody::new(pieces))), length)
+            }
+            Selection::Many(ranges) => {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let boundary = boundary();
+                let (pieces, length) = multipart::pieces(
+                    content,
+                    content_type.as_ref(),
+                    entry.size,
+                    ranges,
+                    &boundary,
+                );
+                let kind = format!("multipart/byteranges; boundary={boundary}");
+                if let Ok(kind) = HeaderValue::from_str(&kind) {
+                    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                }
+                (Body::File(Box::new(FileBody::new(pieces))), length)
+            }
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(kind) = content_type {
+            headers.entry(header::CONTENT_TYPE).or_insert(kind);
+        }
+        if request.method != Method::HEAD {
+            *response.body_mut() = body;
+        }
+        Ok(response)
+    }
+
+    fn content_type(&self, entry: &Entry) -> Option<HeaderValue> {
+        let kind = entry.content_type.clone()?;
+        let Some(charset) = &self.charset else {
+            return Some(kind);
+        };
+        match kind.to_str() {
+            Ok(text) if text.starts_with("text/") => {
+                HeaderValue::from_str(&format!("{text}; charset={charset}")).ok()
+            }
+            _ => Some(kind),
+        }
+    }
+}
+
+fn whole(content: &Content, size: u64) -> Body {
+    match content {
+        Content::Bytes(bytes) => Body::from(bytes.clone()),
+        Content::Descriptor(_) => {
+            Body::File(Box::new(FileBody::new(VecDeque::from([piece(content, 0..size)]))))
+        }
+    }
+}
+
+/// RFC 9110 section 14.2: only GET has ranges.
+fn selection(request: &FileRequest<'_>, entry: &Entry) -> Selection {
+    let Some(value) = request.headers.get(header::RANGE) else {
+        return Selection::Whole;
+    };
+    if request.method != Method::GET
+        || !precondition::range_applies(request.headers, &entry.validators(), SystemTime::now())
+    {
+        return Selection::Whole;
+    }
+    match range::parse(value.as_bytes()) {
+        Some(specs) => ranges::select(&specs, entry.size),
+        None => Selection::Whole,
+    }
+}
+
+fn unsatisfiable(size: u64) -> Failure {
+    let failure = Failure::new(StatusCode::RANGE_NOT_SATISFIABLE);
+    match HeaderValue::from_str(&format!("bytes */{size}")) {
+        Ok(field) => failure.with(header::CONTENT_RANGE, field),
+        Err(_) => failure,
+    }
+}
+
+/// 301 to the same path with a slash. The path is absolute and begins with one slash, so that it
+/// cannot name another host.
+fn add_slash(request: &FileRequest<'_>) -> Response<Body> {
+    let mut location = request.path.to_escaped(0);
+    location.push('/');
+    if let Some(query) = request.query {
+        location.push('?');
+        location.push_str(query);
+    }
+    answer::redirect(StatusCode::MOVED_PERMANENTLY, &location)
+}
+
+/// A boundary that no file was made to hold.
+fn boundary() -> String {
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let key = KEY.get_or_init(RandomState::new);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}{:016x}", key.hash_one(count), key.hash_one((count, 1)))
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn failure(error: io::Error) -> Failure {
+    let status = match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => StatusCode::NOT_FOUND,
+        // A link that leads out of the root says EXDEV, one that is not to be followed ELOOP.
+        Some(Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::XDEV) => StatusCode::FORBIDDEN,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let failure = Failure::new(status);
+    if status == StatusCode::NOT_FOUND {
+        failure
+    } else {
+        failure.because(error.to_string())
+    }
+}
+

@@ -1,0 +1,102 @@
+//! Tasks of HTTP/2 streams, and an end to those whose client shuts its window and leaves it so.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use hyper::rt::Executor;
+use tokio::time::Sleep;
+use tracing::Instrument;
+
+use super::Line;
+
+/// How the body of one stream's response gets on. It is asked for its next piece only when the
+/// last one has found room in the stream's window, so that a piece handed out long ago means a
+/// window that stays shut.
+#[derive(Debug, Default)]
+pub struct StreamProgress {
+    handed_out: Mutex<Option<Instant>>,
+}
+
+impl StreamProgress {
+    /// The body is asked for more, or has ended.
+    pub(super) fn asked(&self) {
+        *self.lock() = None;
+    }
+
+    /// A piece is on its way, and there is more to come.
+    pub(super) fn hands_out(&self) {
+        *self.lock() = Some(Instant::now());
+    }
+
+    fn stuck_since(&self) -> Option<Instant> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the streams of one connection.
+#[derive(Clone)]
+pub(super) struct Streams {
+    pub(super) line: Arc<Line>,
+    pub(super) window: Duration,
+    pub(super) span: tracing::Span,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let task = StreamTask {
+            stream: Box::pin(stream),
+            progress: self.line.take_newborn(),
+            window: self.window,
+            sleep: None,
+        };
+        tokio::spawn(task.instrument(self.span.clone()));
+    }
+}
+
+/// One stream. Dropping it resets the stream.
+struct StreamTask<F> {
+    stream: Pin<Box<F>>,
+    progress: Option<Arc<StreamProgress>>,
+    window: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(since) = this.progress.as_ref().and_then(|progress| progress.stuck_since()) else {
+            return Poll::Pending;
+        };
+        let deadline = since + this.window;
+        let sleep = this
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        while sleep.as_mut().poll(cx).is_ready() {
+            if deadline <= Instant::now() {
+                tracing::debug!("stream reset: its window stays shut");
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline.into());
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,138 @@
+//! What is known of a connection while it is served: the guard over its time, and the raw facts
+//! of the request heads that came over it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::executor::StreamProgress;
+use crate::{
+    engine::guard::{Expiry, Guard, TimeLimits},
+    wire::head::{HeadFacts, HeadScanner},
+};
+
+/// One connection, as its socket, its driver and its requests see it. All three run in one task
+/// for HTTP/1 and meet briefly for HTTP/2, so that the lock is hardly ever waited for.
+#[derive(Debug)]
+pub struct Line {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    guard: Guard,
+    /// `None` for HTTP/2, which has no heads to scan.
+    scanner: Option<HeadScanner>,
+    facts: VecDeque<HeadFacts>,
+    /// The stream whose handler was called and whose task is about to be made.
+    newborn: Option<Arc<StreamProgress>>,
+}
+
+impl Line {
+    /// A connection that begins now.
+    #[must_use]
+    pub fn new(limits: TimeLimits, h2: bool) -> Self {
+        Self {
+            state: Mutex::new(State {
+                guard: Guard::new(limits, h2, Instant::now()),
+                scanner: (!h2).then(HeadScanner::new),
+                facts: VecDeque::new(),
+                newborn: None,
+            }),
+        }
+    }
+
+    /// Bytes came.
+    pub(super) fn read(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        let State {
+            guard,
+            scanner: Some(scanner),
+            facts,
+            ..
+        } = &mut *state
+        else {
+            return;
+        };
+        scanner.scan(bytes, |found| facts.push_back(found));
+        if scanner.in_head() {
+            guard.head_grows(scanner.head_size(), Instant::now());
+        } else {
+            guard.head_ended();
+        }
+    }
+
+    /// Bytes went.
+    pub(super) fn wrote(&self) {
+        self.lock().guard.wrote(Instant::now());
+    }
+
+    /// Bytes could not go.
+    pub(super) fn write_blocked(&self) {
+        self.lock().guard.write_blocked(Instant::now());
+    }
+
+    /// A request begins; returns the raw facts of its head, where there are any.
+    pub(super) fn request_started(&self) -> Option<HeadFacts> {
+        let mut state = self.lock();
+        state.guard.request_started();
+        state.scanner.as_ref()?;
+        // The scanner has seen every byte that the parser has. A head it did not see end is one
+        // that the two do not agree about.
+        Some(state.facts.pop_front().unwrap_or(HeadFacts {
+            uncertain: true,
+            ..HeadFacts::default()
+        }))
+    }
+
+    /// A response has been handed over.
+    pub(super) fn request_ended(&self) {
+        self.lock().guard.request_ended(Instant::now());
+    }
+
+    /// The connection becomes something else than HTTP.
+    pub(super) fn upgraded(&self) {
+        if let Some(scanner) = &mut self.lock().scanner {
+            scanner.stop();
+        }
+    }
+
+    /// The connection was told to finish.
+    pub(super) fn leaving(&self) {
+        self.lock().guard.leaving(Instant::now());
+    }
+
+    /// Whether input that was not made use of may still be on its way: closing at once would
+    /// reset the connection, and with it the answer.
+    pub(super) fn is_mid_message(&self) -> bool {
+        let state = self.lock();
+        state.scanner.as_ref().is_some_and(|scanner| !scanner.between_messages())
+            || !state.facts.is_empty()
+    }
+
+    /// Until when the present state may last.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.lock().guard.deadline().map(|(deadline, _)| deadline)
+    }
+
+    /// What has expired.
+    pub(super) fn expired(&self) -> Option<Expiry> {
+        self.lock().guard.expired(Instant::now())
+    }
+
+    /// A handler was called for a stream.
+    pub(super) fn stream_born(&self, progress: Arc<StreamProgress>) {
+        self.lock().newborn = Some(progress);
+    }
+
+    /// Its task is made.
+    pub(super) fn take_newborn(&self) -> Option<Arc<StreamProgress>> {
+        self.lock().newborn.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

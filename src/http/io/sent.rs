@@ -1,0 +1,117 @@
+//! A response body on its way out, with what is to be done when it is over: the guard is told,
+//! the access log gets its line.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use omnid_hub::BodyError;
+
+use super::{Line, executor::StreamProgress};
+use crate::{body::Body, log::Record};
+
+/// A body that says when it is over. However it ends, it ends by being dropped.
+pub struct SentBody {
+    body: Body,
+    record: Option<Box<Record>>,
+    sent: u64,
+    line: Arc<Line>,
+    /// For HTTP/2, where pieces are also cut to [`PIECE_MAX`].
+    progress: Option<Arc<StreamProgress>>,
+    rest: Bytes,
+}
+
+/// What one HTTP/2 stream hands out at once. A frame holds no more, and a piece that is larger
+/// could be on its way for longer than a shut window is allowed to stay shut.
+const PIECE_MAX: usize = 16 * 1024;
+
+impl SentBody {
+    /// Follows `body`.
+    #[must_use]
+    pub fn new(
+        body: Body,
+        record: Option<Box<Record>>,
+        line: Arc<Line>,
+        progress: Option<Arc<StreamProgress>>,
+    ) -> Self {
+        Self {
+            body,
+            record,
+            sent: 0,
+            line,
+            progress,
+            rest: Bytes::new(),
+        }
+    }
+
+    fn hand_out(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
+        if let Some(progress) = &self.progress {
+            progress.hands_out();
+            if bytes.len() > PIECE_MAX {
+                self.rest = bytes.split_off(PIECE_MAX);
+            }
+        }
+        self.sent += bytes.len() as u64;
+        Frame::data(bytes)
+    }
+}
+
+impl http_body::Body for SentBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(progress) = &this.progress {
+            progress.asked();
+        }
+        if !this.rest.is_empty() {
+            let rest = std::mem::take(&mut this.rest);
+            return Poll::Ready(Some(Ok(this.hand_out(rest))));
+        }
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
+                Ok(bytes) => this.hand_out(bytes),
+                Err(trailers) => trailers,
+            }))),
+            Poll::Ready(Some(Err(error))) => {
+                tracing::warn!(error = %error, "response cut off");
+                Poll::Ready(Some(Err(error)))
+            }
+            other => other,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        match hint.exact() {
+            Some(exact) => hint.set_exact(exact.saturating_add(rest)),
+            None => hint.set_lower(hint.lower().saturating_add(rest)),
+        }
+        hint
+    }
+}
+
+impl Drop for SentBody {
+    fn drop(&mut self) {
+        self.line.request_ended();
+        if let Some(progress) = &self.progress {
+            progress.asked();
+        }
+        if let Some(record) = self.record.take() {
+            record.finish(self.sent);
+        }
+    }
+}

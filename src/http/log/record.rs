@@ -1,0 +1,118 @@
+//! What is kept of a request until its response is over.
+
+use std::{
+    cell::RefCell,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use http::{HeaderValue, Method, Uri, Version};
+
+use super::{
+    Format,
+    format::Ended,
+    writer::LogFile,
+};
+
+/// Where a site's lines go, and how they look.
+#[derive(Debug, Clone)]
+pub struct AccessLog {
+    /// The file, or the daemon's own log.
+    pub file: Arc<LogFile>,
+    /// The look.
+    pub format: Format,
+}
+
+/// A request, as its line of log will tell it.
+pub struct Record {
+    pub(super) log: Option<AccessLog>,
+    /// The site's name.
+    pub site: Arc<str>,
+    /// The client.
+    pub peer: SocketAddr,
+    /// Where it connected.
+    pub local: SocketAddr,
+    /// Whether over TLS.
+    pub tls: bool,
+    /// The connection's number.
+    pub connection: u64,
+    /// The host asked for.
+    pub host: Option<Box<str>>,
+    /// Who it is, once that is known.
+    pub user: Option<Box<str>>,
+    /// The method.
+    pub method: Method,
+    /// The target; `None` where what came was no request.
+    pub target: Option<Uri>,
+    /// The version.
+    pub version: Version,
+    /// Referer.
+    pub referer: Option<HeaderValue>,
+    /// User-Agent.
+    pub agent: Option<HeaderValue>,
+    /// The status of the answer.
+    pub status: u16,
+    pub(super) started_at: SystemTime,
+    started: Instant,
+    /// Told how it ended.
+    pub(crate) meter: Option<Arc<crate::metrics::SiteMeter>>,
+}
+
+thread_local! {
+    /// Lines are made here and copied into the log's buffer under its lock.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Record {
+    /// A request that came at `started_at`.
+    #[must_use]
+    pub fn new(
+        log: Option<AccessLog>,
+        site: Arc<str>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        started_at: SystemTime,
+    ) -> Self {
+        Self {
+            log,
+            site,
+            peer,
+            local,
+            tls: false,
+            connection: 0,
+            host: None,
+            user: None,
+            method: Method::GET,
+            target: None,
+            version: Version::HTTP_11,
+            referer: None,
+            agent: None,
+            status: 0,
+            started_at,
+            started: Instant::now(),
+            meter: None,
+        }
+    }
+
+    /// The response is over, after so many bytes of its body.
+    pub fn finish(self: Box<Self>, bytes: u64) {
+        let took = self.started.elapsed();
+        if let Some(meter) = &self.meter {
+            meter.count(self.status, bytes, took);
+        }
+        let Some(log) = &self.log else {
+            return;
+        };
+        let ended = Ended {
+            at: self.started_at + took,
+            bytes,
+            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            log.format.write(&self, &ended, line);
+            log.file.append(line);
+        });
+    }
+}

@@ -1,0 +1,11 @@
+//! Bytes to typed values and back: what a request head really said, targets, hosts, ranges,
+//! validators, credentials. No I/O, no clock, no policy.
+
+pub mod credentials;
+pub mod forwarded;
+pub mod head;
+pub mod host;
+pub mod percent;
+pub mod range;
+pub mod target;
+pub mod validator;

@@ -1,0 +1,37 @@
+//! Percent-encoding (RFC 3986 section 2.1).
+
+/// The byte that `%XY` stands for.
+#[must_use]
+pub fn decode_pair(high: u8, low: u8) -> Option<u8> {
+    let high = char::from(high).to_digit(16)?;
+    let low = char::from(low).to_digit(16)?;
+    u8::try_from(high * 16 + low).ok()
+}
+
+/// Appends `path` with everything escaped that a path may not hold as it is.
+pub fn encode_path(path: &[u8], into: &mut String) {
+    for &byte in path {
+        if stays(byte) {
+            into.push(char::from(byte));
+        } else {
+            escape(byte, into);
+        }
+    }
+}
+
+/// pchar of RFC 3986 without "%", and "/".
+fn stays(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte)
+}
+
+fn escape(byte: u8, into: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    into.push('%');
+    for nibble in [byte >> 4, byte & 15] {
+        into.push(
+            DIGITS
+                .get(usize::from(nibble))
+                .map_or('0', |&digit| char::from(digit)),
+        );
+    }
+}

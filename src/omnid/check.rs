@@ -1,0 +1,137 @@
+//! From a file to everything that is ready to be applied, or to every problem that stands in the
+//! way. Changes nothing.
+
+use std::{io::IsTerminal, net::IpAddr, path::Path};
+
+use omnid_config::{ListenAddr, Loaded, Problem, Problems};
+use omnid_ground::{ListenerClaim, Prepare};
+
+use crate::{
+    daemon::services::{Prepared, Services},
+    root::{Root, directory},
+};
+
+/// A configuration without errors, and all that it names, loaded.
+pub struct Checked {
+    /// The configuration with its sources.
+    pub loaded: Loaded<Root>,
+    /// What each service made of its section.
+    pub services: Prepared,
+    /// Certificates.
+    pub certificates: omnid_tls::Prepared,
+    /// Warnings, rendered; empty where there are none.
+    pub warnings: String,
+}
+
+/// Every problem, rendered for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Rejected(pub String);
+
+/// Loads and checks a configuration and everything it names.
+///
+/// # Errors
+/// All problems at once.
+pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
+    let colour = std::io::stderr().is_terminal();
+    let loaded =
+        omnid_config::load::<Root>(path).map_err(|report| Rejected(report.render(colour)))?;
+    let root = &loaded.value;
+    let mut problems = Problems::default();
+    problems.extend(loaded.warnings.iter().cloned());
+
+    let names = certificate_names(root);
+    let certificates = match omnid_tls::CertStore::load(&root.tls, &names, &root.server.data_dir) {
+        Ok(certificates) => {
+            problems.extend(certificates.warnings().iter().cloned());
+            Some(certificates)
+        }
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    };
+    let context = Prepare {
+        server: &root.server,
+        domains: &root.domain,
+        directory: directory(path),
+        tls: certificates
+            .as_ref()
+            .is_none_or(|certificates| !certificates.is_empty()),
+    };
+    listeners_are_claimed_once(&services.claims(root), &mut problems);
+    let prepared = services.prepare(root, &context, &mut problems);
+
+    let rendered = loaded.sources.render(&problems, colour);
+    match (certificates, prepared) {
+        (Some(certificates), Some(services)) if !problems.has_errors() => Ok(Checked {
+            loaded,
+            services,
+            certificates,
+            warnings: rendered,
+        }),
+        _ => Err(Rejected(rendered)),
+    }
+}
+
+/// The names that a private authority must certify.
+fn certificate_names(root: &Root) -> Vec<String> {
+    let mut names = vec![root.server.hostname.to_string()];
+    names.extend(root.domain.iter().map(|domain| domain.name.to_string()));
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn listeners_are_claimed_once(claims: &[(&'static str, ListenerClaim)], problems: &mut Problems) {
+    for (index, (service, claim)) in claims.iter().enumerate() {
+        let earlier = claims.iter().take(index).find(|(_, earlier)| {
+            earlier.transport == claim.transport && conflict(&earlier.address, &claim.address)
+        });
+        if let Some((first_service, first)) = earlier {
+            problems.push(
+                Problem::error(format!("{} is claimed twice", claim.address))
+                    .at(claim.span, format!("taken again by [{service}] here"))
+                    .also(first.span, format!("taken by [{first_service}] here"))
+                    .help("give one of them another address or port"),
+            );
+        }
+    }
+}
+
+/// Whether two addresses cannot both be bound: a wildcard takes in every address of its family,
+/// and IPv6's takes in IPv4. Port 0 is another port each time.
+fn conflict(one: &ListenAddr, other: &ListenAddr) -> bool {
+    match (one, other) {
+        (ListenAddr::Ip(one), ListenAddr::Ip(other)) => {
+            let covers = |wide: IpAddr, narrow: IpAddr| {
+                wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4())
+            };
+            one.port() != 0
+                && one.port() == other.port()
+                && (one.ip() == other.ip()
+                    || covers(one.ip(), other.ip())
+                    || covers(other.ip(), one.ip()))
+        }
+        _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_take_in_their_family() {
+        let conflicts = |one: &str, other: &str| {
+            let parse = |text: &str| text.parse::<std::net::SocketAddr>().map(ListenAddr::from);
+            parse(one).is_ok_and(|one| parse(other).is_ok_and(|other| conflict(&one, &other)))
+        };
+        assert!(conflicts("127.0.0.1:53", "127.0.0.1:53"));
+        assert!(conflicts("[::]:53", "127.0.0.1:53"));
+        assert!(conflicts("127.0.0.1:53", "0.0.0.0:53"));
+        assert!(!conflicts("0.0.0.0:53", "[::1]:53"));
+        assert!(!conflicts("127.0.0.1:53", "127.0.0.2:53"));
+        assert!(!conflicts("127.0.0.1:0", "127.0.0.1:0"));
+    }
+}

@@ -1,0 +1,256 @@
+//! What can be typed. One definition gives the parser, its help, completions and man pages.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// One daemon for DNS, HTTP, SIP and XMPP.
+#[derive(Debug, Parser)]
+#[command(
+    name = "omnid",
+    version,
+    propagate_version = true,
+    infer_long_args = false
+)]
+pub struct Arguments {
+    /// Configuration file [default: $OMNID_CONFIG, else /etc/omnid/omnid.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Control socket of the running daemon [default: [admin] socket of the configuration]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    Run,
+    /// Run all four services on loopback with throw-away accounts, and print what to try
+    Demo(Demo),
+    /// Check the configuration and everything it names
+    Check,
+    /// Apply the changed configuration to the running daemon
+    Reload {
+        /// Print what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show the supervisor tree of the running daemon
+    Status,
+    /// Accounts: one per person, for every service
+    #[command(subcommand)]
+    User(User),
+    /// Domains and the records that services publish about them
+    #[command(subcommand)]
+    Domain(Domain),
+    /// DNS zones
+    #[command(subcommand)]
+    Zone(Zone),
+    /// TLS certificates
+    #[command(subcommand)]
+    Cert(Cert),
+    /// Chat sessions
+    Sessions,
+    /// Live calls
+    Calls,
+    /// Registered telephones
+    Registrations,
+    /// The running daemon's log
+    Log(Log),
+    /// A live view of the running daemon
+    Top {
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 1.0)]
+        interval: f64,
+        /// Print one look and end
+        #[arg(long)]
+        once: bool,
+    },
+    /// Copy all that the daemon keeps into an archive, while it runs
+    Backup {
+        /// Directory to create
+        directory: PathBuf,
+    },
+    /// Put an archive back into an empty store
+    Restore {
+        /// Directory that `omnid backup` made
+        directory: PathBuf,
+        /// Overwrite a store that is not empty
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check an archive, or the running store
+    Verify {
+        /// Directory that `omnid backup` made; the running store where missing
+        directory: Option<PathBuf>,
+    },
+    /// The configuration and its reference
+    #[command(subcommand)]
+    Config(Config),
+    /// Check the [[test]] tables of the configuration; opens no port
+    Test,
+    /// Print shell completions
+    Completions {
+        /// For this shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them
+    Man {
+        /// Write omnid.1, omnid-*.1 and omnid.toml.5 here
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keep everything here [default: a new temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// `auto` for free ports, or the first of a row of ports
+    #[arg(long, default_value = "auto", value_name = "auto|PORT")]
+    pub ports: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Create an account
+    Add {
+        /// alice@example.org
+        address: String,
+        /// Read the password from standard input instead of asking twice
+        #[arg(long)]
+        stdin: bool,
+        /// Make up a password and print it
+        #[arg(long, conflicts_with = "stdin")]
+        generate: bool,
+        /// user, domain-admin or admin; may be repeated
+        #[arg(long = "role", default_value = "user")]
+        roles: Vec<String>,
+    },
+    /// Change a password
+    Passwd {
+        /// alice@example.org
+        address: String,
+        /// Read the password from standard input instead of asking twice
+        #[arg(long)]
+        stdin: bool,
+        /// Make up a password and print it
+        #[arg(long, conflicts_with = "stdin")]
+        generate: bool,
+    },
+    /// List accounts
+    List {
+        /// Only of this domain
+        domain: Option<String>,
+    },
+    /// Remove an account and all that belongs to it
+    Remove {
+        /// alice@example.org
+        address: String,
+    },
+    /// Let an account log in again
+    Enable {
+        /// alice@example.org
+        address: String,
+    },
+    /// Keep an account from logging in
+    Disable {
+        /// alice@example.org
+        address: String,
+    },
+    /// Passwords for single applications
+    #[command(subcommand)]
+    AppPassword(AppPassword),
+    /// The last security events
+    Audit {
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AppPassword {
+    /// Make one up and print it; it is shown only now
+    Add {
+        /// alice@example.org
+        address: String,
+        /// What it is for
+        label: String,
+    },
+    /// List labels
+    List {
+        /// alice@example.org
+        address: String,
+    },
+    /// Take one back
+    Remove {
+        /// alice@example.org
+        address: String,
+        /// Its id, as `list` shows it
+        id: i64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Domain {
+    /// List domains
+    List,
+    /// Print the records that services publish about a domain, in zone file form
+    Records {
+        /// The domain
+        domain: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Zone {
+    /// List zones with serials
+    List,
+    /// Print a zone in zone file form
+    Show {
+        /// The zone's name
+        zone: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cert {
+    /// List certificates with their names and dates
+    List,
+}
+
+#[derive(Debug, Args)]
+pub struct Log {
+    /// Follow the log
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Change the level now, until the next reload: `debug`, or `info,omnid_dns=trace`
+    #[arg(long, value_name = "LEVEL", conflicts_with = "follow")]
+    pub level: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print the configuration
+    Show {
+        /// Every key, with its default and one line of help
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// Print the JSON schema
+    Schema,
+    /// Explain one key, such as `dns.zone.name`
+    Explain {
+        /// Dotted path of the key
+        key: String,
+    },
+    /// Print the key reference in Markdown
+    Reference,
+}

@@ -1,0 +1,297 @@
+//! Commands that ask the running daemon.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::SystemTime,
+};
+
+use omnid_admin::Client;
+use serde_json::{Value, json};
+
+use super::{CommandError, Context, Outcome, out, print};
+use crate::{
+    cli::{Cert, Domain, Log, Zone},
+    root::Root,
+};
+
+/// The socket named on the command line, or else by the configuration.
+pub fn socket(context: &Context) -> PathBuf {
+    if let Some(socket) = &context.socket {
+        return socket.clone();
+    }
+    // A configuration that is being edited may be broken; the default socket is then the best guess.
+    omnid_config::load::<Root>(&context.config)
+        .map(|loaded| loaded.value.admin.socket)
+        .unwrap_or_else(|_| omnid_admin::Config::default().socket)
+}
+
+/// Carries out one verb.
+pub fn call(context: &Context, verb: &str, arguments: Value) -> Result<Value, CommandError> {
+    Ok(Client::connect(&socket(context))?.call(verb, arguments)?)
+}
+
+fn rows(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+pub fn reload(context: &Context, dry_run: bool) -> Outcome {
+    let plan = call(context, "reload", json!({"dry_run": dry_run}))?;
+    if context.json {
+        out(&plan)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let services = plan.get("services").map(rows).unwrap_or_default();
+    let sections = plan.get("sections").map(rows).unwrap_or_default();
+    if services.is_empty() && sections.is_empty() {
+        out("nothing to change")?;
+    } else {
+        for section in sections {
+            out(format_args!("[{}] differs", print::text(Some(section))))?;
+        }
+        for change in services {
+            let part = |member| print::text(change.get(member));
+            let touched = match change.get("connections").and_then(Value::as_u64) {
+                None | Some(0) => String::new(),
+                Some(count) => format!(" ({count} connections)"),
+            };
+            out(format_args!(
+                "{}: {} {}{touched}",
+                part("service"),
+                part("what"),
+                part("how")
+            ))?;
+        }
+    }
+    for setting in plan.get("needs_restart").map(rows).unwrap_or_default() {
+        out(format_args!(
+            "{} changes only with a restart",
+            print::text(Some(setting))
+        ))?;
+    }
+    if !dry_run {
+        out("reloaded")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn status(context: &Context) -> Outcome {
+    let status = call(context, "status", Value::Null)?;
+    if context.json {
+        out(&status)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    if let Some(tree) = status.get("tree") {
+        tree_lines(tree, 0, &mut text);
+    }
+    write!(io::stdout().lock(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The supervisor tree, a line a child: what it is, how it is, since when, and what went wrong.
+pub fn tree_lines(node: &Value, depth: usize, text: &mut String) {
+    let name = format!("{}{}", "  ".repeat(depth), print::text(node.get("name")));
+    let state = print::text(node.get("state"));
+    let since = node
+        .get("since")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
+    let uptime = now().saturating_sub(since);
+    let mut line = format!("{name:<36} {state:<12} {:>8}", print::duration(uptime));
+    for (member, unit) in [("load", "open"), ("restarts", "restarts")] {
+        if let Some(count) = node
+            .get(member)
+            .and_then(Value::as_u64)
+            .filter(|count| *count > 0)
+        {
+            line.push_str(&format!("  {count} {unit}"));
+        }
+    }
+    if let Some(error) = node.get("last_error").and_then(Value::as_str) {
+        line.push_str(&format!("  last error: {error}"));
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+    for child in node.get("children").map(rows).unwrap_or_default() {
+        tree_lines(child, depth + 1, text);
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map(|since| since.as_secs()).unwrap_or_default()
+}
+
+/// A verb without arguments whose answer is a list of flat objects.
+pub fn table(context: &Context, verb: &str) -> Outcome {
+    let columns: &[print::Column] = match verb {
+        "sessions" => &[
+            ("JID", "jid"),
+            ("PEER", "peer"),
+            ("STATE", "state"),
+            ("PRIORITY", "priority"),
+            ("SECONDS", "seconds"),
+        ],
+        "calls" => &[
+            ("CALL", "call"),
+            ("FROM", "from"),
+            ("TO", "to"),
+            ("STATE", "state"),
+            ("SECONDS", "seconds"),
+        ],
+        "registrations" => &[
+            ("ADDRESS", "address"),
+            ("CONTACT", "contact"),
+            ("SOURCE", "source"),
+            ("EXPIRES", "expires"),
+        ],
+        "zone.list" => &[
+            ("ZONE", "zone"),
+            ("KIND", "kind"),
+            ("SERIAL", "serial"),
+            ("RECORDS", "records"),
+            ("FILE", "file"),
+        ],
+        "cert.list" => &[
+            ("NAMES", "names"),
+            ("ISSUER", "issuer"),
+            ("FROM", "not_before"),
+            ("UNTIL", "not_after"),
+            ("SOURCE", "source"),
+        ],
+        _ => &[
+            ("NAME", "name"),
+            ("PUBLISHED", "publish"),
+            ("RECORDS", "records"),
+        ],
+    };
+    let answer = call(context, verb, Value::Null)?;
+    if context.json {
+        out(&answer)?;
+    } else {
+        write!(
+            io::stdout().lock(),
+            "{}",
+            print::table(rows(&answer), columns)
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn zone(context: &Context, command: Zone) -> Outcome {
+    match command {
+        Zone::List => table(context, "zone.list"),
+        Zone::Show { zone } => {
+            let answer = call(context, "zone.show", json!({"zone": zone}))?;
+            if context.json {
+                out(&answer)?;
+            } else {
+                write!(io::stdout().lock(), "{}", print::text(answer.get("text")))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+pub fn cert(context: &Context, command: &Cert) -> Outcome {
+    match command {
+        Cert::List => table(context, "cert.list"),
+    }
+}
+
+pub fn domain(context: &Context, command: Domain) -> Outcome {
+    match command {
+        Domain::List => table(context, "domain.list"),
+        Domain::Records { domain } => {
+            let answer = call(context, "domain.records", json!({"domain": domain}))?;
+            if context.json {
+                out(&answer)?;
+            } else {
+                for record in rows(&answer) {
+                    out(record_line(record))?;
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A published record as a zone file has it.
+fn record_line(record: &Value) -> String {
+    let data = record.get("data").unwrap_or(&Value::Null);
+    let part = |member: &str| print::text(data.get(member));
+    let kind = part("type");
+    let (kind, data) = match kind.as_str() {
+        "ADDRESS" if part("address").contains(':') => ("AAAA".to_owned(), part("address")),
+        "ADDRESS" => ("A".to_owned(), part("address")),
+        "SRV" => {
+            let data = ["priority", "weight", "port", "target"].map(part).join(" ");
+            (kind, format!("{data}."))
+        }
+        "NAPTR" => {
+            let [order, preference, flags, services, regexp, replacement] = [
+                "order",
+                "preference",
+                "flags",
+                "services",
+                "regexp",
+                "replacement",
+            ]
+            .map(part);
+            let regexp = if regexp == "-" { String::new() } else { regexp };
+            let data = format!(
+                "{order} {preference} \"{flags}\" \"{services}\" \"{regexp}\" {replacement}."
+            );
+            (kind, data)
+        }
+        "TXT" => {
+            let strings = data.get("strings").map(rows).unwrap_or_default();
+            let quoted: Vec<_> = strings
+                .iter()
+                .map(|text| format!("\"{}\"", print::text(Some(text))))
+                .collect();
+            (kind, quoted.join(" "))
+        }
+        _ => (part("kind"), part("text")),
+    };
+    format!(
+        "{}. {} IN {kind} {data}",
+        print::text(record.get("name")),
+        print::text(record.get("ttl"))
+    )
+}
+
+pub fn log(context: &Context, log: &Log) -> Outcome {
+    if let Some(level) = &log.level {
+        let answer = call(context, "log.level", json!({"level": level}))?;
+        if context.json {
+            out(&answer)?;
+        } else {
+            out(format_args!(
+                "was {}, is {level}",
+                print::text(answer.get("previous"))
+            ))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !log.follow {
+        return Err("say -f to follow the log, or --level to change it; \
+                    what was logged earlier is in the journal: journalctl -u omnid"
+            .into());
+    }
+    let mut failure = None;
+    Client::connect(&socket(context))?.follow("log.follow", Value::Null, |item| {
+        let printed = match item.get("lost") {
+            Some(lost) => out(format_args!(
+                "… {lost} lines lost: this terminal is too slow"
+            )),
+            None => out(print::text(Some(&item)).trim_end()),
+        };
+        failure = printed.err();
+        failure.is_none()
+    })?;
+    failure.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
+}

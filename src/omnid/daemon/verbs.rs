@@ -1,0 +1,124 @@
+//! The daemon's own control verbs; services register theirs themselves.
+
+use std::{path::PathBuf, sync::Arc};
+
+use omnid_hub::ControlError;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Daemon;
+use crate::commands::accounts;
+
+pub(super) fn register(daemon: &Arc<Daemon>) {
+    let control = daemon.ground.hub.control();
+    macro_rules! verb {
+        ($name:literal, |$daemon:ident, $arguments:ident| $body:expr) => {{
+            let daemon = daemon.clone();
+            control.register($name, move |$arguments: Value| {
+                let $daemon = daemon.clone();
+                async move { $body }
+            });
+        }};
+    }
+    verb!("status", |daemon, _arguments| {
+        Ok(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "tree": daemon.tree.status(),
+            "listeners": daemon.ground.net.bound().iter().map(|bound| json!({
+                "service": bound.service,
+                "transport": bound.transport.to_string(),
+                "address": bound.address.to_string(),
+                "connections": bound.connections,
+            })).collect::<Vec<_>>(),
+            "connections": daemon.ground.net.connections(),
+            "mounts": daemon.ground.hub.mounts().list().iter().map(|(prefix, service)| {
+                json!({"path": &**prefix, "service": service})
+            }).collect::<Vec<_>>(),
+            "events_lost": daemon.ground.hub.events().lost(),
+        }))
+    });
+    verb!("reload", |daemon, arguments| {
+        let dry_run = arguments
+            .get("dry_run")
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
+        let plan = daemon
+            .reload(dry_run)
+            .await
+            .map_err(|error| ControlError::new(error.0))?;
+        Ok(serde_json::to_value(plan)?)
+    });
+    verb!("log.level", |daemon, arguments| {
+        #[derive(Deserialize)]
+        struct Arguments {
+            level: String,
+        }
+        let Arguments { level } = serde_json::from_value(arguments)?;
+        let previous = daemon
+            .telemetry
+            .set_level(&level)
+            .map_err(|error| ControlError::new(error.to_string()))?;
+        Ok(json!({"previous": previous, "level": level}))
+    });
+    verb!("metrics", |_daemon, _arguments| Ok(
+        omnid_telemetry::metrics::render().into()
+    ));
+    verb!("cert.list", |daemon, _arguments| {
+        Ok(serde_json::to_value(&*daemon.ground.certificates.list())?)
+    });
+    verb!("domain.list", |daemon, _arguments| {
+        let facts = daemon.ground.server.load();
+        let domain = |domain: &omnid_ground::config::DomainConfig| {
+            let records = daemon
+                .ground
+                .hub
+                .records()
+                .about(domain.name.as_str())
+                .len();
+            json!({"name": domain.name.as_str(), "publish": domain.publish, "records": records})
+        };
+        Ok(facts.domains.iter().map(domain).collect())
+    });
+    verb!("domain.records", |daemon, arguments| {
+        let domain = arguments
+            .get("domain")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        Ok(serde_json::to_value(
+            daemon.ground.hub.records().about(domain),
+        )?)
+    });
+    verb!("backup", |daemon, arguments| {
+        #[derive(Deserialize)]
+        struct Arguments {
+            directory: PathBuf,
+        }
+        let Arguments { directory } = serde_json::from_value(arguments)?;
+        let report = daemon.ground.database.backup(&directory).await;
+        let report = report.map_err(|error| ControlError::new(error.to_string()))?;
+        Ok(serde_json::to_value(report)?)
+    });
+    verb!("verify", |daemon, _arguments| {
+        let report = daemon.ground.database.verify().await;
+        let report = report.map_err(|error| ControlError::new(error.to_string()))?;
+        Ok(serde_json::to_value(report)?)
+    });
+    for verb in accounts::VERBS {
+        let identity = daemon.ground.identity.clone();
+        control.register(verb, move |arguments| {
+            let identity = identity.clone();
+            async move { accounts::carry_out(&identity, verb, arguments).await }
+        });
+    }
+    // Panics on demand are for tests of the tree; a daemon in service has no such verb.
+    if std::env::var_os("OMNID_TEST_HOOKS").is_some() {
+        verb!("test.panic", |daemon, arguments| {
+            let child = arguments
+                .get("child")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            Ok(json!({"injected": daemon.tree.inject_panic(child)}))
+        });
+    }
+}

@@ -1,0 +1,10 @@
+//! Decisions: messages and the time in, wishes out. Nothing here waits, reads or writes.
+
+pub mod account;
+pub mod delivery;
+pub mod login;
+pub mod roster;
+pub mod sasl;
+pub mod sm;
+pub mod subscription;
+pub mod wish;
