@@ -677,7 +677,7 @@ impl Engine {
         };
         proxy.references += 1;
         let request = proxy.request.clone();
-        let flow = target.destination.flow;
+        let flow = target.flow;
         let record = proxy.passing.record_route.then(|| {
             turn.shared
                 .routes
@@ -711,7 +711,7 @@ impl Engine {
             };
             Transaction {
                 machine,
-                to: target.destination,
+                to: flow.into(),
                 user: User::Branch {
                     proxy: key,
                     number,

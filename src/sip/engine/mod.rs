@@ -71,6 +71,11 @@ impl Shared {
         }
     }
 
+    /// Forgets what is known of passwords: one was changed.
+    pub fn forget_secrets(&self) {
+        self.secrets.forget();
+    }
+
     /// From now on no new calls are let in.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -93,6 +98,8 @@ pub struct Turn<'a> {
     pub unix: u64,
     /// Whether a script wants to see requests.
     pub scripted: bool,
+    /// Which connections are still there.
+    pub alive: &'a dyn Fn(&Flow) -> bool,
     /// What is to be done.
     pub actions: Vec<Action>,
 }
@@ -138,7 +145,7 @@ pub enum Question {
         /// Who asks.
         source: IpAddr,
     },
-    /// Whether there is such an account.
+    /// Whom an address reaches: an account, by its name, an alias or an extension.
     Account(Address),
     /// What a script makes of a request.
     Script {
@@ -164,8 +171,8 @@ pub enum Fact {
     Secret(Option<Box<[u8]>>),
     /// Nobody from there, or of that name, may log in for so long.
     Refused(Duration),
-    /// Whether there is such an account.
-    Account(bool),
+    /// The account, if there is one.
+    Account(Option<Address>),
     /// What the script decided.
     Script(Decision),
     /// It could not be found out.

@@ -138,6 +138,11 @@ fn only_users_learn_who_exists() {
     );
     assert_eq!(ask(&mut world, "nobody", 11), ["1 SIP/2.0 404 Not Found"]);
     assert_eq!(
+        ask(&mut world, "100", 13),
+        ["2 OPTIONS sip:bob@198.51.100.2:5060 SIP/2.0"],
+        "an extension"
+    );
+    assert_eq!(
         ask(&mut world, "no%00body", 12),
         ["1 SIP/2.0 404 Not Found"]
     );

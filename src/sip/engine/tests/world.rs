@@ -112,6 +112,7 @@ impl World {
             now: self.start + self.elapsed,
             unix: UNIX + self.elapsed.as_secs(),
             scripted: self.script.is_some(),
+            alive: &|_| true,
             actions: Vec::new(),
         };
         act(&mut self.engine, &mut turn);
@@ -151,7 +152,14 @@ impl World {
                 let ha1 = password.map(|password| algorithm.ha1(username, realm, password));
                 Fact::Secret(ha1.map(|ha1| ha1.into_bytes().into()))
             }
-            Question::Account(address) => Fact::Account(self.accounts.contains_key(address.user())),
+            Question::Account(address) => {
+                let user = match address.user() {
+                    "100" => "bob",
+                    user => user,
+                };
+                let known = self.accounts.contains_key(user);
+                Fact::Account(known.then(|| Address::new(user, "example.org").unwrap()))
+            }
             Question::Script { .. } => Fact::Script(self.script.clone().unwrap()),
         }
     }
