@@ -178,7 +178,7 @@ impl Engine {
         let Some(domain) = settings.domain_of(sip, arrival).map(str::to_owned) else {
             return Reply::unasked(404).into();
         };
-        if turn.shared.is_draining() && request.method() == Method::Invite {
+        if turn.draining && request.method() == Method::Invite {
             return Reply::new(503).with(HeaderName::RetryAfter, b"5").into();
         }
         let realm = self

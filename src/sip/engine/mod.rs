@@ -24,10 +24,7 @@ mod wheel;
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -53,7 +50,6 @@ pub struct Shared {
     routes: Routes,
     limiter: Limiter,
     secrets: Secrets,
-    draining: AtomicBool,
 }
 
 impl Shared {
@@ -67,22 +63,12 @@ impl Shared {
             routes: Routes::new(&[key, b"route"].concat()),
             limiter: Limiter::default(),
             secrets: Secrets::default(),
-            draining: AtomicBool::new(false),
         }
     }
 
     /// Forgets what is known of passwords: one was changed.
     pub fn forget_secrets(&self) {
         self.secrets.forget();
-    }
-
-    /// From now on no new calls are let in.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
     }
 }
 
@@ -98,6 +84,8 @@ pub struct Turn<'a> {
     pub unix: u64,
     /// Whether a script wants to see requests.
     pub scripted: bool,
+    /// Whether where it happened is being closed, and no new calls are let in there.
+    pub draining: bool,
     /// Which connections are still there.
     pub alive: &'a dyn Fn(&Flow) -> bool,
     /// What is to be done.

@@ -267,7 +267,7 @@ fn nobody_opens_more_transactions_than_allowed() {
 #[test]
 fn who_drains_lets_no_new_call_in() {
     let mut world = World::with_phones();
-    world.shared.drain();
+    world.draining = true;
     check(
         &mut world,
         &request("INVITE", BOB_URI, 1, ""),

@@ -52,6 +52,7 @@ pub(super) struct World {
     pub(super) logins: Vec<(String, bool)>,
     /// What the script decides, if there is one.
     pub(super) script: Option<Decision>,
+    pub(super) draining: bool,
     accounts: HashMap<&'static str, &'static str>,
     start: Instant,
     elapsed: Duration,
@@ -72,6 +73,7 @@ impl World {
             events: Vec::new(),
             logins: Vec::new(),
             script: None,
+            draining: false,
             accounts: [
                 ("alice", "wonderland"),
                 ("bob", "builder"),
@@ -112,6 +114,7 @@ impl World {
             now: self.start + self.elapsed,
             unix: UNIX + self.elapsed.as_secs(),
             scripted: self.script.is_some(),
+            draining: self.draining,
             alive: &|_| true,
             actions: Vec::new(),
         };
