@@ -60,7 +60,7 @@ impl ScramHash {
 }
 
 /// What a server needs to run SCRAM: nothing in it lets one log in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ScramVerifier {
     pub salt: Vec<u8>,
     pub iterations: u32,
@@ -127,6 +127,27 @@ impl ScramVerifier {
         }
     }
 
+    /// RFC 5802 3: whether a client's proof over the exchange's AuthMessage is good, and if so the
+    /// signature that proves the server to the client.
+    pub fn prove(&self, hash: ScramHash, auth_message: &[u8], proof: &[u8]) -> Option<Vec<u8>> {
+        let sign = |key: &[u8]| hmac::sign(&hmac::Key::new(hash.hmac(), key), auth_message);
+        let signature = sign(&self.stored_key);
+        if proof.len() != signature.as_ref().len() {
+            return None;
+        }
+        let client_key: Zeroizing<Vec<u8>> = Zeroizing::new(
+            proof
+                .iter()
+                .zip(signature.as_ref())
+                .map(|(a, b)| a ^ b)
+                .collect(),
+        );
+        let stored_key = digest::digest(hash.digest(), &client_key);
+        let same =
+            constant_time::verify_slices_are_equal(stored_key.as_ref(), &self.stored_key).is_ok();
+        (same & self.exists).then(|| sign(&self.server_key).as_ref().to_vec())
+    }
+
     /// Whether `password` (SASLprepared) is the one. Costs the same for a made-up verifier.
     pub(crate) fn fits(&self, hash: ScramHash, password: &str) -> bool {
         let Some(iterations) = NonZeroU32::new(self.iterations) else {
@@ -136,6 +157,15 @@ impl ScramVerifier {
         let same =
             constant_time::verify_slices_are_equal(&derived.stored_key, &self.stored_key).is_ok();
         same & self.exists
+    }
+}
+
+/// Keys are no business of a log's.
+impl std::fmt::Debug for ScramVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScramVerifier")
+            .field("iterations", &self.iterations)
+            .finish_non_exhaustive()
     }
 }
 
@@ -215,6 +245,33 @@ impl Derived {
     }
 }
 
+/// A new app password: 100 random bits, in groups that can be typed.
+pub(crate) fn new_app_password() -> String {
+    // Without l, o, 0 and 1; 32 of them, so that five bits choose one evenly.
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut password = String::with_capacity(23);
+    for (at, byte) in random::<20>().into_iter().enumerate() {
+        if at > 0 && at % 5 == 0 {
+            password.push('-');
+        }
+        password.push(char::from(LETTERS[usize::from(byte) % LETTERS.len()]));
+    }
+    password
+}
+
+/// What is kept of an app password. It is random enough that a plain hash gives nothing to guess
+/// at. Typed with or without the dashes, in either case, it is the same.
+pub(crate) fn app_password_hash(password: &str) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"omnid app password\0");
+    for byte in password.bytes().filter(|byte| !matches!(byte, b'-' | b' ')) {
+        context.update(&[byte.to_ascii_lowercase()]);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
 /// SASLprep (RFC 4013), which SCRAM puts passwords through on both sides.
 pub(crate) fn prepare(password: &str) -> Option<Zeroizing<String>> {
     stringprep::saslprep(password)
@@ -240,4 +297,152 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
             write!(text, "{byte:02x}").ok();
             text
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
+
+    /// One exchange: the parts that an RFC's example gives, and what must come of them.
+    struct Exchange {
+        hash: ScramHash,
+        salt: &'static str,
+        auth_message: &'static str,
+        proof: &'static str,
+        signature: &'static str,
+    }
+
+    fn check(exchange: &Exchange) -> Result<(), Box<dyn std::error::Error>> {
+        let decode = |text| BASE64.decode(text);
+        let iterations = NonZeroU32::new(4096).ok_or("zero")?;
+        let hash = exchange.hash;
+        let verifier = ScramVerifier::derive(hash, "pencil", &decode(exchange.salt)?, iterations);
+        let (message, proof) = (exchange.auth_message.as_bytes(), decode(exchange.proof)?);
+        assert_eq!(
+            verifier.prove(hash, message, &proof),
+            Some(decode(exchange.signature)?),
+            "{hash:?}"
+        );
+        assert!(verifier.fits(hash, "pencil") && !verifier.fits(hash, "pencils"));
+        let mut wrong = proof.clone();
+        if let Some(byte) = wrong.last_mut() {
+            *byte ^= 1;
+        }
+        for wrong in [&wrong[..], &proof[1..], &[]] {
+            assert_eq!(verifier.prove(hash, message, wrong), None);
+        }
+        assert_eq!(verifier.prove(hash, b"another message", &proof), None);
+        let pretended = ScramVerifier {
+            exists: false,
+            ..verifier
+        };
+        assert_eq!(pretended.prove(hash, message, &proof), None);
+        Ok(())
+    }
+
+    #[test]
+    fn scram_examples() -> Result<(), Box<dyn std::error::Error>> {
+        // RFC 5802 5.
+        check(&Exchange {
+            hash: ScramHash::Sha1,
+            salt: "QSXCR+Q6sek8bf92",
+            auth_message: "n=user,r=fyko+d2lbbFgONRv9qkxdawL,\
+                r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096,\
+                c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j",
+            proof: "v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+            signature: "rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+        })?;
+        // RFC 7677 3.
+        check(&Exchange {
+            hash: ScramHash::Sha256,
+            salt: "W22ZaJ0SNY7soEsUEjb6gQ==",
+            auth_message: "n=user,r=rOprNGfwEbeRWgbNEkqO,\
+                r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
+                c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+            proof: "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+            signature: "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+        })?;
+        // The same exchange with SHA-512, for which no RFC has an example; by Python's hashlib.
+        check(&Exchange {
+            hash: ScramHash::Sha512,
+            salt: "W22ZaJ0SNY7soEsUEjb6gQ==",
+            auth_message: "n=user,r=rOprNGfwEbeRWgbNEkqO,\
+                r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
+                c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+            proof: "gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC6wdp6dybEmDYXYTxwnYPJQ==",
+            signature: "ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4+5ZxXnJq199RVG2rR7N7Zw==",
+        })
+    }
+
+    #[test]
+    fn digest_examples() {
+        let check = |algorithm: DigestAlgorithm, realm, password, nonce, cnonce, expected| {
+            let ha1 = algorithm.ha1("Mufasa", realm, password);
+            let ha2 = algorithm.hash(b"GET:/dir/index.html");
+            let response = format!("{ha1}:{nonce}:00000001:{cnonce}:auth:{ha2}");
+            assert_eq!(algorithm.hash(response.as_bytes()), expected);
+        };
+        // RFC 2617 3.5.
+        check(
+            DigestAlgorithm::Md5,
+            "testrealm@host.com",
+            "Circle Of Life",
+            "dcd98b7102dd2f0e8b11d0f600bfb0c093",
+            "0a4f113b",
+            "6629fae49393a05397450978507c4ef1",
+        );
+        // RFC 7616 3.9.1.
+        for (algorithm, expected) in [
+            (DigestAlgorithm::Md5, "8ca523f5e9506fed4657c9700eebdbec"),
+            (
+                DigestAlgorithm::Sha256,
+                "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
+            ),
+        ] {
+            check(
+                algorithm,
+                "http-auth@example.org",
+                "Circle of Life",
+                "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
+                "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
+                expected,
+            );
+        }
+    }
+
+    #[test]
+    fn passwords_are_prepared() {
+        // RFC 4013 3.
+        for (typed, prepared) in [
+            ("I\u{ad}X", Some("IX")),
+            ("user", Some("user")),
+            ("USER", Some("USER")),
+            ("\u{aa}", Some("a")),
+            ("\u{2168}", Some("IX")),
+            ("\u{7}", None),
+            ("\u{627}\u{31}", None),
+        ] {
+            assert_eq!(
+                prepare(typed).as_deref().map(String::as_str),
+                prepared,
+                "{typed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_made_up_verifier_stays_and_tells_nothing() {
+        let secret = [7; 32];
+        for hash in ScramHash::ALL {
+            let one = ScramVerifier::pretend(hash, &secret, "nobody@example.org", 10_000);
+            assert!(one == ScramVerifier::pretend(hash, &secret, "nobody@example.org", 10_000));
+            let other = ScramVerifier::pretend(hash, &secret, "nobody@example.com", 10_000);
+            assert_ne!(one.salt, other.salt);
+            assert_eq!((one.salt.len(), one.stored_key.len()), (16, hash.length()));
+            assert!(!format!("{one:?}").contains("key"));
+        }
+    }
 }

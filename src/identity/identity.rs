@@ -1,46 +1,61 @@
-//! The face of the crate: accounts and logins.
+//! The face of the crate, and what its parts share.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use omnid_config::IpNet;
 use omnid_hub::{Event, Hub};
 use omnid_store::{Database, StoreError};
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
 
-use crate::credentials::{Derived, prepare, random};
+use crate::audit::{Audit, AuditEvent, Retention};
+use crate::credentials::random;
 use crate::data::{self, accounts};
-use crate::{
-    Account, Address, AuthError, DigestAlgorithm, IdentityConfig, IdentityError, Roles, ScramHash,
-    ScramVerifier,
-};
+use crate::engine::remembered::{Mark, Marker, Remembered};
+use crate::engine::throttle::{self, Limits, Policy, Throttle};
+use crate::{Address, IdentityConfig};
+
+/// Checks of passwords that may wait for a processor.
+const HASHING_LINE: usize = 256;
+/// How long each waits.
+const HASHING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a login comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source {
     /// The client's address.
     pub ip: IpAddr,
-    /// The service that asks: "http", "sip", "xmpp", …
+    /// The service that asks: `http`, `sip`, `xmpp`, …
     pub service: &'static str,
 }
 
 /// Accounts and logins; clones share them.
 #[derive(Clone)]
 pub struct Identity {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    database: Database,
-    hub: Hub,
-    iterations: NonZeroU32,
-    password_length: usize,
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) hub: Hub,
+    pub(crate) audit: Audit,
+    pub(crate) iterations: NonZeroU32,
+    pub(crate) password_length: usize,
+    pub(crate) lock_time: Duration,
     /// What made-up verifiers are made from.
-    secret: Vec<u8>,
-    /// Hashing under way at once.
+    pub(crate) secret: Vec<u8>,
+    pub(crate) marker: Marker,
+    /// Checks under way by what they check, so that a browser's six connections do one check.
+    pub(crate) checking: Mutex<HashMap<Mark, Arc<tokio::sync::Mutex<()>>>>,
+    throttle: Mutex<Throttle>,
+    remembered: Mutex<Remembered>,
+    uncounted: Vec<IpNet>,
     hashing: Arc<Semaphore>,
+    hashing_line: AtomicUsize,
 }
 
 impl Identity {
@@ -56,232 +71,106 @@ impl Identity {
             .write(move |tx| accounts::secret(tx, "pretend", &fresh))
             .await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let retention = Retention {
+            time: config.audit_retention,
+            events: config.audit_events,
+        };
+        let limits = &config.throttle;
+        let policy = Policy {
+            account: Limits {
+                free: limits.account_failures,
+                lock: limits.account_lock,
+            },
+            source: Limits {
+                free: limits.source_failures,
+                lock: limits.source_lock,
+            },
+            longest_wait: limits.longest_wait,
+            lock_time: limits.lock_time,
+            forget_after: limits.forget_after,
+        };
         Ok(Self {
             inner: Arc::new(Inner {
+                audit: Audit::start(database.clone(), retention),
                 database,
                 hub,
-                iterations: NonZeroU32::new(config.scram_iterations.max(10_000))
-                    .unwrap_or(NonZeroU32::MIN),
-                password_length: config.password_length,
+                iterations: NonZeroU32::new(config.scram_iterations).unwrap_or(NonZeroU32::MIN),
+                password_length: config.password_length as usize,
+                lock_time: limits.lock_time,
                 secret,
+                marker: Marker::new(),
+                checking: Mutex::default(),
+                throttle: Mutex::new(Throttle::new(policy)),
+                remembered: Mutex::new(Remembered::new(config.remember)),
+                uncounted: limits.trusted.clone(),
                 hashing: Arc::new(Semaphore::new(cores)),
+                hashing_line: AtomicUsize::new(0),
             }),
         })
     }
 
-    /// Makes an account.
-    pub async fn create(
-        &self,
-        address: &Address,
-        password: &str,
-        roles: impl Into<Roles>,
-    ) -> Result<Account, IdentityError> {
-        let roles = roles.into();
-        let derived = self.derive(address, password).await?;
-        let new = address.clone();
+    /// The last `limit` security events, the newest first.
+    pub async fn audit(&self, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
+        self.inner.audit.flush().await;
         self.inner
             .database
-            .write(move |tx| {
-                if accounts::find(tx, &new)?.is_some() {
-                    return Ok(None);
-                }
-                accounts::insert(tx, &new, roles, &derived, unix_now()).map(Some)
-            })
-            .await?
-            .ok_or_else(|| IdentityError::Exists(address.to_string()))
-    }
-
-    /// Gives an account a new password.
-    pub async fn set_password(
-        &self,
-        address: &Address,
-        password: &str,
-    ) -> Result<(), IdentityError> {
-        let derived = self.derive(address, password).await?;
-        let whose = address.clone();
-        let found = self
-            .inner
-            .database
-            .write(move |tx| {
-                let Some((id, _)) = accounts::find(tx, &whose)? else {
-                    return Ok(false);
-                };
-                accounts::replace_password(tx, id, &whose, &derived, unix_now())?;
-                Ok(true)
-            })
-            .await?;
-        if found {
-            Ok(())
-        } else {
-            Err(IdentityError::NoAccount(address.clone()))
-        }
-    }
-
-    /// Removes an account and all that identity keeps of it.
-    pub async fn remove(&self, address: &Address) -> Result<(), IdentityError> {
-        let whose = address.clone();
-        let found = self
-            .inner
-            .database
-            .write(move |tx| {
-                let Some((id, _)) = accounts::find(tx, &whose)? else {
-                    return Ok(false);
-                };
-                accounts::remove(tx, id)?;
-                Ok(true)
-            })
-            .await?;
-        if found {
-            Ok(())
-        } else {
-            Err(IdentityError::NoAccount(address.clone()))
-        }
-    }
-
-    /// The accounts of a domain, or of all, by name.
-    pub async fn list(&self, domain: Option<&str>) -> Result<Vec<Account>, StoreError> {
-        let domain = domain.map(str::to_owned);
-        self.inner
-            .database
-            .read(move |reader| accounts::list(reader, domain.as_deref()))
+            .read(move |reader| data::audit::last(reader, limit))
             .await
     }
 
-    /// The account at an address.
-    pub async fn account(&self, address: &Address) -> Result<Option<Account>, StoreError> {
-        let address = address.clone();
-        let found = self
-            .inner
-            .database
-            .read(move |reader| accounts::find(reader, &address))
-            .await?;
-        Ok(found.map(|(_, account)| account))
+    /// Waits until every security event so far is written: before the database is closed.
+    pub async fn flush(&self) {
+        self.inner.audit.flush().await;
+    }
+}
+
+impl Inner {
+    pub(crate) fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks a password that a client handed over (HTTP basic, SASL PLAIN).
-    pub async fn verify(
-        &self,
-        address: &Address,
-        password: &str,
-        source: Source,
-    ) -> Result<Account, AuthError> {
-        const HASH: ScramHash = ScramHash::Sha256;
-        let asked = address.clone();
-        let found = self
-            .inner
-            .database
-            .read(move |reader| accounts::with_verifier(reader, &asked, HASH))
-            .await?;
-        let (account, verifier) = match found {
-            Some((_, account, verifier)) => (Some(account), verifier),
-            None => (None, self.pretend(HASH, address.as_str())),
-        };
-        // A password that SASLprep refuses was never set; it costs what a wrong one costs.
-        let prepared = prepare(password);
-        let fits = self
-            .hash(move || {
-                let usable = prepared.is_some();
-                let candidate = prepared.unwrap_or_default();
-                verifier.fits(HASH, &candidate) & usable
-            })
-            .await?;
-        match account {
-            Some(account) if fits => {
-                self.succeeded(address, source);
-                if account.enabled {
-                    Ok(account)
-                } else {
-                    Err(AuthError::Disabled)
-                }
-            }
-            _ => {
-                self.failed(address.as_str(), source);
-                Err(AuthError::BadCredentials)
-            }
-        }
+    pub(crate) fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a SCRAM exchange needs. Report its outcome with [`succeeded`](Self::succeeded) or
-    /// [`failed`](Self::failed).
-    pub async fn scram(
-        &self,
-        address: &Address,
-        hash: ScramHash,
-        _source: Source,
-    ) -> Result<ScramVerifier, AuthError> {
-        let asked = address.clone();
-        let found = self
-            .inner
-            .database
-            .read(move |reader| accounts::with_verifier(reader, &asked, hash))
-            .await?;
-        Ok(match found {
-            Some((_, account, verifier)) if account.enabled => verifier,
-            _ => self.pretend(hash, address.as_str()),
-        })
+    /// The source as the throttle counts it.
+    pub(crate) fn counted(&self, source: Source) -> Option<IpAddr> {
+        let ip = source.ip.to_canonical();
+        let uncounted = self.uncounted.iter().any(|net| net.contains(ip));
+        (!uncounted).then(|| throttle::subnet(ip))
     }
 
-    /// H(username:realm:password) in hexadecimal, for digest. `None` for a name that may not log
-    /// in; answer as to a wrong password. Report the outcome with [`succeeded`](Self::succeeded) or
-    /// [`failed`](Self::failed).
-    pub async fn digest_ha1(
-        &self,
-        user: &str,
-        realm: &str,
-        algorithm: DigestAlgorithm,
-        _source: Source,
-    ) -> Result<Option<Vec<u8>>, AuthError> {
-        let (user, realm) = (user.to_owned(), realm.to_owned());
-        let ha1 = self
-            .inner
-            .database
-            .read(move |reader| accounts::ha1(reader, &user, &realm, algorithm))
-            .await?;
-        Ok(ha1.map(String::into_bytes))
-    }
-
-    /// A login succeeded that the service itself checked (SCRAM, digest).
-    pub fn succeeded(&self, address: &Address, source: Source) {
-        self.inner.hub.events().publish(Event::Login {
-            account: address.to_string(),
-            source: source.ip,
-            service: source.service,
+    /// An account changed: what was concluded from how it was is void, here and, by the event, in
+    /// whoever holds sessions of it.
+    pub(crate) fn changed(&self, event: &'static str, address: &Address) {
+        self.remembered().forget();
+        tracing::info!(account = %address, event, "account changed");
+        self.hub.events().publish(Event::Custom {
+            topic: event.to_owned(),
+            data: serde_json::json!({ "account": address }),
         });
     }
 
-    /// A login failed that the service itself checked; `name` is whatever the client called itself.
-    pub fn failed(&self, name: &str, source: Source) {
-        self.inner.hub.events().publish(Event::LoginFailed {
-            account: name.chars().take(256).collect(),
-            source: source.ip,
-            service: source.service,
-        });
-    }
-
-    fn pretend(&self, hash: ScramHash, name: &str) -> ScramVerifier {
-        ScramVerifier::pretend(hash, &self.inner.secret, name, self.inner.iterations.get())
-    }
-
-    async fn derive(&self, address: &Address, password: &str) -> Result<Derived, IdentityError> {
-        if password.chars().count() < self.inner.password_length {
-            return Err(IdentityError::Password(format!(
-                "has fewer than {} characters",
-                self.inner.password_length
-            )));
-        }
-        let (address, password) = (address.clone(), Zeroizing::new(password.to_owned()));
-        let iterations = self.inner.iterations;
-        self.hash(move || Derived::new(&address, &password, iterations))
-            .await?
-    }
-
-    /// Runs costly hashing off the runtime's workers, a few at a time.
-    async fn hash<T: Send + 'static>(
+    /// Runs costly hashing off the runtime's workers, as many at once as there are processors.
+    pub(crate) async fn hash<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let wait = Arc::clone(&self.inner.hashing).acquire_owned();
-        let permit = tokio::time::timeout(Duration::from_secs(10), wait)
+        struct Place<'a>(&'a AtomicUsize);
+        impl Drop for Place<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let before = self.hashing_line.fetch_add(1, Ordering::Relaxed);
+        let _place = Place(&self.hashing_line);
+        if before >= HASHING_LINE {
+            return Err(StoreError::Busy("too many passwords are being checked"));
+        }
+        let wait = Arc::clone(&self.hashing).acquire_owned();
+        let permit = tokio::time::timeout(HASHING_PATIENCE, wait)
             .await
             .map_err(|_| StoreError::Busy("too many passwords are being checked"))?
             .map_err(|_| StoreError::Closed)?;

@@ -10,15 +10,21 @@
 
 mod account;
 mod address;
+mod audit;
 mod config;
 mod credentials;
 mod data;
+mod engine;
 mod error;
 mod identity;
+mod login;
+mod manage;
 
 pub use account::{Account, Role, Roles};
 pub use address::{Address, AddressError};
-pub use config::IdentityConfig;
+pub use audit::AuditEvent;
+pub use config::{IdentityConfig, ThrottleConfig};
 pub use credentials::{DigestAlgorithm, ScramHash, ScramVerifier};
 pub use error::{AuthError, IdentityError};
 pub use identity::{Identity, Source};
+pub use manage::AppPassword;

@@ -24,11 +24,10 @@ pub mod wire;
 pub use bind::BindError;
 pub use config::{NetConfig, ProxyProtocolConfig};
 pub use datagram::{DatagramSocket, ReceiveBatch, SendBatch};
-pub use handshake::{
-    HandshakeError, Spoken, TlsSocket, alpn, listen_first, plain_accept, tls_accept,
-};
+pub use handshake::{HandshakeError, TlsSocket, alpn, listen_first, plain_accept, tls_accept};
 pub use limits::{Permit, subnet_key};
 pub use listener::{Accepted, Listener};
 pub use net::{Bound, Net, Transport};
 pub use omnid_config::{IpNet, ListenAddr};
 pub use socket::Socket;
+pub use wire::Spoken;

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, UdpSocket, UnixListener};
 
 use crate::bind::{self, BindError};
 use crate::listener::{Common, Waiting};
-use crate::systemd::{Notify, Passed, PassedSocket};
+use crate::systemd::{Notify, Passed, PassedSocket, descriptor_name};
 use crate::{DatagramSocket, ListenAddr, Listener, NetConfig};
 
 /// Stream (TCP or Unix) or datagram (UDP).
@@ -79,8 +79,15 @@ struct Open {
 
 #[derive(Debug)]
 enum Kind {
-    Stream(Listener),
-    Datagram(Vec<DatagramSocket>),
+    Stream(Named<Listener>),
+    Datagram(Vec<Named<DatagramSocket>>),
+}
+
+/// A socket with the name under which the service manager keeps it.
+#[derive(Clone, Debug)]
+struct Named<S> {
+    name: String,
+    socket: S,
 }
 
 impl Key {
@@ -154,37 +161,51 @@ impl Net {
         let mut sockets = self.sockets();
         if let Some(open) = sockets.open.get(&key) {
             return match &open.sockets {
-                Kind::Stream(listener) if open.service == service => Ok(listener.clone()),
+                Kind::Stream(kept) if open.service == service => Ok(kept.socket.clone()),
                 _ => Err(taken(transport, address, &open.service)),
             };
         }
         let only_ipv6 = sockets.has_ipv4_twin(transport, address);
-        let listener = match sockets.adopt(transport, address) {
-            Some(passed) => passed.descriptor.into(),
-            None => self
-                .open_stream(address, only_ipv6)
-                .map_err(|source| BindError {
-                    address: address.clone(),
-                    transport,
-                    taken_by: None,
-                    source,
-                })?,
+        let passed = sockets.adopt(transport, address);
+        let (passed_as, socket) = match passed {
+            Some(passed) => (Some(passed.name), Ok(passed.descriptor.into())),
+            None => (None, self.open_stream(address, only_ipv6)),
         };
-        let listener = self
-            .make_listener(service, address, listener)
-            .map_err(|source| failed(transport, address, source))?;
-        self.0.notify.store(
-            &store_name(transport, listener.local_address(), 0),
-            waiting_fd(listener.socket()),
-        );
-        sockets.open.insert(
-            key,
-            Open {
-                service: service.to_owned(),
-                sockets: Kind::Stream(listener.clone()),
-            },
-        );
+        let listener = socket
+            .and_then(|socket| self.make_listener(service, address, socket))
+            .map_err(|source| sockets.failed(transport, address, source))?;
+        let name = passed_as.unwrap_or_else(|| {
+            self.keep(
+                transport,
+                listener.local_address(),
+                0,
+                listener.socket().as_fd(),
+            )
+        });
+        let kept = Named {
+            name,
+            socket: listener.clone(),
+        };
+        let open = Open {
+            service: service.to_owned(),
+            sockets: Kind::Stream(kept),
+        };
+        sockets.open.insert(key, open);
         Ok(listener)
+    }
+
+    /// Has the service manager keep a socket that we opened, and returns the name it has there: one
+    /// for each socket, so that each can be taken back. What was passed to us is kept already.
+    fn keep(
+        &self,
+        transport: Transport,
+        address: &ListenAddr,
+        index: usize,
+        descriptor: BorrowedFd<'_>,
+    ) -> String {
+        let name = descriptor_name(&format!("{transport}-{address}-{index}"));
+        self.0.notify.store(&name, descriptor);
+        name
     }
 
     fn open_stream(&self, address: &ListenAddr, only_ipv6: bool) -> io::Result<socket2::Socket> {
@@ -248,56 +269,64 @@ impl Net {
             None => Vec::new(),
         };
         let only_ipv6 = sockets.has_ipv4_twin(transport, &listen);
-        let fail = |source| failed(transport, &listen, source);
-
         while let Some(passed) = sockets.adopt(transport, &listen) {
-            if group.len() >= count {
-                // Left open, the kernel would go on giving it its share of the datagrams.
-                self.0.notify.remove(&passed.name);
-                continue;
-            }
             let socket = socket2::Socket::from(passed.descriptor);
-            bind::prepare_udp(&socket, address.is_ipv6()).map_err(fail)?;
-            group.push(datagram(socket).map_err(fail)?);
+            let socket =
+                bind::prepare_udp(&socket, address.is_ipv6()).and_then(|()| datagram(socket));
+            let socket = socket.map_err(|source| sockets.failed(transport, &listen, source))?;
+            group.push(Named {
+                name: passed.name,
+                socket,
+            });
         }
-        for (index, surplus) in group.iter().enumerate().skip(count) {
-            let name = store_name(transport, &ListenAddr::Ip(surplus.local_address()), index);
-            self.0.notify.remove(&name);
+        // Left open, the kernel would go on giving a surplus its share of the datagrams.
+        for surplus in group.drain(count.min(group.len())..) {
+            self.0.notify.remove(&surplus.name);
         }
-        group.truncate(count);
-
         while group.len() < count {
-            // The first one may have had its port chosen by the kernel; the others share it.
-            let bound = group.first().map_or(address, DatagramSocket::local_address);
-            match bind::udp(bound, count > 1, only_ipv6).and_then(datagram) {
-                Ok(socket) => {
-                    let name = store_name(
-                        transport,
-                        &ListenAddr::Ip(socket.local_address()),
-                        group.len(),
-                    );
-                    self.0.notify.store(&name, socket.as_fd());
-                    group.push(socket);
-                }
-                // A passed socket without SO_REUSEPORT, or another user's, cannot be joined. The
-                // workers then share it, which is slower but serves.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    let Some(first) = group.first().cloned() else {
-                        return Err(fail(error));
-                    };
-                    group.push(first);
-                }
-                Err(error) => return Err(fail(error)),
+            match self.join(&group, address, only_ipv6) {
+                Ok(member) => group.push(member),
+                Err(source) => return Err(sockets.failed(transport, &listen, source)),
             }
         }
-        sockets.open.insert(
-            key,
-            Open {
-                service: service.to_owned(),
-                sockets: Kind::Datagram(group.clone()),
-            },
-        );
-        Ok(group)
+        let given = group.iter().map(|member| member.socket.clone()).collect();
+        let open = Open {
+            service: service.to_owned(),
+            sockets: Kind::Datagram(group),
+        };
+        sockets.open.insert(key, open);
+        Ok(given)
+    }
+
+    /// One more socket for a group.
+    fn join(
+        &self,
+        group: &[Named<DatagramSocket>],
+        address: SocketAddr,
+        only_ipv6: bool,
+    ) -> io::Result<Named<DatagramSocket>> {
+        // The first is bound alone, so that a port that another process has is an error and not a
+        // port shared with it. Its port may have been the kernel's choice; the others share it.
+        let Some(first) = group.first() else {
+            let socket = datagram(bind::udp(address, false, only_ipv6)?)?;
+            return Ok(self.kept_member(socket, 0));
+        };
+        for member in group {
+            socket2::SockRef::from(&member.socket).set_reuse_port(true)?;
+        }
+        match bind::udp(first.socket.local_address(), true, only_ipv6).and_then(datagram) {
+            Ok(socket) => Ok(self.kept_member(socket, group.len())),
+            // A passed socket that belongs to another user cannot be joined. The workers then share
+            // it, which is slower but serves.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(first.clone()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn kept_member(&self, socket: DatagramSocket, index: usize) -> Named<DatagramSocket> {
+        let address = ListenAddr::Ip(socket.local_address());
+        let name = self.keep(Transport::Datagram, &address, index, socket.as_fd());
+        Named { name, socket }
     }
 
     /// Gives up an address, under the names it was asked for. It closes when the service has
@@ -313,10 +342,8 @@ impl Net {
             return false;
         };
         match &open.sockets {
-            Kind::Stream(listener) => {
-                self.0
-                    .notify
-                    .remove(&store_name(transport, listener.local_address(), 0));
+            Kind::Stream(kept) => {
+                self.0.notify.remove(&kept.name);
                 if let ListenAddr::Unix(path) = address
                     && let Err(error) = std::fs::remove_file(path)
                 {
@@ -324,12 +351,9 @@ impl Net {
                 }
             }
             Kind::Datagram(group) => {
-                for (index, socket) in group.iter().enumerate() {
-                    let address = ListenAddr::Ip(socket.local_address());
-                    self.0
-                        .notify
-                        .remove(&store_name(transport, &address, index));
-                }
+                group
+                    .iter()
+                    .for_each(|member| self.0.notify.remove(&member.name));
             }
         }
         sockets.open.remove(&key).is_some()
@@ -353,9 +377,10 @@ impl Net {
     pub fn bound(&self) -> Vec<Bound> {
         let sockets = self.sockets();
         let bound = sockets.open.iter().filter_map(|(key, open)| {
-            let (address, connections) = match &open.sockets {
-                Kind::Stream(listener) => (listener.local_address().clone(), listener.open()),
-                Kind::Datagram(group) => (ListenAddr::Ip(group.first()?.local_address()), 0),
+            let address = open.sockets.local_address()?;
+            let connections = match &open.sockets {
+                Kind::Stream(kept) => kept.socket.open(),
+                Kind::Datagram(_) => 0,
             };
             let service = open.service.clone();
             Some(Bound {
@@ -386,6 +411,24 @@ impl Sockets {
         Some(self.passed.swap_remove(index))
     }
 
+    /// The error for a bind that failed, naming whoever of us is in the way.
+    fn failed(&self, transport: Transport, address: &ListenAddr, source: io::Error) -> BindError {
+        let in_the_way = self.open.iter().find(|(key, open)| {
+            key.transport == transport
+                && source.kind() == io::ErrorKind::AddrInUse
+                && open
+                    .sockets
+                    .local_address()
+                    .is_some_and(|local| meet(&local, address))
+        });
+        BindError {
+            address: address.clone(),
+            transport,
+            taken_by: in_the_way.map(|(_, open)| open.service.clone()),
+            source,
+        }
+    }
+
     /// Is `0.0.0.0` with the same port open already? Then `[::]` must leave IPv4 to it.
     fn has_ipv4_twin(&self, transport: Transport, address: &ListenAddr) -> bool {
         let ListenAddr::Ip(ip) = address else {
@@ -399,21 +442,28 @@ impl Sockets {
     }
 }
 
-fn datagram(socket: socket2::Socket) -> io::Result<DatagramSocket> {
-    DatagramSocket::new(UdpSocket::from_std(socket.into())?)
-}
-
-fn waiting_fd(waiting: &Waiting) -> BorrowedFd<'_> {
-    match waiting {
-        Waiting::Tcp(listener) => listener.as_fd(),
-        Waiting::Unix(listener) => listener.as_fd(),
+impl Kind {
+    fn local_address(&self) -> Option<ListenAddr> {
+        match self {
+            Self::Stream(kept) => Some(kept.socket.local_address().clone()),
+            Self::Datagram(group) => Some(ListenAddr::Ip(group.first()?.socket.local_address())),
+        }
     }
 }
 
-/// The name under which the service manager keeps a socket; one for each socket, so that each can
-/// be taken back.
-fn store_name(transport: Transport, address: &ListenAddr, index: usize) -> String {
-    format!("{transport}-{address}-{index}")
+/// Would a socket on the one be in the way of a socket on the other?
+fn meet(one: &ListenAddr, other: &ListenAddr) -> bool {
+    match (one, other) {
+        (ListenAddr::Ip(one), ListenAddr::Ip(other)) => {
+            let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() == other.port() && (any || one.ip() == other.ip())
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn datagram(socket: socket2::Socket) -> io::Result<DatagramSocket> {
+    DatagramSocket::new(UdpSocket::from_std(socket.into())?)
 }
 
 fn taken(transport: Transport, address: &ListenAddr, service: &str) -> BindError {
@@ -422,14 +472,5 @@ fn taken(transport: Transport, address: &ListenAddr, service: &str) -> BindError
         transport,
         taken_by: Some(service.to_owned()),
         source: io::ErrorKind::AddrInUse.into(),
-    }
-}
-
-fn failed(transport: Transport, address: &ListenAddr, source: io::Error) -> BindError {
-    BindError {
-        address: address.clone(),
-        transport,
-        taken_by: None,
-        source,
     }
 }

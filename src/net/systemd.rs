@@ -6,3 +6,4 @@ mod notify;
 
 pub use activation::{Passed, PassedSocket};
 pub use notify::Notify;
+pub(crate) use notify::descriptor_name;

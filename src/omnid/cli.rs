@@ -154,6 +154,48 @@ pub enum User {
         /// alice@example.org
         address: String,
     },
+    /// Let an account log in again
+    Enable {
+        /// alice@example.org
+        address: String,
+    },
+    /// Keep an account from logging in
+    Disable {
+        /// alice@example.org
+        address: String,
+    },
+    /// Passwords for single applications
+    #[command(subcommand)]
+    AppPassword(AppPassword),
+    /// The last security events
+    Audit {
+        /// How many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AppPassword {
+    /// Make one up and print it; it is shown only now
+    Add {
+        /// alice@example.org
+        address: String,
+        /// What it is for
+        label: String,
+    },
+    /// List labels
+    List {
+        /// alice@example.org
+        address: String,
+    },
+    /// Take one back
+    Remove {
+        /// alice@example.org
+        address: String,
+        /// Its id, as `list` shows it
+        id: i64,
+    },
 }
 
 #[derive(Debug, Subcommand)]

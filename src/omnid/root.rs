@@ -20,6 +20,8 @@ omnid_config::section! {
         pub tls: omnid_tls::TlsConfig = omnid_tls::TlsConfig::default(),
         /// Where facts are kept.
         pub store: omnid_store::StoreConfig = omnid_store::StoreConfig::default(),
+        /// Accounts, passwords and throttling.
+        pub identity: omnid_identity::IdentityConfig = omnid_identity::IdentityConfig::default(),
         /// Lua.
         pub script: omnid_script::ScriptConfig = omnid_script::ScriptConfig::default(),
         /// How the operator reaches the running daemon.

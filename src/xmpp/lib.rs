@@ -1,6 +1,8 @@
 //! XMPP: messages, presence and rosters for the accounts of this server's domains.
 
+pub mod data;
 pub mod engine;
+pub mod features;
 pub mod wire;
 
 #[cfg(test)]

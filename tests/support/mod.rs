@@ -159,7 +159,8 @@ impl Daemon {
     pub fn stop(mut self) -> (Option<i32>, Duration) {
         let since = Instant::now();
         self.signal("TERM");
-        let code = wait(&mut self.child, Duration::from_secs(60), &self.path("log"));
+        let log = self.path("log");
+        let code = wait(&mut self.child, Duration::from_secs(60), &log);
         (code, since.elapsed())
     }
 

@@ -147,6 +147,42 @@ fn keep(
     Ok(())
 }
 
+pub(crate) fn set_enabled(
+    tx: &mut Transaction<'_>,
+    account: i64,
+    enabled: bool,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE identity_accounts SET enabled = $2 WHERE id = $1",
+        params![account, enabled],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn set_roles(
+    tx: &mut Transaction<'_>,
+    account: i64,
+    roles: Roles,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE identity_accounts SET roles = $2 WHERE id = $1",
+        params![account, roles.to_text()],
+    )?;
+    Ok(())
+}
+
+pub(crate) fn set_display_name(
+    tx: &mut Transaction<'_>,
+    account: i64,
+    name: &str,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE identity_accounts SET display_name = $2 WHERE id = $1",
+        params![account, name],
+    )?;
+    Ok(())
+}
+
 pub(crate) fn remove(tx: &mut Transaction<'_>, account: i64) -> Result<(), StoreError> {
     tx.execute(
         "DELETE FROM identity_accounts WHERE id = $1",

@@ -1,6 +1,9 @@
 //! Tables of accounts, and every query about them.
 
 pub(crate) mod accounts;
+pub(crate) mod app_passwords;
+pub(crate) mod audit;
+pub(crate) mod names;
 
 use omnid_store::Migration;
 

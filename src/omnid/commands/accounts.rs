@@ -9,10 +9,24 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{CommandError, Context, Outcome, control, out, password, print, runtime};
-use crate::{cli::User, root::Root};
+use crate::{
+    cli::{AppPassword, User},
+    root::Root,
+};
 
 /// The verbs of this file, for the control socket.
-pub const VERBS: [&str; 4] = ["user.add", "user.passwd", "user.list", "user.remove"];
+pub const VERBS: [&str; 10] = [
+    "user.add",
+    "user.passwd",
+    "user.list",
+    "user.remove",
+    "user.enable",
+    "user.disable",
+    "user.app_password.add",
+    "user.app_password.list",
+    "user.app_password.remove",
+    "user.audit",
+];
 
 #[derive(Deserialize)]
 struct Arguments {
@@ -24,6 +38,12 @@ struct Arguments {
     roles: Vec<String>,
     #[serde(default)]
     domain: Option<String>,
+    #[serde(default)]
+    label: Option<String>,
+    #[serde(default)]
+    id: Option<i64>,
+    #[serde(default)]
+    limit: Option<u32>,
 }
 
 /// Carries out one of [`VERBS`].
@@ -53,6 +73,12 @@ pub async fn carry_out(
             .password
             .clone()
             .ok_or_else(|| ControlError::new("a password is needed"))
+    };
+    let label = || {
+        arguments
+            .label
+            .clone()
+            .ok_or_else(|| ControlError::new("a label is needed"))
     };
     match verb {
         "user.add" => {
@@ -92,6 +118,41 @@ pub async fn carry_out(
             identity.remove(&address()?).await.map_err(said)?;
             Ok(Value::Null)
         }
+        "user.enable" | "user.disable" => {
+            identity
+                .set_enabled(&address()?, verb == "user.enable")
+                .await
+                .map_err(said)?;
+            Ok(Value::Null)
+        }
+        "user.app_password.add" => {
+            let made = identity
+                .create_app_password(&address()?, &label()?)
+                .await
+                .map_err(said)?;
+            Ok(json!({"password": made}))
+        }
+        "user.app_password.list" => {
+            let labels = identity.app_passwords(&address()?).await.map_err(said)?;
+            Ok(serde_json::to_value(labels)?)
+        }
+        "user.app_password.remove" => {
+            let id = arguments
+                .id
+                .ok_or_else(|| ControlError::new("an id is needed"))?;
+            identity
+                .revoke_app_password(&address()?, id)
+                .await
+                .map_err(said)?;
+            Ok(Value::Null)
+        }
+        "user.audit" => {
+            let entries = identity
+                .audit(arguments.limit.unwrap_or(50))
+                .await
+                .map_err(said)?;
+            Ok(serde_json::to_value(entries)?)
+        }
         _ => Err(ControlError::new(format!("no such verb: {verb}"))),
     }
 }
@@ -129,6 +190,48 @@ pub(super) fn run(context: &Context, command: User) -> Outcome {
             list(context, "user.list", json!({"domain": domain}), &columns)
         }
         User::Remove { address } => silently(context, "user.remove", json!({"address": address})),
+        User::Enable { address } => silently(context, "user.enable", json!({"address": address})),
+        User::Disable { address } => silently(context, "user.disable", json!({"address": address})),
+        User::AppPassword(AppPassword::Add { address, label }) => {
+            let arguments = json!({"address": address, "label": label});
+            let answer = perform(context, "user.app_password.add", arguments)?;
+            if context.json {
+                out(&answer)?;
+            } else {
+                out(print::text(answer.get("password")))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        User::AppPassword(AppPassword::List { address }) => {
+            let columns = [
+                ("ID", "id"),
+                ("LABEL", "label"),
+                ("CREATED", "created_at"),
+                ("LAST USED", "used_at"),
+            ];
+            list(
+                context,
+                "user.app_password.list",
+                json!({"address": address}),
+                &columns,
+            )
+        }
+        User::AppPassword(AppPassword::Remove { address, id }) => silently(
+            context,
+            "user.app_password.remove",
+            json!({"address": address, "id": id}),
+        ),
+        User::Audit { limit } => {
+            let columns = [
+                ("AT", "at"),
+                ("EVENT", "event"),
+                ("WHO", "subject"),
+                ("SOURCE", "source"),
+                ("SERVICE", "service"),
+                ("DETAIL", "detail"),
+            ];
+            list(context, "user.audit", json!({"limit": limit}), &columns)
+        }
     }
 }
 
@@ -190,12 +293,7 @@ fn offline(context: &Context, verb: &str, arguments: Value) -> Result<Value, Com
         std::fs::create_dir_all(&root.server.data_dir)?;
         let database = omnid_store::Database::open(&root.store, &root.server.data_dir).await?;
         let hub = omnid_hub::Hub::new();
-        let identity = Identity::open(
-            &omnid_identity::IdentityConfig::default(),
-            database.clone(),
-            hub,
-        )
-        .await?;
+        let identity = Identity::open(&root.identity, database.clone(), hub).await?;
         let answer = carry_out(&identity, verb, arguments).await?;
         database.close().await;
         Ok(answer)

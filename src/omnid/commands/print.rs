@@ -1,6 +1,7 @@
 //! Answers as people read them: tables with a heading, sized to their content.
 
 use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A column: its heading and the member of each row that fills it.
 pub type Column = (&'static str, &'static str);
@@ -17,7 +18,14 @@ pub fn table(rows: &[Value], columns: &[Column]) -> String {
         lines.push(
             columns
                 .iter()
-                .map(|(_, member)| text(row.get(*member)))
+                .map(
+                    |(_, member)| match row.get(*member).and_then(Value::as_i64) {
+                        Some(seconds) if *member == "at" || member.ends_with("_at") => {
+                            date(seconds)
+                        }
+                        _ => text(row.get(*member)),
+                    },
+                )
                 .collect(),
         );
     }
@@ -56,6 +64,14 @@ pub fn text(value: Option<&Value>) -> String {
             .join(", "),
         Some(other) => other.to_string(),
     }
+}
+
+/// Seconds since 1970 as a date, in UTC.
+fn date(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|date| date.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
 }
 
 /// Seconds as an operator says them: `5s`, `12m`, `3h 4m`, `2d 1h`.

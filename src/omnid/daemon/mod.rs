@@ -147,6 +147,7 @@ pub async fn run(
     let drain = daemon.ground.server.load().server.drain;
     daemon.tree.shutdown(drain).await;
     daemon.services.close().await;
+    daemon.ground.identity.flush().await;
     daemon.ground.database.close().await;
     info!("stopped");
     daemon.telemetry.flush(Duration::from_secs(1));
@@ -165,13 +166,9 @@ async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Gr
         .await
         .map_err(|error| StartError::new("cannot open the store", &error))?;
     let hub = Hub::new();
-    let identity = omnid_identity::Identity::open(
-        &omnid_identity::IdentityConfig::default(),
-        database.clone(),
-        hub.clone(),
-    )
-    .await
-    .map_err(|error| StartError::new("cannot open the accounts", &error))?;
+    let identity = omnid_identity::Identity::open(&root.identity, database.clone(), hub.clone())
+        .await
+        .map_err(|error| StartError::new("cannot open the accounts", &error))?;
     let scripts = omnid_script::Scripts::default();
     let facts = ServerFacts {
         server: root.server.clone(),

@@ -116,6 +116,7 @@ fn changed_sections(old: &Root, new: &Root) -> Vec<&'static str> {
         ("net", old.net != new.net),
         ("tls", old.tls != new.tls),
         ("store", old.store != new.store),
+        ("identity", old.identity != new.identity),
         ("script", old.script != new.script),
         ("admin", old.admin != new.admin),
         ("dns", old.dns != new.dns),
@@ -137,6 +138,7 @@ fn needs_restart(old: &Root, new: &Root) -> Vec<&'static str> {
             old.server.data_dir != new.server.data_dir,
         ),
         ("store", old.store != new.store),
+        ("identity", old.identity != new.identity),
     ];
     differences
         .into_iter()

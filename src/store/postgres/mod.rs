@@ -149,7 +149,7 @@ impl Postgres {
                     return Err(failed.error);
                 }
                 tracing::debug!(error = %failed.error, runs, "running a database closure again");
-                std::thread::sleep(pause(runs, failed.fault));
+                runtime.block_on(tokio::time::sleep(pause(runs, failed.fault)));
             }
         };
         tokio::task::spawn_blocking(work)

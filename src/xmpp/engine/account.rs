@@ -5,8 +5,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
-use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::{
     delivery::{Destination, Receiver, destination, is_storable},
@@ -15,8 +14,8 @@ use super::{
     wish::{Plan, Wish, Wishes},
 };
 use crate::wire::{
-    BareJid, Condition, Element, IqType, Jid, Kind, MessageType, PresenceType, Stanza, StanzaError,
-    StreamCondition, StreamError, ns,
+    BareJid, Condition, Element, Jid, Kind, PresenceType, Stanza, StanzaError, StreamCondition,
+    StreamError, ns,
 };
 
 /// Sessions that one account can have at a time.
@@ -28,6 +27,9 @@ const DIRECTED: usize = 1000;
 pub trait Outlet: Send + Sync {
     /// Takes a stanza for the client. `false` if it will not get there.
     fn send(&self, stanza: &Stanza) -> bool;
+    /// Calls back once the client has all that was sent so far, as far as can be known, with
+    /// `true`; or with `false` once it is known that it won't get it.
+    fn then(&self, done: Box<dyn FnOnce(bool) + Send>);
     /// Ends the stream.
     fn close(&self, error: StreamError);
 }
@@ -216,7 +218,6 @@ impl Account {
         if priority >= 0 && !wanted_messages {
             wishes.push(Wish::Kept(session.outlet.clone()));
         }
-        wishes.push(Wish::Seen);
         Ok(wishes)
     }
 
@@ -255,7 +256,14 @@ impl Account {
                 wishes.push(Wish::Route(presence.with_to(&to)));
             }
         }
-        wishes.push(Wish::Seen);
+        if was_available
+            && !self
+                .sessions
+                .iter()
+                .any(|session| session.available.is_some())
+        {
+            wishes.push(Wish::Left(status(presence)));
+        }
         wishes
     }
 
@@ -555,6 +563,18 @@ pub fn bounce_with(stanza: &Stanza, error: &StanzaError) -> Wishes {
         .and_then(Wish::route)
         .into_iter()
         .collect()
+}
+
+/// What presence says in words (RFC 6121 4.7.2.2).
+fn status(presence: &Stanza) -> String {
+    if !presence.has_child("status", ns::CLIENT) {
+        return String::new();
+    }
+    let element = presence.to_element().ok();
+    let status = element
+        .as_ref()
+        .and_then(|element| element.get_child("status", ns::CLIENT));
+    status.map(Element::text_content).unwrap_or_default()
 }
 
 /// RFC 6121 4.7.2.3.

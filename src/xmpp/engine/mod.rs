@@ -5,5 +5,6 @@ pub mod delivery;
 pub mod login;
 pub mod roster;
 pub mod sasl;
+pub mod sm;
 pub mod subscription;
 pub mod wish;

@@ -27,8 +27,8 @@ pub enum Wish {
     Kept(Arc<dyn Outlet>),
     /// End a session's stream.
     Close(Arc<dyn Outlet>, StreamError),
-    /// Tell the rest of the server that the account is no longer, or newly, available.
-    Seen,
+    /// The account is no longer available, and said this last.
+    Left(String),
 }
 
 impl Wish {

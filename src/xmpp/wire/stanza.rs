@@ -172,15 +172,6 @@ impl Span {
     fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
-
-    /// In `text`, if it lies there.
-    fn of(part: &str, text: &[u8]) -> Option<Span> {
-        let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
-        let end = start
-            .checked_add(part.len())
-            .filter(|&end| end <= text.len())?;
-        Some(Span::new(&(start..end)))
-    }
 }
 
 /// A first-level element of a client's stream.

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use omnid_net::{DatagramSocket, NetConfig, ReceiveBatch, SendBatch, Transport};
 use tokio::net::UdpSocket;
@@ -168,15 +170,20 @@ async fn one_that_is_too_long_is_left_out() {
 async fn a_group_shares_its_port_and_its_work_and_is_kept() {
     let net = net(&NetConfig::default());
     let any = "127.0.0.1:0".parse().unwrap();
+    // It grows as it is asked to.
+    assert_eq!(net.datagrams("group", any, 1).unwrap().len(), 1);
     let group = net.datagrams("group", any, 4).unwrap();
     let ports: BTreeSet<_> = group.iter().map(DatagramSocket::local_address).collect();
     assert_eq!((group.len(), ports.len()), (4, 1));
     let place = group[0].local_address();
-    for socket in group.clone() {
+    let answered: Arc<[AtomicU32; 4]> = Arc::default();
+    for (index, socket) in group.clone().into_iter().enumerate() {
+        let answered = answered.clone();
         tokio::spawn(async move {
             let mut inward = ReceiveBatch::new(8, 64);
             loop {
                 receive(&socket, &mut inward).await;
+                answered[index].fetch_add(1, Ordering::Relaxed);
                 for (_, peer, local) in inward.iter() {
                     socket.send_to(b"here", peer, local).await.unwrap();
                 }
@@ -191,9 +198,26 @@ async fn a_group_shares_its_port_and_its_work_and_is_kept() {
         let mut bytes = [0; 16];
         assert_eq!(soon(client.recv(&mut bytes)).await.unwrap(), 4);
     }
+    // A hundred clients that all fall to three of four sockets: one in 10^12.
+    let answered: Vec<_> = answered
+        .iter()
+        .map(|count| count.load(Ordering::Relaxed))
+        .collect();
+    assert!(answered.iter().all(|count| *count > 0), "{answered:?}");
     let again = net.datagrams("group", any, 4).unwrap();
     assert_eq!(again[0].local_address(), place);
     assert_eq!(net.datagrams("group", any, 2).unwrap().len(), 2);
-    assert!(net.datagrams("other", place, 1).is_err());
+    let error = net.datagrams("other", place, 1).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {place} (UDP): group listens there")
+    );
+    // Nor does another process slip into the group.
+    let rival = crate::support::net(&NetConfig::default());
+    let error = rival.datagrams("rival", place, 4).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {place} (UDP): another process listens there")
+    );
     assert!(net.release("group", Transport::Datagram, &any.into()));
 }

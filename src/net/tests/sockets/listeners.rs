@@ -1,10 +1,8 @@
-use std::net::SocketAddr;
-
 use omnid_net::{ListenAddr, NetConfig, Socket, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::support::{address, connect, logged, loopback, net, soon, until};
+use crate::support::{address, connect, free_place, logged, loopback, net, soon, until};
 
 #[tokio::test]
 async fn a_connection_is_counted_in_and_out() {
@@ -54,12 +52,18 @@ async fn an_address_has_one_service_until_it_is_released() {
     let other = net.listen("other", &loopback()).unwrap();
     assert_ne!(address(&one), address(&other));
 
-    let fixed = ListenAddr::Ip(free_port());
+    let fixed = ListenAddr::Ip(free_place([127, 81, 1, 1]));
     drop(net.listen("one", &fixed).unwrap());
     let error = net.listen("two", &fixed).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("cannot listen on {fixed} (TCP): one listens there")
+    );
+    let every = ListenAddr::any(fixed.ip().unwrap().port());
+    let error = net.listen("three", &every).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {every} (TCP): one listens there")
     );
     assert!(!net.release("two", Transport::Stream, &fixed));
     assert!(net.release("one", Transport::Stream, &fixed));
@@ -68,12 +72,6 @@ async fn an_address_has_one_service_until_it_is_released() {
     let bound: Vec<_> = net.bound().into_iter().map(|bound| bound.service).collect();
     assert_eq!(bound.len(), 3);
     assert!(bound.contains(&"two".to_owned()));
-}
-
-/// A port that was free a moment ago; nobody else is likely to take it at once.
-fn free_port() -> SocketAddr {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    probe.local_addr().unwrap()
 }
 
 #[tokio::test]

@@ -236,10 +236,7 @@ fn what_is_no_listening_socket_is_not_taken() {
 /// The real thing: systemd's own tool opens the port, and starts us when somebody comes.
 #[test]
 fn a_socket_unit_hands_over_its_socket() {
-    let place = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let place = crate::support::free_place([127, 81, 1, 2]);
     let mut unit = std::process::Command::new("systemd-socket-activate")
         .args(["-l", &place.to_string(), "-E", &format!("{PLACE}={place}")])
         .arg(std::env::current_exe().unwrap())
@@ -254,6 +251,7 @@ fn a_socket_unit_hands_over_its_socket() {
             Ok(client) => break client,
             Err(error) => assert!(start.elapsed() < crate::support::LONG, "{error}"),
         }
+        #[allow(clippy::disallowed_methods)] // Waits for another process, on a thread of its own.
         std::thread::sleep(Duration::from_millis(10));
     };
     client.set_read_timeout(Some(crate::support::LONG)).unwrap();

@@ -27,6 +27,12 @@ pub(crate) fn address(listener: &Listener) -> SocketAddr {
     listener.local_address().ip().expect("an IP listener")
 }
 
+/// A port that was free a moment ago, on a loopback address that no other test uses.
+pub(crate) fn free_place(ip: [u8; 4]) -> SocketAddr {
+    let probe = std::net::TcpListener::bind((std::net::IpAddr::from(ip), 0)).unwrap();
+    probe.local_addr().unwrap()
+}
+
 pub(crate) async fn connect(listener: &Listener) -> TcpStream {
     soon(TcpStream::connect(address(listener))).await.unwrap()
 }

@@ -33,6 +33,10 @@ impl Outlet for Inbox {
         true
     }
 
+    fn then(&self, done: Box<dyn FnOnce(bool) + Send>) {
+        done(true);
+    }
+
     fn close(&self, error: StreamError) {
         let text = format!("closed: {}", error.condition.as_str());
         self.seen
@@ -164,7 +168,7 @@ impl World {
                     }
                 }
                 Wish::Close(outlet, error) => outlet.close(error),
-                Wish::Kept(_) | Wish::Seen => {}
+                Wish::Kept(_) | Wish::Left(_) => {}
             }
         }
     }

@@ -1,0 +1,156 @@
+#![allow(clippy::unwrap_used)]
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use omnid_store::{Database, StoreConfig};
+
+use super::*;
+use crate::{
+    engine::{roster::Roster, subscription::Request},
+    wire::BareJid,
+};
+
+async fn database() -> (tempfile::TempDir, Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&StoreConfig::default(), directory.path())
+        .await
+        .unwrap();
+    database.migrate(COMPONENT, MIGRATIONS).await.unwrap();
+    (directory, database)
+}
+
+#[tokio::test]
+async fn rosters() {
+    let (_directory, database) = database().await;
+    let read = |database: Database| async move {
+        database
+            .read(|reader| roster::load(reader, "a@b"))
+            .await
+            .unwrap()
+    };
+    assert_eq!(read(database.clone()).await, Roster::default());
+    let jid = |text: &str| BareJid::new(text).unwrap();
+    let mut kept = Roster::default();
+    let now = SystemTime::now();
+    let groups = vec!["x".into(), "y, z".into()];
+    let stanza = Bytes::from_static(b"<presence/>");
+    let mut changes = vec![
+        kept.update(jid("c@d"), Some("C".into()), groups, now)
+            .unwrap(),
+    ];
+    kept.apply(&changes[0]);
+    let out = kept
+        .outbound(&jid("e@f"), Request::Subscribe, now)
+        .unwrap()
+        .change
+        .unwrap();
+    kept.apply(&out);
+    let asked = kept
+        .inbound(&jid("g@h"), Request::Subscribe, &stanza, now)
+        .unwrap();
+    let asked = asked.change.unwrap();
+    kept.apply(&asked);
+    changes.extend([out, asked]);
+    let write = changes.clone();
+    database
+        .write(move |tx| roster::write(tx, "a@b", &write))
+        .await
+        .unwrap();
+    assert_eq!(read(database.clone()).await, kept);
+
+    let (gone, _) = kept.remove(&jid("c@d"), now).unwrap();
+    kept.apply(&gone);
+    let gone = [gone];
+    database
+        .write(move |tx| roster::write(tx, "a@b", &gone))
+        .await
+        .unwrap();
+    assert_eq!(read(database.clone()).await, kept);
+    let other = database
+        .read(|reader| roster::load(reader, "x@b"))
+        .await
+        .unwrap();
+    assert_eq!(other, Roster::default());
+}
+
+#[tokio::test]
+async fn offline_messages_are_bounded_and_in_order() {
+    let (_directory, database) = database().await;
+    for n in 0..4_u64 {
+        let stanza = n.to_string();
+        let kept = database
+            .write(move |tx| offline::keep(tx, "a@b", n, stanza.as_bytes(), 3))
+            .await
+            .unwrap();
+        assert_eq!(kept, n < 3);
+    }
+    let seen = database
+        .read(|reader| offline::kept(reader, "a@b"))
+        .await
+        .unwrap();
+    let texts: Vec<_> = seen
+        .iter()
+        .map(|kept| (kept.at, kept.stanza.clone()))
+        .collect();
+    assert_eq!(texts, [(0, "0".into()), (1, "1".into()), (2, "2".into())]);
+    let second = seen[1].id;
+    database
+        .write(move |tx| offline::forget(tx, "a@b", second))
+        .await
+        .unwrap();
+    let seen = database
+        .read(|reader| offline::kept(reader, "a@b"))
+        .await
+        .unwrap();
+    assert_eq!(seen.len(), 1);
+}
+
+#[tokio::test]
+async fn small_things() {
+    let (_directory, database) = database().await;
+    database
+        .write(|tx| last::left(tx, "a@b", 5, "bye"))
+        .await
+        .unwrap();
+    database
+        .write(|tx| last::left(tx, "a@b", 6, "bye!"))
+        .await
+        .unwrap();
+    let when = database
+        .read(|reader| last::when(reader, "a@b"))
+        .await
+        .unwrap();
+    assert_eq!(when, Some((6, "bye!".into())));
+
+    database
+        .write(|tx| storage::set_vcard(tx, "a@b", "<x/>"))
+        .await
+        .unwrap();
+    database
+        .write(|tx| storage::set_vcard(tx, "a@b", "<y/>"))
+        .await
+        .unwrap();
+    let vcard = database
+        .read(|reader| storage::vcard(reader, "a@b"))
+        .await
+        .unwrap();
+    assert_eq!(vcard.as_deref(), Some("<y/>"));
+
+    for (element, content, kept) in [
+        ("a", "12345", true),
+        ("b", "12345", true),
+        ("c", "1", false),
+        ("a", "54321", true),
+    ] {
+        let done = database
+            .write(move |tx| storage::set_private(tx, "a@b", "u", element, content, 10))
+            .await
+            .unwrap();
+        assert_eq!(done, kept, "{element}");
+    }
+    let seen = database
+        .read(|reader| storage::private(reader, "a@b", "u", "a"))
+        .await
+        .unwrap();
+    assert_eq!(seen.as_deref(), Some("54321"));
+}

@@ -1,0 +1,104 @@
+//! XEP-0030: what the server and its accounts can do. Made from what the features declare.
+
+use std::collections::BTreeSet;
+
+use super::{Asked, Feature, Handler, Reply, Spec, To, nothing};
+use crate::wire::{Condition, Element, ns};
+
+/// The declaration.
+pub const FEATURE: Feature = Feature {
+    name: "disco",
+    spec: Spec::Xep(30, "2.5rc3"),
+    server: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
+    account: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
+    stream: nothing,
+    handlers: &[
+        Handler {
+            ns: ns::DISCO_INFO,
+            to: To::Server,
+            answer: server_info,
+        },
+        Handler {
+            ns: ns::DISCO_INFO,
+            to: To::Anybody,
+            answer: account_info,
+        },
+        Handler {
+            ns: ns::DISCO_ITEMS,
+            to: To::Server,
+            answer: items,
+        },
+        Handler {
+            ns: ns::DISCO_ITEMS,
+            to: To::Anybody,
+            answer: account_items,
+        },
+    ],
+};
+
+fn server_info(asked: Asked<'_>) -> Reply {
+    let features = asked
+        .features
+        .on()
+        .iter()
+        .flat_map(|feature| feature.server);
+    // XEP-0160: messages are kept for accounts that are away.
+    let features = features.copied().chain([ns::OFFLINE]);
+    let identity = identity("server", "im").attr("name", "omnid");
+    info(&asked, identity, features.collect())
+}
+
+fn account_info(asked: Asked<'_>) -> Reply {
+    // Strangers can't tell an account from none (section 8).
+    if !asked.may_see() {
+        return Condition::ServiceUnavailable.into();
+    }
+    let features = asked
+        .features
+        .on()
+        .iter()
+        .flat_map(|feature| feature.account);
+    info(
+        &asked,
+        identity("account", "registered"),
+        features.copied().collect(),
+    )
+}
+
+fn identity(category: &str, kind: &str) -> Element {
+    Element::new("identity", ns::DISCO_INFO)
+        .attr("category", category)
+        .attr("type", kind)
+}
+
+fn info(asked: &Asked<'_>, identity: Element, features: BTreeSet<&'static str>) -> Reply {
+    if asked.set {
+        return Condition::NotAllowed.into();
+    }
+    if asked.query.get_attr("node").is_some() {
+        return Condition::ItemNotFound.into();
+    }
+    let features = features.into_iter();
+    let features = features.map(|var| Element::new("feature", ns::DISCO_INFO).attr("var", var));
+    Element::new("query", ns::DISCO_INFO)
+        .child(identity)
+        .children_from(features)
+        .into()
+}
+
+fn items(asked: Asked<'_>) -> Reply {
+    if asked.set {
+        return Condition::NotAllowed.into();
+    }
+    if asked.query.get_attr("node").is_some() {
+        return Condition::ItemNotFound.into();
+    }
+    Element::new("query", ns::DISCO_ITEMS).into()
+}
+
+fn account_items(asked: Asked<'_>) -> Reply {
+    if !asked.may_see() {
+        return Condition::ServiceUnavailable.into();
+    }
+    items(asked)
+}

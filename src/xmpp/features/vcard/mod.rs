@@ -1,0 +1,66 @@
+//! XEP-0054: vcard-temp, an account's card for everybody to read.
+
+use super::{Asked, Feature, Handler, Reply, Spec, To, nothing};
+use crate::{
+    data,
+    wire::{Condition, Element, Scope, ns},
+};
+
+/// The declaration.
+pub const FEATURE: Feature = Feature {
+    name: "vcard",
+    spec: Spec::Xep(54, "1.3"),
+    server: &[ns::VCARD],
+    account: &[ns::VCARD],
+    stream: nothing,
+    handlers: &[
+        Handler {
+            ns: ns::VCARD,
+            to: To::Own,
+            answer,
+        },
+        Handler {
+            ns: ns::VCARD,
+            to: To::Anybody,
+            answer: get,
+        },
+    ],
+};
+
+fn answer(asked: Asked<'_>) -> Reply {
+    if !asked.set {
+        return get(asked);
+    }
+    let Some(account) = asked.account else {
+        return Condition::ServiceUnavailable.into();
+    };
+    if asked.query.name() != "vCard" {
+        return Condition::BadRequest.into();
+    }
+    let (account, content) = (account.jid().clone(), asked.query.to_document());
+    Reply::Write(Box::new(move |tx| {
+        data::storage::set_vcard(tx, account.as_str(), &content)?;
+        Ok(Reply::Result(None))
+    }))
+}
+
+fn get(asked: Asked<'_>) -> Reply {
+    if asked.set {
+        return Condition::Forbidden.into();
+    }
+    let Some(account) = asked.account else {
+        return Condition::ItemNotFound.into();
+    };
+    let own = account.jid().as_str() == asked.from.bare_str();
+    let account = account.jid().clone();
+    Reply::Read(Box::new(move |reader| {
+        let content = data::storage::vcard(reader, account.as_str())?;
+        let card = content.and_then(|c| Element::parse(c.as_bytes(), &Scope::empty()).ok());
+        Ok(match card {
+            Some(card) => card.into(),
+            // XEP-0054 3.1: one's own card can be filled in.
+            None if own => Element::new("vCard", ns::VCARD).into(),
+            None => Condition::ItemNotFound.into(),
+        })
+    }))
+}
