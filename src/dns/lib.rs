@@ -4,5 +4,21 @@
 //! the zones and decides what is answered; `io` drives it over UDP, TCP and TLS; `data` loads
 //! zones; `config` and `service` join it to the daemon.
 
+mod config;
+mod control;
+mod data;
 pub mod engine;
+mod io;
+mod service;
 pub mod wire;
+
+pub use config::{Config, TransferConfig, ZoneConfig};
+pub use service::{Dns, Prepared};
+
+/// Octets that nobody can guess.
+fn random(octets: &mut [u8]) {
+    // The kernel's generator does not fail once it is seeded, which it is before any of this runs.
+    if aws_lc_rs::rand::fill(octets).is_err() {
+        tracing::error!("no random numbers to be had");
+    }
+}

@@ -101,7 +101,11 @@ fn page(status: StatusCode) -> Bytes {
 
 /// A response with a text.
 #[must_use]
-pub fn text(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn text(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let body = body.into();
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = status;
@@ -114,7 +118,7 @@ pub fn text(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes
 
 /// A response without a body.
 #[must_use]
-pub fn empty(status: StatusCode) -> Response<Body> {
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = status;
     response
@@ -122,7 +126,7 @@ pub fn empty(status: StatusCode) -> Response<Body> {
 
 /// A redirect. `location` is percent-encoded already; what is no field value becomes a 500.
 #[must_use]
-pub fn redirect(status: StatusCode, location: &str) -> Response<Body> {
+pub(crate) fn redirect(status: StatusCode, location: &str) -> Response<Body> {
     let Ok(location) = HeaderValue::from_str(location) else {
         return Failure::new(StatusCode::INTERNAL_SERVER_ERROR).into_response();
     };

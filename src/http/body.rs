@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use omnid_hub::BodyError;
 
 use crate::{files::FileBody, proxy::UpstreamBody};

@@ -10,8 +10,9 @@ use super::transfer::Transfer;
 use super::trie::Key;
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
 use crate::wire::query::{Query, Question, Unreadable};
-use crate::wire::reader::Header;
-use crate::wire::writer::{Compression, Owner, Section};
+use crate::wire::reader::{Header, flag};
+use crate::wire::record::OwnRecord;
+use crate::wire::writer::{Compression, Layout, Owner, Section};
 
 /// How a query came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -159,10 +160,10 @@ pub fn answer_with(
         return Outcome::Drop;
     };
     reply.rcode = decision.rcode;
-    reply.flags |= crate::wire::reader::flag::AA;
+    reply.flags |= flag::AA;
     for record in &decision.answers {
         let owner = Owner::Name(record.owner.as_ref());
-        let layout = crate::wire::writer::Layout::Opaque;
+        let layout = Layout::Opaque;
         let section = Section::Answer;
         let (rdata, ttl) = (&record.rdata, record.ttl);
         let written = reply.writer.record(
@@ -192,19 +193,6 @@ pub struct Decision {
     pub rcode: Rcode,
     /// Answer section.
     pub answers: Vec<OwnRecord>,
-}
-
-/// A record that stands by itself.
-#[derive(Debug, Clone)]
-pub struct OwnRecord {
-    /// Whose it is.
-    pub owner: crate::wire::name::Name,
-    /// Type.
-    pub rr_type: RrType,
-    /// Time to live.
-    pub ttl: u32,
-    /// Data in wire form.
-    pub rdata: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ pub mod answer;
 mod chaos;
 pub mod cookie;
 mod lookup;
+pub mod notify;
 mod reply;
 pub mod state;
 pub mod transfer;

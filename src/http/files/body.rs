@@ -109,7 +109,8 @@ impl FileBody {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let file = file.clone();
                     self.reading = Some(tokio::task::spawn_blocking(move || {
-                        let read = std::os::unix::fs::FileExt::read_at(&*file, &mut buffer, offset)?;
+                        let read =
+                            std::os::unix::fs::FileExt::read_at(&*file, &mut buffer, offset)?;
                         buffer.truncate(read);
                         Ok(buffer)
                     }));

@@ -90,7 +90,10 @@ impl Entry {
         let (seconds, nanoseconds) = identity.modified;
         let modified = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let date = httpdate::fmt_http_date(modified);
-        let etag = format!("\"{:x}-{size:x}-{seconds:x}.{nanoseconds:x}\"", identity.inode);
+        let etag = format!(
+            "\"{:x}-{size:x}-{seconds:x}.{nanoseconds:x}\"",
+            identity.inode
+        );
         let field = |text: &str| HeaderValue::from_str(text).map_err(io::Error::other);
         Ok(Self {
             kind,

@@ -26,7 +26,11 @@ pub(super) fn pieces(
             let _ = write!(head, "Content-Type: {kind}\r\n");
         }
         let last = range.end.saturating_sub(1);
-        let _ = write!(head, "Content-Range: bytes {}-{last}/{size}\r\n\r\n", range.start);
+        let _ = write!(
+            head,
+            "Content-Range: bytes {}-{last}/{size}\r\n\r\n",
+            range.start
+        );
         first = false;
         total += head.len() as u64 + (range.end - range.start);
         pieces.push_back(Piece::Bytes(Bytes::from(head)));
@@ -43,7 +47,9 @@ pub(super) fn piece(content: &Content, range: Range<u64>) -> Piece {
     match content {
         Content::Descriptor(file) => Piece::File(file.clone(), range),
         Content::Bytes(bytes) => {
-            let at = |offset| usize::try_from(offset).map_or(bytes.len(), |at: usize| at.min(bytes.len()));
+            let at = |offset| {
+                usize::try_from(offset).map_or(bytes.len(), |at: usize| at.min(bytes.len()))
+            };
             Piece::Bytes(bytes.slice(at(range.start)..at(range.end)))
         }
     }

@@ -114,13 +114,8 @@ impl Root {
         }
         // The kernel gives up with EAGAIN where a rename races with `..`; a few tries settle it.
         for _ in 0..8 {
-            let opened = rustix::fs::openat2(
-                &directory.descriptor,
-                path,
-                flags,
-                Mode::empty(),
-                resolve,
-            );
+            let opened =
+                rustix::fs::openat2(&directory.descriptor, path, flags, Mode::empty(), resolve);
             match opened {
                 Ok(opened) => return Ok(File::from(opened)),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -210,7 +205,8 @@ mod tests {
 
     fn read(root: &Root, path: &str) -> io::Result<String> {
         let mut text = String::new();
-        root.open_below(path.as_bytes())?.read_to_string(&mut text)?;
+        root.open_below(path.as_bytes())?
+            .read_to_string(&mut text)?;
         Ok(text)
     }
 
@@ -226,7 +222,11 @@ mod tests {
             let root = Root::open(&path, symlinks)?;
             assert_eq!(read(&root, "sub/a.txt")?, "a");
             assert_eq!(read(&root, "inside").is_ok(), inside, "{symlinks:?}");
-            assert_eq!(read(&root, "sub/up/sub/a.txt").is_ok(), through, "{symlinks:?}");
+            assert_eq!(
+                read(&root, "sub/up/sub/a.txt").is_ok(),
+                through,
+                "{symlinks:?}"
+            );
             assert_eq!(read(&root, "outside").is_ok(), outside, "{symlinks:?}");
             assert_eq!(read(&root, "absolute").is_ok(), absolute, "{symlinks:?}");
         }
@@ -239,10 +239,20 @@ mod tests {
         let root = Root::open(&directory.path().join("root"), Symlinks::Inside)?;
         let held = root.directory();
         let open = |path: &str| {
-            walk(held.descriptor.as_fd(), Path::new(path), OFlags::RDONLY | OFlags::CLOEXEC)
+            walk(
+                held.descriptor.as_fd(),
+                Path::new(path),
+                OFlags::RDONLY | OFlags::CLOEXEC,
+            )
         };
         assert!(open("sub/a.txt").is_ok());
-        for path in ["inside", "outside", "absolute", "sub/up/sub/a.txt", "sub/none"] {
+        for path in [
+            "inside",
+            "outside",
+            "absolute",
+            "sub/up/sub/a.txt",
+            "sub/none",
+        ] {
             assert!(open(path).is_err(), "{path}");
         }
         Ok(())

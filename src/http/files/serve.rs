@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Files {
     /// Where they are.
-    pub root: Root,
+    pub root: Arc<Root>,
     /// Names to look for in a directory, in order.
     pub index: Vec<String>,
     /// A file below the root, served with 200 where there is no other: the start page of an
@@ -98,7 +98,12 @@ impl Files {
     }
 
     /// A page of the site's own for a failure, if there is such a file.
-    pub fn page(&self, path: &str, status: StatusCode, cache: &FileCache) -> Option<Response<Body>> {
+    pub fn page(
+        &self,
+        path: &str,
+        status: StatusCode,
+        cache: &FileCache,
+    ) -> Option<Response<Body>> {
         let path = path.trim_start_matches('/').as_bytes();
         let entry = cache.find(&self.root, path).ok()?;
         let Kind::File(content) = &entry.kind else {
@@ -109,13 +114,19 @@ impl Files {
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
         }
         let length = HeaderValue::from(entry.size);
-        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length);
         *response.body_mut() = whole(content, entry.size);
         Some(response)
     }
 
     fn look_up(&self, request: &FileRequest<'_>, cache: &FileCache) -> FileAnswer {
-        let path = request.path.as_bytes().get(request.matched..).unwrap_or_default();
+        let path = request
+            .path
+            .as_bytes()
+            .get(request.matched..)
+            .unwrap_or_default();
         let path = path.strip_prefix(b"/").unwrap_or(path);
         if !path.is_empty() && !path.ends_with(b"/") {
             let entry = cache.find(&self.root, path).map_err(failure)?;
@@ -232,9 +243,10 @@ impl Files {
 fn whole(content: &Content, size: u64) -> Body {
     match content {
         Content::Bytes(bytes) => Body::from(bytes.clone()),
-        Content::Descriptor(_) => {
-            Body::File(Box::new(FileBody::new(VecDeque::from([piece(content, 0..size)]))))
-        }
+        Content::Descriptor(_) => Body::File(Box::new(FileBody::new(VecDeque::from([piece(
+            content,
+            0..size,
+        )])))),
     }
 }
 
@@ -280,11 +292,18 @@ fn boundary() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let key = KEY.get_or_init(RandomState::new);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{:016x}{:016x}", key.hash_one(count), key.hash_one((count, 1)))
+    format!(
+        "{:016x}{:016x}",
+        key.hash_one(count),
+        key.hash_one((count, 1))
+    )
 }
 
 fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn failure(error: io::Error) -> Failure {
@@ -302,4 +321,3 @@ fn failure(error: io::Error) -> Failure {
         failure.because(error.to_string())
     }
 }
-

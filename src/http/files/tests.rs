@@ -34,7 +34,7 @@ fn fixture() -> io::Result<Fixture> {
     fs::File::open(path.join("a.txt"))?.set_modified(then)?;
     Ok(Fixture {
         files: Files {
-            root: Root::open(path, Symlinks::Inside)?,
+            root: std::sync::Arc::new(Root::open(path, Symlinks::Inside)?),
             index: vec!["index.html".into()],
             fallback: None,
             hidden: false,
@@ -54,10 +54,15 @@ fn request(
     let headers: HeaderMap = headers
         .iter()
         .filter_map(|(name, value)| {
-            Some((http::HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
+            Some((
+                http::HeaderName::from_static(name),
+                HeaderValue::from_str(value).ok()?,
+            ))
         })
         .collect();
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let (path, query) = target
+        .split_once('?')
+        .map_or((target, None), |(path, query)| (path, Some(query)));
     let path = NormalPath::parse(path).expect("a path");
     let request = FileRequest {
         method,
@@ -79,7 +84,12 @@ fn field<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
 }
 
 async fn body(response: Response<Body>) -> Bytes {
-    response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+    response
+        .into_body()
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -107,7 +117,11 @@ async fn statuses() -> io::Result<()> {
     }
     let too_long = format!("/{}", "a".repeat(300));
     assert_eq!(get(&fixture, &too_long, &[]).status(), 404);
-    for (method, status) in [(Method::POST, 405), (Method::DELETE, 405), (Method::OPTIONS, 204)] {
+    for (method, status) in [
+        (Method::POST, 405),
+        (Method::DELETE, 405),
+        (Method::OPTIONS, 204),
+    ] {
         let response = request(&fixture, &method, "/a.txt", &[]);
         assert_eq!(response.status(), status);
         assert_eq!(field(&response, "allow"), Some("GET, HEAD, OPTIONS"));
@@ -121,12 +135,21 @@ async fn fields_and_bytes() -> io::Result<()> {
     let response = get(&fixture, "/a.txt", &[]);
     assert_eq!(field(&response, "content-type"), Some("text/plain"));
     assert_eq!(field(&response, "content-length"), Some("10"));
-    assert_eq!(field(&response, "last-modified"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+    assert_eq!(
+        field(&response, "last-modified"),
+        Some("Sun, 06 Nov 1994 08:49:37 GMT")
+    );
     assert_eq!(field(&response, "accept-ranges"), Some("bytes"));
     assert_eq!(body(response).await, "0123456789");
 
     let response = request(&fixture, &Method::HEAD, "/a.txt", &[("range", "bytes=0-1")]);
-    assert_eq!((response.status().as_u16(), field(&response, "content-length")), (200, Some("10")));
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            field(&response, "content-length")
+        ),
+        (200, Some("10"))
+    );
     assert!(body(response).await.is_empty());
 
     let response = get(&fixture, "/large.bin", &[]);
@@ -143,7 +166,9 @@ async fn fields_and_bytes() -> io::Result<()> {
 #[tokio::test]
 async fn conditions() -> io::Result<()> {
     let fixture = fixture()?;
-    let etag = field(&get(&fixture, "/a.txt", &[]), "etag").unwrap_or_default().to_owned();
+    let etag = field(&get(&fixture, "/a.txt", &[]), "etag")
+        .unwrap_or_default()
+        .to_owned();
     let weak = format!("W/{etag}");
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
     for (fields, status) in [
@@ -153,7 +178,10 @@ async fn conditions() -> io::Result<()> {
         (&[("if-modified-since", date)], 304),
         (&[("if-match", &etag)], 200),
         (&[("if-match", "\"x\"")], 412),
-        (&[("if-unmodified-since", "Sun, 06 Nov 1994 08:49:36 GMT")], 412),
+        (
+            &[("if-unmodified-since", "Sun, 06 Nov 1994 08:49:36 GMT")],
+            412,
+        ),
         (&[("range", "bytes=0-1"), ("if-range", &etag)], 206),
         (&[("range", "bytes=0-1"), ("if-range", &weak)], 200),
         (&[("range", "bytes=0-1"), ("if-range", date)], 206),
@@ -187,7 +215,10 @@ async fn ranges() -> io::Result<()> {
         let response = get(&fixture, "/a.txt", &[("range", value)]);
         assert_eq!(response.status(), 206);
         assert_eq!(field(&response, "content-range"), Some(range));
-        assert_eq!(field(&response, "content-length"), Some(expected.len().to_string().as_str()));
+        assert_eq!(
+            field(&response, "content-length"),
+            Some(expected.len().to_string().as_str())
+        );
         assert_eq!(body(response).await, expected);
     }
     Ok(())
@@ -203,9 +234,16 @@ async fn many_ranges() -> io::Result<()> {
         let response = get(&fixture, target, &[("range", "bytes=0-0,-1")]);
         assert_eq!(response.status(), 206);
         assert_eq!(field(&response, "content-range"), None);
-        let content_type = field(&response, "content-type").unwrap_or_default().to_owned();
-        let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").unwrap_or_default().to_owned();
-        let length: usize = field(&response, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let content_type = field(&response, "content-type")
+            .unwrap_or_default()
+            .to_owned();
+        let boundary = content_type
+            .strip_prefix("multipart/byteranges; boundary=")
+            .unwrap_or_default()
+            .to_owned();
+        let length: usize = field(&response, "content-length")
+            .and_then(|length| length.parse().ok())
+            .unwrap_or(0);
         let last = size - 1;
         let end = if target == "/a.txt" { "9" } else { "x" };
         let expected = format!(
@@ -225,13 +263,26 @@ async fn fallback_and_pages() -> io::Result<()> {
     let mut fixture = fixture()?;
     fixture.files.fallback = Some("/sub/index.html".into());
     let response = get(&fixture, "/any/path", &[]);
-    assert_eq!((response.status().as_u16(), field(&response, "content-type")), (200, Some("text/html")));
+    assert_eq!(
+        (response.status().as_u16(), field(&response, "content-type")),
+        (200, Some("text/html"))
+    );
     assert_eq!(body(response).await, "<p>sub");
-    let page = fixture.files.page("/a.txt", StatusCode::NOT_FOUND, &fixture.cache);
+    let page = fixture
+        .files
+        .page("/a.txt", StatusCode::NOT_FOUND, &fixture.cache);
     assert_eq!(page.map(|page| page.status()), Some(StatusCode::NOT_FOUND));
-    assert!(fixture.files.page("/none", StatusCode::NOT_FOUND, &fixture.cache).is_none());
+    assert!(
+        fixture
+            .files
+            .page("/none", StatusCode::NOT_FOUND, &fixture.cache)
+            .is_none()
+    );
     fixture.files.charset = Some("utf-8".into());
-    assert_eq!(field(&get(&fixture, "/a.txt", &[]), "content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(
+        field(&get(&fixture, "/a.txt", &[]), "content-type"),
+        Some("text/plain; charset=utf-8")
+    );
     drop(fixture.directory);
     Ok(())
 }

@@ -18,9 +18,7 @@ pub(super) fn of(path: &[u8]) -> Option<HeaderValue> {
             .flat_map(|line| {
                 let mut words = line.split(' ');
                 let kind = words.next().unwrap_or_default();
-                words.map(move |extension| {
-                    (extension.as_bytes(), HeaderValue::from_static(kind))
-                })
+                words.map(move |extension| (extension.as_bytes(), HeaderValue::from_static(kind)))
             })
             .collect()
     });
@@ -58,8 +56,14 @@ mod tests {
     fn every_line_of_the_table_is_a_type_and_its_extensions() {
         for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
             let mut words = line.split(' ');
-            assert!(words.next().is_some_and(|kind| kind.contains('/')), "{line}");
-            assert!(words.all(|word| !word.is_empty() && word.len() <= EXTENSION_MAX), "{line}");
+            assert!(
+                words.next().is_some_and(|kind| kind.contains('/')),
+                "{line}"
+            );
+            assert!(
+                words.all(|word| !word.is_empty() && word.len() <= EXTENSION_MAX),
+                "{line}"
+            );
         }
     }
 }

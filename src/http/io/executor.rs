@@ -3,9 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -40,7 +38,9 @@ impl StreamProgress {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.handed_out.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handed_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,7 +83,11 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
         if this.stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(since) = this.progress.as_ref().and_then(|progress| progress.stuck_since()) else {
+        let Some(since) = this
+            .progress
+            .as_ref()
+            .and_then(|progress| progress.stuck_since())
+        else {
             return Poll::Pending;
         };
         let deadline = since + this.window;

@@ -108,7 +108,10 @@ impl Line {
     /// reset the connection, and with it the answer.
     pub(super) fn is_mid_message(&self) -> bool {
         let state = self.lock();
-        state.scanner.as_ref().is_some_and(|scanner| !scanner.between_messages())
+        state
+            .scanner
+            .as_ref()
+            .is_some_and(|scanner| !scanner.between_messages())
             || !state.facts.is_empty()
     }
 

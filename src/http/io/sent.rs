@@ -1,5 +1,4 @@
-//! A response body on its way out, with what is to be done when it is over: the guard is told,
-//! the access log gets its line.
+//! A response body on its way out. Its exchange is over when it is.
 
 use std::{
     pin::Pin,
@@ -8,18 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use omnid_hub::BodyError;
 
-use super::{Line, executor::StreamProgress};
-use crate::{body::Body, log::Record};
+use super::{exchange::Exchange, executor::StreamProgress};
+use crate::body::Body;
 
 /// A body that says when it is over. However it ends, it ends by being dropped.
 pub struct SentBody {
     body: Body,
-    record: Option<Box<Record>>,
-    sent: u64,
-    line: Arc<Line>,
+    exchange: Exchange,
     /// For HTTP/2, where pieces are also cut to [`PIECE_MAX`].
     progress: Option<Arc<StreamProgress>>,
     rest: Bytes,
@@ -31,18 +28,14 @@ const PIECE_MAX: usize = 16 * 1024;
 
 impl SentBody {
     /// Follows `body`.
-    #[must_use]
-    pub fn new(
+    pub(super) fn new(
         body: Body,
-        record: Option<Box<Record>>,
-        line: Arc<Line>,
+        exchange: Exchange,
         progress: Option<Arc<StreamProgress>>,
     ) -> Self {
         Self {
             body,
-            record,
-            sent: 0,
-            line,
+            exchange,
             progress,
             rest: Bytes::new(),
         }
@@ -55,7 +48,7 @@ impl SentBody {
                 self.rest = bytes.split_off(PIECE_MAX);
             }
         }
-        self.sent += bytes.len() as u64;
+        self.exchange.sent += bytes.len() as u64;
         Frame::data(bytes)
     }
 }
@@ -106,12 +99,8 @@ impl http_body::Body for SentBody {
 
 impl Drop for SentBody {
     fn drop(&mut self) {
-        self.line.request_ended();
         if let Some(progress) = &self.progress {
             progress.asked();
-        }
-        if let Some(record) = self.record.take() {
-            record.finish(self.sent);
         }
     }
 }

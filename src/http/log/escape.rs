@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn as_apache_does() {
         assert_eq!(
-            escaped(apache, b"GET /\"a\\b\" \x1b[31m\r\n\t\x00\x7f\xe4 \x08\x0b\x0c"),
+            escaped(
+                apache,
+                b"GET /\"a\\b\" \x1b[31m\r\n\t\x00\x7f\xe4 \x08\x0b\x0c"
+            ),
             "GET /\\\"a\\\\b\\\" \\x1b[31m\\r\\n\\t\\x00\\x7f\\xe4 \\b\\v\\f"
         );
     }

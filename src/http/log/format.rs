@@ -99,7 +99,9 @@ fn request_line(record: &Record, into: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<
     };
     escape(record.method.as_str().as_bytes(), into);
     into.push(b' ');
-    let path = target.path_and_query().map_or("*", http::uri::PathAndQuery::as_str);
+    let path = target
+        .path_and_query()
+        .map_or("*", http::uri::PathAndQuery::as_str);
     escape(path.as_bytes(), into);
     into.push(b' ');
     into.extend_from_slice(version(record.version).as_bytes());
@@ -124,7 +126,10 @@ fn json(record: &Record, ended: &Ended, into: &mut Vec<u8>) {
     for (name, value) in [
         ("host", record.host.as_deref().map(str::as_bytes)),
         ("user", record.user.as_deref().map(str::as_bytes)),
-        ("referer", record.referer.as_ref().map(HeaderValue::as_bytes)),
+        (
+            "referer",
+            record.referer.as_ref().map(HeaderValue::as_bytes),
+        ),
         ("agent", record.agent.as_ref().map(HeaderValue::as_bytes)),
     ] {
         if let Some(value) = value {
@@ -136,9 +141,14 @@ fn json(record: &Record, ended: &Ended, into: &mut Vec<u8>) {
         into.extend_from_slice(b"\",\"method\":\"");
         escape::json(record.method.as_str().as_bytes(), into);
         into.extend_from_slice(b"\",\"target\":\"");
-        let path = target.path_and_query().map_or("*", http::uri::PathAndQuery::as_str);
+        let path = target
+            .path_and_query()
+            .map_or("*", http::uri::PathAndQuery::as_str);
         escape::json(path.as_bytes(), into);
-        push(into, format_args!("\",\"version\":\"{}", version(record.version)));
+        push(
+            into,
+            format_args!("\",\"version\":\"{}", version(record.version)),
+        );
     }
     push(
         into,
@@ -182,10 +192,11 @@ fn address(address: IpAddr, into: &mut Vec<u8>) {
 /// `[10/Oct/2000:13:55:36 +0000]`, formatted once a second.
 fn clock(at: SystemTime, into: &mut Vec<u8>) {
     static LAST: Mutex<(u64, [u8; 28])> = Mutex::new((u64::MAX, [0; 28]));
-    const FORMAT: &[BorrowedFormatItem<'static>] = format_description!(
-        "[[[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000]"
-    );
-    let second = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    const FORMAT: &[BorrowedFormatItem<'static>] =
+        format_description!("[[[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000]");
+    let second = at
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if last.0 != second {
         let formatted = OffsetDateTime::from(at).format(FORMAT).unwrap_or_default();
@@ -201,9 +212,8 @@ fn clock(at: SystemTime, into: &mut Vec<u8>) {
 }
 
 fn rfc3339(at: SystemTime, into: &mut Vec<u8>) {
-    const FORMAT: &[BorrowedFormatItem<'static>] = format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
-    );
+    const FORMAT: &[BorrowedFormatItem<'static>] =
+        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
     let formatted = OffsetDateTime::from(at).format(FORMAT).unwrap_or_default();
     into.extend_from_slice(formatted.as_bytes());
 }

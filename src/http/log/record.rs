@@ -9,11 +9,7 @@ use std::{
 
 use http::{HeaderValue, Method, Uri, Version};
 
-use super::{
-    Format,
-    format::Ended,
-    writer::LogFile,
-};
+use super::{Format, format::Ended, writer::LogFile};
 
 /// Where a site's lines go, and how they look.
 #[derive(Debug, Clone)]
@@ -93,6 +89,14 @@ impl Record {
             started: Instant::now(),
             meter: None,
         }
+    }
+
+    /// Whether its line will tell the host.
+    #[must_use]
+    pub fn wants_host(&self) -> bool {
+        self.log
+            .as_ref()
+            .is_some_and(|log| log.format == Format::Json)
     }
 
     /// The response is over, after so many bytes of its body.

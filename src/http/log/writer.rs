@@ -78,7 +78,10 @@ impl LogFile {
             return;
         }
         let Destination::File(path) = &self.destination else {
-            for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            for line in lines
+                .split(|&byte| byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
                 tracing::info!(target: "omnid_http::access", "{}", String::from_utf8_lossy(line));
             }
             self.give_back(lines);
@@ -122,7 +125,11 @@ fn write(file: &mut Option<File>, path: &Path, lines: &[u8]) -> io::Result<()> {
         Some(open) => open,
         None => file.insert(
             // Logs hold addresses and names: for the group that reads logs, not for everybody.
-            OpenOptions::new().append(true).create(true).mode(0o640).open(path)?,
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .open(path)?,
         ),
     };
     let written = open.write_all(lines);
@@ -219,13 +226,19 @@ mod tests {
         let path = directory.path().join("access.log");
         let files = Arc::new(LogFiles::default());
         let file = files.file(Destination::File(path.clone()));
-        assert!(Arc::ptr_eq(&file, &files.file(Destination::File(path.clone()))));
+        assert!(Arc::ptr_eq(
+            &file,
+            &files.file(Destination::File(path.clone()))
+        ));
         file.append(b"one\n");
         files.write_out().await;
         fs::rename(&path, directory.path().join("access.log.1"))?;
         file.append(b"two\n");
         files.write_out().await;
-        assert_eq!(fs::read_to_string(directory.path().join("access.log.1"))?, "one\ntwo\n");
+        assert_eq!(
+            fs::read_to_string(directory.path().join("access.log.1"))?,
+            "one\ntwo\n"
+        );
         files.reopen();
         file.append(b"three\n");
         files.write_out().await;

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -30,7 +30,6 @@ pub(super) struct UploadBody {
 pub(super) struct Progress {
     started: Instant,
     moved: AtomicU64,
-    done: AtomicBool,
 }
 
 impl Progress {
@@ -42,11 +41,6 @@ impl Progress {
     /// When the body last moved.
     pub(super) fn last(&self) -> Instant {
         self.started + Duration::from_millis(self.moved.load(Ordering::Relaxed))
-    }
-
-    /// Whether all of it has been sent.
-    pub(super) fn done(&self) -> bool {
-        self.done.load(Ordering::Relaxed)
     }
 }
 
@@ -65,7 +59,6 @@ impl UploadBody {
         let progress = Arc::new(Progress {
             started: Instant::now(),
             moved: AtomicU64::new(0),
-            done: AtomicBool::new(false),
         });
         let upload = Self {
             body: Some(body),
@@ -91,9 +84,6 @@ impl Body for UploadBody {
             && let Some(progress) = &self.progress
         {
             progress.moves();
-            if matches!(polled, Poll::Ready(None)) || self.is_end_stream() {
-                progress.done.store(true, Ordering::Relaxed);
-            }
         }
         polled
     }
@@ -103,7 +93,9 @@ impl Body for UploadBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+        self.body
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

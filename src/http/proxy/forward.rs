@@ -113,7 +113,7 @@ impl Proxy {
     ) -> Result<Self, &'static str> {
         let upstream = |text: &&str| {
             let parsed = target::parse(text)?;
-            Ok(Upstream {
+            Ok::<_, &'static str>(Upstream {
                 authority: HeaderValue::from_str(&parsed.authority)
                     .map_err(|_| "the host is not a host")?,
                 origin: format!("http://{}", parsed.authority),
@@ -163,7 +163,8 @@ impl Proxy {
         let mut failure = Failure::new(StatusCode::BAD_GATEWAY);
         for upstream in self.in_turn() {
             if self.host == HostPolicy::Upstream {
-                head.headers.insert(header::HOST, upstream.authority.clone());
+                head.headers
+                    .insert(header::HOST, upstream.authority.clone());
             }
             head.uri = upstream_uri(&asked, &path, matched, &upstream.base)
                 .ok_or_else(|| Failure::new(StatusCode::BAD_REQUEST))?;
@@ -434,7 +435,11 @@ mod tests {
             ("/app/", 4, "/base", "/base/"),
             ("http://example.org/app/x", 4, "", "/app/x"),
         ] {
-            assert_eq!(uri(target, matched, base).as_deref(), Some(expected), "{target}");
+            assert_eq!(
+                uri(target, matched, base).as_deref(),
+                Some(expected),
+                "{target}"
+            );
         }
     }
 
@@ -448,10 +453,17 @@ mod tests {
         };
         let rewritten = |location: &'static str, base: &str| {
             let (mut head, ()) = Response::new(()).into_parts();
-            head.headers.insert(header::LOCATION, HeaderValue::from_static(location));
+            head.headers
+                .insert(header::LOCATION, HeaderValue::from_static(location));
             let path = NormalPath::parse("/app/x").ok()?;
             rewrite_location(&mut head, &upstream(base), 4, &path);
-            Some(head.headers.get(header::LOCATION)?.to_str().ok()?.to_owned())
+            Some(
+                head.headers
+                    .get(header::LOCATION)?
+                    .to_str()
+                    .ok()?
+                    .to_owned(),
+            )
         };
         for (location, base, expected) in [
             ("http://app:3000/login?a", "", "/login?a"),
@@ -463,7 +475,11 @@ mod tests {
             ("/relative", "/base/", "/relative"),
             ("https://elsewhere/", "", "https://elsewhere/"),
         ] {
-            assert_eq!(rewritten(location, base).as_deref(), Some(expected), "{location}");
+            assert_eq!(
+                rewritten(location, base).as_deref(),
+                Some(expected),
+                "{location}"
+            );
         }
     }
 }

@@ -46,9 +46,12 @@ pub(super) fn became_websocket(head: &response::Parts) -> bool {
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
+    headers.get(header::UPGRADE).is_some_and(|value| {
+        value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"websocket")
+    })
 }
 
 /// Whether a list-valued field has this element, whatever its case.
@@ -97,9 +100,14 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Makes a client's request head fit for an upstream. `host` is what the upstream is to see as
 /// Host.
-pub(super) fn request(head: &mut request::Parts, host: &HeaderValue, client: &Client<'_>, upgrade: bool) {
-    let trailers = head.headers.contains_key(header::TE)
-        && lists(&head.headers, &header::TE, b"trailers");
+pub(super) fn request(
+    head: &mut request::Parts,
+    host: &HeaderValue,
+    client: &Client<'_>,
+    upgrade: bool,
+) {
+    let trailers =
+        head.headers.contains_key(header::TE) && lists(&head.headers, &header::TE, b"trailers");
     strip_hop_by_hop(&mut head.headers);
     let headers = &mut head.headers;
     // 100 Continue is between the client and this server, which sends it when the body is wanted.
@@ -191,7 +199,12 @@ mod tests {
             authority: "example.org:8080",
             tls: true,
         };
-        request(&mut head, &HeaderValue::from_static("app"), &client, upgrade);
+        request(
+            &mut head,
+            &HeaderValue::from_static("app"),
+            &client,
+            upgrade,
+        );
         let mut lines: Vec<String> = head
             .headers
             .iter()
@@ -243,7 +256,14 @@ mod tests {
 
     #[test]
     fn cookies_are_joined_and_trailers_announced() {
-        let lines = sent(&[("cookie", "a=1"), ("cookie", "b=2"), ("te", "deflate, trailers")], false);
+        let lines = sent(
+            &[
+                ("cookie", "a=1"),
+                ("cookie", "b=2"),
+                ("te", "deflate, trailers"),
+            ],
+            false,
+        );
         assert!(lines.contains(&"cookie: a=1; b=2".to_owned()));
         assert!(lines.contains(&"te: trailers".to_owned()));
         assert!(lines.contains(&"connection: te".to_owned()));

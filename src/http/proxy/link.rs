@@ -46,7 +46,6 @@ pub(super) struct Link {
 }
 
 /// Why a request got no response.
-#[derive(Debug)]
 pub(super) struct SendError {
     pub(super) error: hyper::Error,
     /// The request, where nothing of it was sent.
@@ -57,7 +56,7 @@ impl Link {
     /// Connects.
     pub(super) async fn open(target: &Target, within: Duration) -> io::Result<Self> {
         let connecting = async {
-            Ok(match target {
+            Ok::<_, io::Error>(match target {
                 Target::Tcp { host, port } => {
                     let stream = TcpStream::connect((host.as_str(), *port)).await?;
                     stream.set_nodelay(true)?;

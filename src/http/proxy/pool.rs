@@ -84,7 +84,8 @@ impl Pool {
             }
             Err(error) => {
                 let until = u64::try_from(AVOIDED_FOR.as_millis()).unwrap_or(0);
-                self.avoided_until.store(self.now().saturating_add(until), Ordering::Relaxed);
+                self.avoided_until
+                    .store(self.now().saturating_add(until), Ordering::Relaxed);
                 Err(error)
             }
         }
@@ -117,6 +118,9 @@ impl Pool {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("target", &self.target).field("idle", &self.idle()).finish()
+        f.debug_struct("Pool")
+            .field("target", &self.target)
+            .field("idle", &self.idle())
+            .finish()
     }
 }

@@ -65,7 +65,8 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Fault> {
     if base.contains(['?', '#', '%']) {
         return Err("an upstream has no query, fragment or escapes");
     }
-    let host = crate::wire::host::Host::parse(authority.as_bytes()).ok_or("the host is not a host")?;
+    let host =
+        crate::wire::host::Host::parse(authority.as_bytes()).ok_or("the host is not a host")?;
     let name = host.name.trim_start_matches('[').trim_end_matches(']');
     Ok(Parsed {
         target: Target::Tcp {
@@ -89,11 +90,28 @@ mod tests {
         let is = |target: &str, authority: &str, base: &str| {
             Ok((target.to_owned(), authority.to_owned(), base.to_owned()))
         };
-        assert_eq!(shown("http://127.0.0.1:3000"), is("127.0.0.1:3000", "127.0.0.1:3000", ""));
+        assert_eq!(
+            shown("http://127.0.0.1:3000"),
+            is("127.0.0.1:3000", "127.0.0.1:3000", "")
+        );
         assert_eq!(shown("http://app/base/"), is("app:80", "app", "/base/"));
-        assert_eq!(shown("http://[::1]:8080/"), is("[::1]:8080", "[::1]:8080", "/"));
-        assert_eq!(shown("unix:/run/app.sock"), is("unix:/run/app.sock", "localhost", ""));
-        for text in ["app:3000", "https://a", "ftp://a", "http://", "http://a b", "unix:app", "http://a/?x"] {
+        assert_eq!(
+            shown("http://[::1]:8080/"),
+            is("[::1]:8080", "[::1]:8080", "/")
+        );
+        assert_eq!(
+            shown("unix:/run/app.sock"),
+            is("unix:/run/app.sock", "localhost", "")
+        );
+        for text in [
+            "app:3000",
+            "https://a",
+            "ftp://a",
+            "http://",
+            "http://a b",
+            "unix:app",
+            "http://a/?x",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -29,10 +29,13 @@ on_each_engine! {
 
 const HERE: Source = Source {
 <<<<<<< HEAD
+<<<<<<< HEAD
     ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
     service: "test",
 };
 =======
+=======
+>>>>>>> store
     ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     service: "test",
 };
@@ -43,6 +46,9 @@ fn from(last: u8) -> Source {
         service: "test",
     }
 }
+<<<<<<< HEAD
+>>>>>>> store
+=======
 >>>>>>> store
 
 struct World {
@@ -53,6 +59,7 @@ struct World {
 }
 
 <<<<<<< HEAD
+<<<<<<< HEAD
 async fn world() -> Result<World, Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let database = Database::open(&StoreConfig::default(), directory.path()).await?;
@@ -61,6 +68,10 @@ async fn world() -> Result<World, Box<dyn Error>> {
         identity,
         directory,
     })
+=======
+async fn world(engine: Engine) -> Outcome<World> {
+    configured(engine, IdentityConfig::default()).await
+>>>>>>> store
 =======
 async fn world(engine: Engine) -> Outcome<World> {
     configured(engine, IdentityConfig::default()).await
@@ -88,7 +99,11 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
     let world = world(engine).await?;
     let identity = &world.identity;
 <<<<<<< HEAD
+<<<<<<< HEAD
     let alice: Address = "Alice@Example.org".parse()?;
+=======
+    let alice = address("Alice@Example.org")?;
+>>>>>>> store
 =======
     let alice = address("Alice@Example.org")?;
 >>>>>>> store
@@ -101,6 +116,7 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
         Err(IdentityError::Exists(_))
     ));
 <<<<<<< HEAD
+<<<<<<< HEAD
     assert!(matches!(
         identity
             .create(&"bob@example.org".parse()?, "short", Role::User)
@@ -108,6 +124,8 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
         Err(IdentityError::Password(_))
     ));
 =======
+=======
+>>>>>>> store
     for unusable in ["short", "\u{7}control characters", &"x".repeat(2000)] {
         let created = identity
             .create(&address("bob@example.org")?, unusable, Role::User)
@@ -117,12 +135,16 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
             "{unusable}"
         );
     }
+<<<<<<< HEAD
+>>>>>>> store
+=======
 >>>>>>> store
 
     assert_eq!(
         identity.verify(&alice, "correct horse", HERE).await?,
         account
     );
+<<<<<<< HEAD
 <<<<<<< HEAD
     assert!(matches!(
         identity.verify(&alice, "wrong horse", HERE).await,
@@ -136,11 +158,14 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
     ));
 =======
 >>>>>>> store
+=======
+>>>>>>> store
     for hash in ScramHash::ALL {
         let verifier = identity.scram(&alice, hash, HERE).await?;
         assert!(verifier.exists && verifier.iterations >= 10_000);
         assert_eq!(verifier.stored_key.len(), hash.length());
     }
+<<<<<<< HEAD
 <<<<<<< HEAD
     let ha1 = identity
         .digest_ha1("alice", "example.org", DigestAlgorithm::Md5, HERE)
@@ -166,6 +191,8 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
     identity.remove(&alice).await?;
     assert!(identity.account(&alice).await?.is_none());
 =======
+=======
+>>>>>>> store
     for algorithm in DigestAlgorithm::ALL {
         for user in ["alice", "alice@example.org"] {
             let ha1 = identity
@@ -197,6 +224,9 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
             .await
             .is_err()
     );
+<<<<<<< HEAD
+>>>>>>> store
+=======
 >>>>>>> store
     let ha1 = identity
         .digest_ha1("alice", "example.org", DigestAlgorithm::Md5, HERE)
@@ -209,6 +239,7 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
     Ok(())
 }
 
+<<<<<<< HEAD
 <<<<<<< HEAD
 #[tokio::test]
 async fn an_unknown_name_is_offered_the_same_salt_each_time() -> Outcome {
@@ -231,6 +262,8 @@ async fn an_unknown_name_is_offered_the_same_salt_each_time() -> Outcome {
         .await?;
     assert_ne!(first.salt, other.salt);
 =======
+=======
+>>>>>>> store
 async fn unknown_and_disabled_names_look_alike(engine: Engine) -> Outcome {
     let world = world(engine).await?;
     let identity = &world.identity;
@@ -686,6 +719,9 @@ async fn guesses_at_once_are_bounded() -> Outcome {
         (1..=9).contains(&checked),
         "{checked} of 200 guesses were free"
     );
+<<<<<<< HEAD
+>>>>>>> store
+=======
 >>>>>>> store
     Ok(())
 }

@@ -145,6 +145,16 @@ impl Zone {
         }
     }
 
+    /// The node of a name at or below the apex, if there is one, and whether a cut lies over it.
+    pub fn search(&self, name: NameRef<'_>) -> (Option<NodeId>, bool) {
+        let found = self.find(&Key::of(name), name);
+        let node = match found {
+            Found::Exact(id) => Some(id),
+            Found::Below(_) => None,
+        };
+        (node, self.cut(found).is_some())
+    }
+
     /// The cut that lies over a search's end.
     pub fn cut(&self, found: Found) -> Option<Cut> {
         let cut = match found {

@@ -24,4 +24,4 @@ pub(crate) use form::{additional_name_at, compressible};
 pub(crate) use parse::read_number;
 pub use parse::{Fields, RdataError, Token, parse};
 pub use print::Rdata;
-pub(crate) use text::read_seconds;
+pub(crate) use text::{read_seconds, write_quoted};

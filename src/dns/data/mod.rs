@@ -1,0 +1,11 @@
+//! What the service keeps: zones read from files, the records other services publish in them, and
+//! the serials that tell secondaries of both.
+
+mod files;
+mod load;
+mod publish;
+mod serials;
+
+pub(crate) use load::{Loaded, load};
+pub(crate) use publish::merge;
+pub(crate) use serials::{MIGRATIONS, Serials};

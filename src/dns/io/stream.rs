@@ -1,0 +1,334 @@
+//! TCP and TLS: queries one after the other on a connection, answered as they come, and out of
+//! order where one takes longer (RFC 7766). One task holds a connection with all it has under way.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use omnid_net::{Accepted, TlsSocket, plain_accept, tls_accept};
+use omnid_supervisor::{Child, ChildResult};
+use omnid_tls::ClientCertificates;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::{Instrument, Level, debug, info};
+
+use super::metrics::Tally;
+use super::udp::log_query;
+use super::{MAX_MESSAGE, MAX_SCRIPTED, ROOM, Shared, script, unix_time};
+use crate::engine::answer::{Client, Decision, Outcome, Transport, answer, answer_with};
+use crate::engine::transfer::Transfer;
+
+/// ALPN of DNS over TLS (RFC 7858).
+pub(crate) const DOT: &str = "dot";
+
+/// Octets waiting to be written at which no more is read: a client that does not take its answers
+/// gets no new ones.
+const HIGH_WATER: usize = 256 * 1024;
+/// First room for requests; most fit, and ten thousand idle connections cost little.
+const FIRST_ROOM: usize = 512;
+/// Transfers at one time on one connection.
+const MAX_TRANSFERS: usize = 16;
+/// Queries at one time in the hands of scripts, for one connection.
+const MAX_SCRIPTED_HERE: usize = 64;
+
+/// A TCP connection.
+pub(crate) fn tcp(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
+    let (shared, span) = (shared.clone(), accepted.span());
+    let own = child.clone();
+    child.spawn("connection", span, async move {
+        let Accepted {
+            socket,
+            peer,
+            listener,
+            permit,
+            ..
+        } = accepted;
+        let _permit = permit;
+        let deadline = shared.ground.net.config().first_byte_timeout;
+        // What went wrong is logged where it was seen.
+        let Ok(socket) = plain_accept(socket, deadline).await else {
+            return Ok(());
+        };
+        serve(&shared, &own, socket, peer, &listener, Transport::Tcp).await
+    });
+}
+
+/// A TLS connection.
+pub(crate) fn tls(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
+    let (shared, span) = (shared.clone(), accepted.span());
+    let own = child.clone();
+    child.spawn("connection", span, async move {
+        let Accepted {
+            socket,
+            peer,
+            listener,
+            permit,
+            ..
+        } = accepted;
+        let _permit = permit;
+        let deadline = shared.ground.net.config().handshake_timeout;
+        let config = shared
+            .ground
+            .certificates
+            .server_config(&[DOT], ClientCertificates::None);
+        let Ok(socket) = tls_accept(socket, config, deadline).await else {
+            return Ok(());
+        };
+        serve(&shared, &own, socket, peer, &listener, Transport::Tls).await
+    });
+}
+
+/// A TLS connection that another service's port took in.
+pub(crate) async fn dot(
+    shared: Arc<Shared>,
+    child: Child,
+    socket: TlsSocket,
+    peer: SocketAddr,
+    listener: Arc<str>,
+) -> ChildResult {
+    serve(&shared, &child, socket, peer, &listener, Transport::Tls).await
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
+    shared: &Arc<Shared>,
+    child: &Child,
+    socket: S,
+    peer: SocketAddr,
+    listener: &str,
+    transport: Transport,
+) -> ChildResult {
+    let client = Client {
+        address: peer.ip(),
+        transport,
+    };
+    let mut connection = Connection {
+        shared: shared.clone(),
+        listener: listener.into(),
+        peer,
+        client,
+        input: Vec::new(),
+        output: Vec::new(),
+        written: 0,
+        transfers: VecDeque::new(),
+        scripted: FuturesUnordered::new(),
+        tally: Tally::default(),
+    };
+    match connection.run(child, socket).await {
+        Ok(()) => {}
+        // A peer that goes away, or goes quiet in the midst of something, is everyday life.
+        Err(error) => debug!(%error, "connection ended"),
+    }
+    Ok(())
+}
+
+/// What a script decided for a query.
+type Scripted = BoxFuture<'static, (Vec<u8>, Option<Decision>)>;
+
+struct Connection {
+    shared: Arc<Shared>,
+    listener: Arc<str>,
+    peer: SocketAddr,
+    client: Client,
+    /// Octets read and not yet taken as messages.
+    input: Vec<u8>,
+    /// Octets of answers, of which the first `written` have gone.
+    output: Vec<u8>,
+    written: usize,
+    transfers: VecDeque<Box<Transfer>>,
+    scripted: FuturesUnordered<Scripted>,
+    tally: Tally,
+}
+
+impl Connection {
+    async fn run(
+        &mut self,
+        child: &Child,
+        socket: impl AsyncRead + AsyncWrite,
+    ) -> std::io::Result<()> {
+        let (reader, writer) = tokio::io::split(socket);
+        let (mut reader, mut writer) = (pin!(reader), pin!(writer));
+        let mut deadline = tokio::time::Instant::now() + self.idle();
+        // Set anew only when it fires: a deadline that moves with each query costs nothing then.
+        let mut alarm = pin!(tokio::time::sleep_until(deadline));
+        let mut open = true;
+        loop {
+            self.continue_transfers();
+            if !open && self.is_idle() {
+                break;
+            }
+            let room = open
+                && self.output.len() - self.written < HIGH_WATER
+                && self.scripted.len() < MAX_SCRIPTED_HERE
+                && self.transfers.len() < MAX_TRANSFERS;
+            if self.input.capacity() == self.input.len() {
+                self.input.reserve(FIRST_ROOM);
+            }
+            let waiting = self.output.get(self.written..).unwrap_or_default();
+            tokio::select! {
+                read = reader.read_buf(&mut self.input), if room => {
+                    let since = Instant::now();
+                    // Half-closed: what was asked is still answered.
+                    open = read? > 0;
+                    // The time runs on while a message comes octet by octet.
+                    if self.take_messages() {
+                        deadline = tokio::time::Instant::now() + self.idle();
+                        let seconds = since.elapsed().as_secs_f64();
+                        self.shared.metrics.hand_in(
+                            self.client.transport, &mut self.tally, seconds);
+                    }
+                }
+                written = writer.write(waiting), if !waiting.is_empty() => {
+                    self.wrote(written?)?;
+                    deadline = tokio::time::Instant::now() + self.idle();
+                    if self.output.is_empty() {
+                        writer.flush().await?;
+                    }
+                }
+                Some((message, decision)) = self.scripted.next(), if !self.scripted.is_empty() => {
+                    self.answer_scripted(&message, decision.as_ref());
+                }
+                () = &mut alarm => {
+                    if tokio::time::Instant::now() >= deadline {
+                        break;
+                    }
+                    alarm.as_mut().reset(deadline);
+                }
+                () = child.draining(), if open => open = false,
+            }
+        }
+        // TLS says goodbye; a peer that does not listen any more must not hold us up.
+        let goodbye = tokio::time::timeout(Duration::from_secs(1), writer.shutdown());
+        goodbye.await.unwrap_or(Ok(()))
+    }
+
+    fn idle(&self) -> Duration {
+        Duration::from_millis(self.shared.idle_ms.load(Ordering::Relaxed))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.output.is_empty() && self.transfers.is_empty() && self.scripted.is_empty()
+    }
+
+    fn wrote(&mut self, count: usize) -> std::io::Result<()> {
+        if count == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        self.written += count;
+        if self.written >= self.output.len() {
+            self.written = 0;
+            self.output.clear();
+            // A long answer's room is given back: the connection may idle now.
+            self.output.shrink_to(4 * FIRST_ROOM);
+        }
+        Ok(())
+    }
+
+    /// Answers the messages that have come whole. True if there was one.
+    fn take_messages(&mut self) -> bool {
+        let input = std::mem::take(&mut self.input);
+        let mut rest = &*input;
+        let mut any = false;
+        while let Some((length, tail)) = rest.split_first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(*length));
+            let Some((message, tail)) = tail.split_at_checked(length) else {
+                break;
+            };
+            rest = tail;
+            any = true;
+            self.take(message);
+        }
+        let used = input.len() - rest.len();
+        self.input = input;
+        self.input.drain(..used);
+        if self.input.is_empty() {
+            self.input.shrink_to(FIRST_ROOM);
+        }
+        any
+    }
+
+    fn take(&mut self, message: &[u8]) {
+        if script::is_hooked(&self.shared) && self.scripted.len() < MAX_SCRIPTED {
+            let (shared, client) = (self.shared.clone(), self.client);
+            let (listener, message) = (self.listener.clone(), message.to_vec());
+            let work = async move {
+                let _permit = shared.scripted.acquire().await;
+                let decision = script::decide(&shared, &client, &listener, &message).await;
+                (message, decision)
+            };
+            self.scripted.push(Box::pin(work.in_current_span()));
+        } else {
+            self.answer(message, None);
+        }
+    }
+
+    fn answer_scripted(&mut self, message: &[u8], decision: Option<&Decision>) {
+        let since = Instant::now();
+        self.answer(message, decision);
+        let seconds = since.elapsed().as_secs_f64();
+        self.shared
+            .metrics
+            .hand_in(self.client.transport, &mut self.tally, seconds);
+    }
+
+    fn answer(&mut self, message: &[u8], decision: Option<&Decision>) {
+        let (state, now) = (self.shared.state.load(), unix_time());
+        ROOM.with_borrow_mut(|room| {
+            let (out, scratch) = (&mut *room.out, &mut room.scratch);
+            let outcome = match decision {
+                Some(decision) => {
+                    answer_with(&state, &self.client, now, message, decision, out, scratch)
+                }
+                None => answer(&state, &self.client, now, message, out, scratch),
+            };
+            match outcome {
+                Outcome::Reply(answered) => {
+                    self.tally.answered(answered.rr_type, answered.rcode);
+                    let bytes = out.get(..answered.len).unwrap_or_default();
+                    push_message(&mut self.output, bytes);
+                    if tracing::enabled!(target: "omnid_dns::query", Level::DEBUG) {
+                        log_query(&self.listener, self.peer, message, &answered);
+                    }
+                }
+                Outcome::Drop => self.tally.dropped += 1,
+                Outcome::Transfer(transfer) => {
+                    self.shared.metrics.transfers.inc();
+                    let zone = transfer.zone();
+                    info!(zone = %zone.apex(), serial = zone.serial(), "transfer begins");
+                    self.transfers.push_back(transfer);
+                }
+            }
+        });
+    }
+
+    /// Writes the next message of a transfer once the last has gone: all of a zone never waits in
+    /// memory, and other answers get in between.
+    fn continue_transfers(&mut self) {
+        if !self.output.is_empty() {
+            return;
+        }
+        let Some(mut transfer) = self.transfers.pop_front() else {
+            return;
+        };
+        let more = ROOM.with_borrow_mut(|room| {
+            let length = transfer.next_message(&mut room.out)?;
+            push_message(&mut self.output, room.out.get(..length).unwrap_or_default());
+            Some(())
+        });
+        if more.is_some() {
+            self.transfers.push_front(transfer);
+            return;
+        }
+        let (zone, complete) = (transfer.zone(), transfer.is_complete());
+        info!(zone = %zone.apex(), serial = zone.serial(), complete, "transfer ended");
+    }
+}
+
+fn push_message(output: &mut Vec<u8>, message: &[u8]) {
+    let length = message.len().min(MAX_MESSAGE) as u16;
+    output.extend_from_slice(&length.to_be_bytes());
+    output.extend_from_slice(message);
+}

@@ -1,0 +1,208 @@
+//! UDP: datagrams are taken in batches and answered in place, in the task that took them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use omnid_net::{DatagramSocket, ReceiveBatch, SendBatch};
+use omnid_supervisor::{Child, ChildResult};
+use tracing::{Level, debug, debug_span};
+
+use super::metrics::Tally;
+use super::{Shared, script, unix_time};
+use crate::engine::answer::{Answered, Client, Outcome, Scratch, Transport, answer, answer_with};
+use crate::engine::state::State;
+use crate::wire::query::Query;
+
+/// Datagrams in one batch.
+const BATCH: usize = 64;
+/// Largest request over UDP; one that is longer has no business being so.
+const MAX_REQUEST: usize = 2048;
+/// Largest answer over UDP that the config allows.
+const MAX_ANSWER: usize = 4096;
+/// Batches after which other tasks of the runtime get their turn.
+const TURN: usize = 8;
+
+/// Answers the datagrams of one socket until it is to stop.
+pub(crate) async fn udp(shared: Arc<Shared>, child: Child, socket: DatagramSocket) -> ChildResult {
+    let mut worker = Worker {
+        listener: format!("udp {}", socket.local_address()),
+        requests: ReceiveBatch::new(BATCH, MAX_REQUEST),
+        answers: SendBatch::new(BATCH, MAX_ANSWER),
+        scratch: Scratch::default(),
+        tally: Tally::default(),
+        shared,
+        socket,
+    };
+    loop {
+        tokio::select! {
+            () = worker.socket.readable() => {
+                let mut turns = 0;
+                while worker.batch(&child).await && !child.is_draining() {
+                    turns += 1;
+                    if turns % TURN == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            () = child.draining() => {
+                // What the kernel has queued was sent before anybody could know that we stop.
+                worker.batch(&child).await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    socket: DatagramSocket,
+    listener: String,
+    requests: ReceiveBatch,
+    answers: SendBatch,
+    scratch: Scratch,
+    tally: Tally,
+}
+
+impl Worker {
+    /// Answers what waits. False once nothing waits any more.
+    async fn batch(&mut self, child: &Child) -> bool {
+        // The socket tells of trouble with earlier datagrams here as well (ICMP): none of it keeps
+        // the next ones from coming.
+        let Ok(count) = self.socket.receive(&mut self.requests) else {
+            return false;
+        };
+        let since = Instant::now();
+        if script::is_hooked(&self.shared) {
+            self.hand_to_scripts(child);
+        } else {
+            self.answer_all();
+        }
+        if !self.answers.is_empty() {
+            self.socket.send_all(&mut self.answers).await;
+        }
+        let Worker { shared, tally, .. } = self;
+        shared
+            .metrics
+            .hand_in(Transport::Udp, tally, since.elapsed().as_secs_f64());
+        count == BATCH
+    }
+
+    fn answer_all(&mut self) {
+        let Worker {
+            shared,
+            requests,
+            answers,
+            scratch,
+            tally,
+            listener,
+            ..
+        } = self;
+        let state = shared.state.load();
+        let now = unix_time();
+        let logged = tracing::enabled!(target: "omnid_dns::query", Level::DEBUG);
+        for (message, peer, local) in requests.iter() {
+            let Some(slot) = answers.next_slot() else {
+                return;
+            };
+            let client = Client {
+                address: peer.ip(),
+                transport: Transport::Udp,
+            };
+            match answer(&state, &client, now, message, slot, scratch) {
+                Outcome::Reply(answered) => {
+                    tally.answered(answered.rr_type, answered.rcode);
+                    answers.commit(answered.len, peer, local);
+                    if logged {
+                        log_query(listener, peer, message, &answered);
+                    }
+                }
+                Outcome::Drop | Outcome::Transfer(_) => tally.dropped += 1,
+            }
+        }
+    }
+
+    /// Each query in a task of its own, since a script may take its time.
+    fn hand_to_scripts(&mut self, child: &Child) {
+        for (message, peer, local) in self.requests.iter() {
+            let Ok(permit) = self.shared.scripted.clone().try_acquire_owned() else {
+                self.tally.dropped += 1;
+                continue;
+            };
+            let (shared, socket) = (self.shared.clone(), self.socket.clone());
+            let (message, listener) = (message.to_vec(), self.listener.clone());
+            let span = debug_span!("query", %listener, %peer);
+            child.spawn("query", span, async move {
+                let _permit = permit;
+                scripted(&shared, &socket, &listener, &message, peer, local).await;
+                Ok(())
+            });
+        }
+    }
+}
+
+async fn scripted(
+    shared: &Shared,
+    socket: &DatagramSocket,
+    listener: &str,
+    message: &[u8],
+    peer: SocketAddr,
+    local: Option<IpAddr>,
+) {
+    let since = Instant::now();
+    let client = Client {
+        address: peer.ip(),
+        transport: Transport::Udp,
+    };
+    let decision = script::decide(shared, &client, listener, message).await;
+    let state: Arc<State> = shared.state.load_full();
+    let (mut out, mut scratch) = (vec![0; MAX_ANSWER], Box::<Scratch>::default());
+    let now = unix_time();
+    let outcome = match &decision {
+        Some(decision) => answer_with(
+            &state,
+            &client,
+            now,
+            message,
+            decision,
+            &mut out,
+            &mut scratch,
+        ),
+        None => answer(&state, &client, now, message, &mut out, &mut scratch),
+    };
+    let mut tally = Tally::default();
+    if let Outcome::Reply(answered) = outcome {
+        tally.answered(answered.rr_type, answered.rcode);
+        log_query(listener, peer, message, &answered);
+        let bytes = out.get(..answered.len).unwrap_or_default();
+        if let Err(error) = socket.send_to(bytes, peer, local).await {
+            debug!(%error, "answer not sent");
+        }
+    } else {
+        tally.dropped += 1;
+    }
+    shared
+        .metrics
+        .hand_in(Transport::Udp, &mut tally, since.elapsed().as_secs_f64());
+}
+
+/// The query log: a line for each query at level debug.
+pub(super) fn log_query(listener: &str, peer: SocketAddr, message: &[u8], answered: &Answered) {
+    let Ok(Query {
+        question: Some(question),
+        ..
+    }) = Query::read(message)
+    else {
+        return;
+    };
+    debug!(
+        target: "omnid_dns::query",
+        listener,
+        %peer,
+        name = %question.name,
+        r#type = %question.rr_type,
+        rcode = %answered.rcode,
+        octets = answered.len,
+        "query"
+    );
+}

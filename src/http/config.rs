@@ -1,0 +1,253 @@
+//! The `[http]` section.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use omnid_config::{ByteSize, ListenAddr, Spanned};
+
+omnid_config::section! {
+    /// Sites served over HTTP/1.1 and HTTP/2.
+    pub struct HttpConfig {
+        /// Addresses for plain HTTP, TCP or Unix sockets.
+        pub listen: Vec<Spanned<ListenAddr>> = vec![],
+        /// Addresses for HTTP over TLS. Other protocols that services offer by ALPN are served
+        /// there too.
+        pub listen_tls: Vec<Spanned<ListenAddr>> = vec![],
+        /// Sites, chosen by the host that a client asks for.
+        pub site: Vec<SiteConfig> = vec![],
+        /// Where requests are logged, for sites that do not say otherwise.
+        pub access_log: AccessLogConfig = AccessLogConfig::default(),
+        /// What clients may ask of the server.
+        pub limits: LimitsConfig = LimitsConfig::default(),
+        /// Files that are kept open.
+        pub file_cache: FileCacheConfig = FileCacheConfig::default(),
+    }
+}
+
+omnid_config::section! {
+    /// A site: one or more host names, and what is served under them.
+    pub struct SiteConfig {
+        /// Host names: "example.org", or "*.example.org" for every name below it.
+        pub hosts: Vec<Spanned<String>> = vec![],
+        /// Whether this site answers for hosts that no site has. Without any, the first does.
+        #[key = "default"]
+        pub is_default: Spanned<bool> = Spanned::from(false),
+        /// Directory of the site's files.
+        pub root: Option<Spanned<PathBuf>> = None,
+        /// Names looked for in a directory, in order.
+        pub index: Vec<String> = vec!["index.html".into()],
+        /// A file below the root that is served where there is no other, as single-page
+        /// applications want.
+        pub fallback: Option<String> = None,
+        /// Whether symbolic links below the root are followed.
+        pub symlinks: SymlinksChoice = SymlinksChoice::Inside,
+        /// Whether names that begin with a dot are served. "/.well-known/" always is.
+        pub hidden_files: bool = false,
+        /// The charset that text files are said to have.
+        pub charset: Option<String> = None,
+        /// What is done with requests that come without TLS.
+        pub plain: PlainChoice = PlainChoice::Serve,
+        /// How long browsers are to use TLS only (HSTS, RFC 6797); none is sent without it.
+        pub hsts: Option<Duration> = None,
+        /// Paths under which handlers of other services are served: "/" for all of them.
+        pub mounts: Vec<Spanned<String>> = vec![Spanned::from("/".to_owned())],
+        /// Pages for failures: a status and a file below the root.
+        pub error_pages: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// Changes to the fields of every response.
+        pub headers: HeadersConfig = HeadersConfig::default(),
+        /// Where this site's requests are logged.
+        pub access_log: Option<AccessLogConfig> = None,
+        /// The largest request body.
+        pub max_body: ByteSize = ByteSize::gib(1),
+        /// Paths that are served in another way than as files of the root.
+        pub route: Vec<RouteConfig> = vec![],
+    }
+}
+
+omnid_config::section! {
+    /// What is done at a path and below it. At most one of `root`, `proxy`, `redirect` and
+    /// `respond` says what; without one it is what the site's own root has there.
+    pub struct RouteConfig {
+        /// The path. "/app" and "/app/" cover all that is below; only the first covers "/app"
+        /// itself. The longest path that covers a request is taken.
+        pub path: Spanned<String>,
+        /// Whether only this very path is meant.
+        pub exact: bool = false,
+        /// Directory whose files are served here.
+        pub root: Option<Spanned<PathBuf>> = None,
+        /// Names looked for in a directory, in order; the site's unless given.
+        pub index: Option<Vec<String>> = None,
+        /// A file below the root that is served where there is no other.
+        pub fallback: Option<String> = None,
+        /// Upstreams that requests are passed on to in turn: "http://127.0.0.1:3000", with a path
+        /// that then takes the place of the route's, or "unix:/run/app.sock".
+        pub proxy: Vec<Spanned<String>> = vec![],
+        /// What an upstream sees as Host.
+        pub proxy_host: ProxyHostChoice = ProxyHostChoice::Client,
+        /// How long an upstream may take to accept a connection.
+        pub proxy_connect: Duration = Duration::from_secs(5),
+        /// How long an upstream may take to begin its response, or to go on with it.
+        pub proxy_timeout: Duration = Duration::from_secs(60),
+        /// How long a websocket may be silent.
+        pub websocket_timeout: Duration = Duration::from_secs(3600),
+        /// Where to send clients: a path or URL, to which what follows the route's path is added.
+        pub redirect: Option<Spanned<String>> = None,
+        /// A fixed text to answer with.
+        pub respond: Option<Spanned<String>> = None,
+        /// The status of a redirect (302 unless given) or of a fixed text (200 unless given).
+        pub status: Option<Spanned<u16>> = None,
+        /// The media type of a fixed text.
+        pub content_type: String = "text/plain; charset=utf-8".into(),
+        /// Who may come in.
+        pub auth: Option<AuthConfig> = None,
+        /// Changes to the fields of responses from here, after the site's.
+        pub headers: HeadersConfig = HeadersConfig::default(),
+        /// The largest request body; the site's unless given.
+        pub max_body: Option<ByteSize> = None,
+    }
+}
+
+omnid_config::section! {
+    /// Who may come in: accounts of this server, by name and password.
+    pub struct AuthConfig {
+        /// HTTP basic authentication, with this realm.
+        pub basic: Spanned<String>,
+        /// One of these roles is needed, if any are given.
+        pub roles: Vec<RoleChoice> = vec![],
+        /// Only these accounts, if any are given.
+        pub accounts: Vec<Spanned<String>> = vec![],
+    }
+}
+
+omnid_config::section! {
+    /// Changes to the fields of responses.
+    pub struct HeadersConfig {
+        /// Fields that replace those of the same name.
+        pub set: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// Fields that are added.
+        pub add: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// Fields that are taken away.
+        pub remove: Vec<Spanned<String>> = vec![],
+    }
+}
+
+omnid_config::section! {
+    /// Where requests are logged, and how.
+    pub struct AccessLogConfig {
+        /// Whether they are.
+        pub enabled: bool = true,
+        /// A file; without one the lines go to the daemon's own log.
+        pub file: Option<PathBuf> = None,
+        /// How a line looks.
+        pub format: AccessLogFormat = AccessLogFormat::Combined,
+    }
+}
+
+omnid_config::section! {
+    /// What clients may ask of the server. Connections are bounded in `[net]`.
+    pub struct LimitsConfig {
+        /// All of a request's head.
+        #[range(ByteSize::kib(1)..=ByteSize::kib(48))]
+        pub head: ByteSize = ByteSize::kib(16),
+        /// One line of it.
+        pub line: ByteSize = ByteSize(8190),
+        /// The request target.
+        pub target: ByteSize = ByteSize(8190),
+        /// Header fields.
+        #[range(1..=100)]
+        pub fields: u16 = 100,
+        /// Streams open at once on an HTTP/2 connection.
+        #[range(1..=10_000)]
+        pub streams: u32 = 100,
+        /// How long a new connection may be silent.
+        pub first_byte: Duration = Duration::from_secs(10),
+        /// How long a request's head may take.
+        pub head_time: Duration = Duration::from_secs(20),
+        /// How long it may take where the client keeps up `rate`.
+        pub head_time_max: Duration = Duration::from_secs(40),
+        /// How long a body may be waited for before it must keep up `rate`.
+        pub body_time: Duration = Duration::from_secs(20),
+        /// Bytes a second that a head or body must bring.
+        #[range(ByteSize(1)..=ByteSize::mib(1))]
+        pub rate: ByteSize = ByteSize(500),
+        /// How long an HTTP/1 connection may wait for its next request.
+        pub idle: Duration = Duration::from_secs(15),
+        /// How long an HTTP/2 connection may.
+        pub idle_h2: Duration = Duration::from_secs(60),
+        /// How long a client may take nothing of what is sent to it.
+        pub write: Duration = Duration::from_secs(60),
+        /// How long the window of an HTTP/2 stream may stay shut.
+        pub window: Duration = Duration::from_secs(30),
+    }
+}
+
+omnid_config::section! {
+    /// Files that are kept open, small ones in memory.
+    pub struct FileCacheConfig {
+        /// How many.
+        #[range(16..=1_000_000)]
+        pub entries: usize = 4096,
+        /// Memory for the bytes of small files.
+        pub memory: ByteSize = ByteSize::mib(64),
+        /// The largest file that counts as small.
+        #[range(ByteSize(0)..=ByteSize::mib(16))]
+        pub small: ByteSize = ByteSize::kib(128),
+        /// How long a file is served without a look whether it changed.
+        pub valid: Duration = Duration::from_secs(1),
+    }
+}
+
+omnid_config::choice! {
+    /// How a line of the access log looks.
+    pub enum AccessLogFormat {
+        /// Apache's combined format.
+        Combined = "combined",
+        /// The same behind the site's name and port.
+        VhostCombined = "vhost_combined",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+omnid_config::choice! {
+    /// Whether symbolic links are followed.
+    pub enum SymlinksChoice {
+        /// Wherever they lead.
+        Follow = "follow",
+        /// As long as they stay below the root; an absolute link does not.
+        Inside = "inside",
+        /// Not at all.
+        Deny = "deny",
+    }
+}
+
+omnid_config::choice! {
+    /// What is done with requests that come without TLS.
+    pub enum PlainChoice {
+        /// They are served.
+        Serve = "serve",
+        /// They are sent to the same address with TLS, "/.well-known/acme-challenge/" excepted.
+        Redirect = "redirect",
+    }
+}
+
+omnid_config::choice! {
+    /// What an upstream sees as Host.
+    pub enum ProxyHostChoice {
+        /// The host that the client asked for.
+        Client = "client",
+        /// The upstream's own.
+        Upstream = "upstream",
+    }
+}
+
+omnid_config::choice! {
+    /// What an account may do.
+    pub enum RoleChoice {
+        /// Use the services.
+        User = "user",
+        /// Administer the domain of its own address.
+        DomainAdmin = "domain-admin",
+        /// Administer everything.
+        Admin = "admin",
+    }
+}

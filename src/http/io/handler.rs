@@ -1,0 +1,408 @@
+//! From a request to an answer. What needs no waiting (checks, routes, files that are open) is
+//! answered in place; everything else in a future of its own.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+use omnid_hub::{Hub, Mount};
+use omnid_identity::Identity;
+use omnid_script::{Hook, Scripts};
+use omnid_supervisor::Child;
+use tracing::Instrument;
+
+use super::{
+    Line, SentBody, exchange::Exchange, executor::StreamProgress, finish::finish, slow::Job,
+};
+use crate::{
+    answer::{self, Failure},
+    engine::{
+        check::{Checked, check},
+        routes::Found,
+    },
+    files::{FileAnswer, FileCache, FileRequest, Files},
+    log::Record,
+    site::{Action, Route, Site, Snapshot},
+    wire::{host::Host, target::NormalPath},
+};
+
+/// Answers requests. One serves every connection.
+pub struct Handler {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) cache: ArcSwap<FileCache>,
+    pub(crate) hub: Hub,
+    pub(crate) identity: Identity,
+    pub(crate) scripts: Scripts,
+}
+
+/// What is known of a connection, the same for all its requests.
+pub struct ConnectionFacts {
+    /// The client.
+    pub peer: SocketAddr,
+    /// Where it connected.
+    pub local: SocketAddr,
+    /// Whether over TLS.
+    pub tls: bool,
+    /// Its number.
+    pub id: u64,
+    /// The child that accepted it, for what outlives it.
+    pub child: Child,
+    /// Its span.
+    pub span: tracing::Span,
+}
+
+/// An answer, or the wait for one.
+pub enum Answering {
+    /// It is here.
+    Ready(Option<Box<Response<SentBody>>>),
+    /// It will come.
+    Slow(Pin<Box<dyn Future<Output = Response<SentBody>> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Response<SentBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Ready(response) => match response.take() {
+                Some(response) => Poll::Ready(Ok(*response)),
+                None => Poll::Pending,
+            },
+            Self::Slow(slow) => slow.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+/// What a request came to without waiting.
+pub(super) enum Quick {
+    /// An answer.
+    Answer(FileAnswer),
+    /// A handler of another service is to be asked.
+    Mount(Arc<str>, Arc<dyn Mount>),
+    /// It takes a while.
+    Slow,
+}
+
+impl Handler {
+    /// Answers one request.
+    pub fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        connection: &Arc<ConnectionFacts>,
+        line: &Arc<Line>,
+        progress: Option<Arc<StreamProgress>>,
+    ) -> Answering {
+        let facts = line.request_started();
+        let (head, incoming) = request.into_parts();
+        let snapshot = self.snapshot.load_full();
+        let checked = check(&head, facts.as_ref(), &snapshot.head);
+        let site = match &checked {
+            Ok(Checked::Resource { host, .. }) => {
+                let host = host.as_ref().map(|host| host.name.as_ref());
+                snapshot.sites.find(host).unwrap_or(&snapshot.nowhere)
+            }
+            _ => &snapshot.nowhere,
+        };
+        let record = record(&head, site, connection);
+        let mut exchange = Exchange::new(line.clone(), record);
+        let (host, path) = match checked {
+            Ok(Checked::Resource { host, path }) => (host, path),
+            Ok(Checked::Server) => {
+                let mut response = answer::empty(StatusCode::NO_CONTENT);
+                response.headers_mut().insert(header::ALLOW, ALLOW);
+                return ready(finish(
+                    Ok(response),
+                    None,
+                    self,
+                    site,
+                    connection,
+                    exchange,
+                    progress,
+                ));
+            }
+            Err(refusal) => {
+                let failure = Failure::from(refusal);
+                return ready(finish(
+                    Err(failure),
+                    None,
+                    self,
+                    site,
+                    connection,
+                    exchange,
+                    progress,
+                ));
+            }
+        };
+        if let Some(host) = &host
+            && let Some(record) = &mut exchange.record
+            && record.wants_host()
+        {
+            record.host = Some(host.name.as_ref().into());
+        }
+
+        let found = site.route(path.as_bytes());
+        let quick = AssertUnwindSafe(|| {
+            self.quick(
+                &snapshot,
+                site,
+                &found,
+                &head,
+                host.as_ref(),
+                &path,
+                connection,
+            )
+        });
+        let quick = std::panic::catch_unwind(quick).unwrap_or_else(|_| {
+            Quick::Answer(Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)))
+        });
+        if let Quick::Answer(answer) = quick {
+            let route = found_route(&found);
+            return ready(finish(
+                answer, route, self, site, connection, exchange, progress,
+            ));
+        }
+        let span = tracing::info_span!(
+            "request",
+            method = %head.method,
+            host = host.as_ref().map(|host| &*host.name),
+            path = head.uri.path(),
+            user = tracing::field::Empty,
+        );
+        let mount = match quick {
+            Quick::Mount(prefix, mount) => Some((prefix, mount)),
+            _ => None,
+        };
+        let host = host.map(|host| Host {
+            name: host.name.into_owned().into(),
+            port: host.port,
+        });
+        let path = path.into_owned();
+        let job = Job {
+            handler: self.clone(),
+            site: site.clone(),
+            snapshot,
+            connection: connection.clone(),
+            host,
+            path,
+            mount,
+        };
+        Answering::Slow(Box::pin(
+            async move {
+                let mut exchange = exchange;
+                let running = AssertUnwindSafe(job.run(head, incoming, &mut exchange));
+                let answer = running.catch_unwind().await.unwrap_or_else(|_| {
+                    Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)
+                        .because("the handler panicked"))
+                });
+                let found = job.site.route(job.path.as_bytes());
+                let route = found_route(&found).filter(|_| job.mount.is_none());
+                finish(
+                    answer,
+                    route,
+                    &job.handler,
+                    &job.site,
+                    &job.connection,
+                    exchange,
+                    progress,
+                )
+            }
+            .instrument(span),
+        ))
+    }
+
+    /// Answers what can be answered without waiting.
+    #[allow(clippy::too_many_arguments)]
+    fn quick(
+        &self,
+        snapshot: &Snapshot,
+        site: &Site,
+        found: &Found<'_, Route>,
+        head: &Parts,
+        host: Option<&Host<'_>>,
+        path: &NormalPath<'_>,
+        connection: &ConnectionFacts,
+    ) -> Quick {
+        if site.redirects_plain && !connection.tls && !path.as_bytes().starts_with(ACME) {
+            return Quick::Answer(to_tls(head, host, snapshot.tls_port));
+        }
+        let matched = match found {
+            Found::Route { matched, .. } => Some(*matched),
+            _ => None,
+        };
+        let mount = std::str::from_utf8(path.as_bytes())
+            .ok()
+            .and_then(|path| self.hub.mounts().find(path))
+            // A route of the site's own at the same place comes first, and one further down too.
+            .filter(|(prefix, _)| matched.is_none_or(|matched| bare(prefix).len() > matched))
+            .filter(|(prefix, _)| site.serves_mount(prefix));
+        if let Some((prefix, mount)) = mount {
+            return Quick::Mount(prefix, mount);
+        }
+        if self.scripts.hooked(Hook::HttpRequest) {
+            return Quick::Slow;
+        }
+        match found {
+            Found::Route { route, matched } => {
+                if route.auth.is_some() {
+                    return Quick::Slow;
+                }
+                match self.act(route, *matched, head, path) {
+                    Some(answer) => Quick::Answer(answer),
+                    None => Quick::Slow,
+                }
+            }
+            Found::Slash => Quick::Answer(Ok(add_slash(head, path))),
+            Found::Nothing => Quick::Answer(Err(Failure::new(StatusCode::NOT_FOUND))),
+        }
+    }
+
+    /// Carries out an action that needs no waiting; `None` for one that does.
+    pub(super) fn act(
+        &self,
+        route: &Route,
+        matched: usize,
+        head: &Parts,
+        path: &NormalPath<'_>,
+    ) -> Option<FileAnswer> {
+        Some(match &route.action {
+            Action::Files(files) => self.file(files, matched, head, path),
+            Action::SiteFiles(files) => self.file(files, 0, head, path),
+            Action::Redirect { to, status } => Ok(redirect(to, *status, matched, head, path)),
+            Action::Respond {
+                status,
+                content_type,
+                body,
+            } => Ok(answer::text(*status, content_type.clone(), body.clone())),
+            Action::Nothing => Err(Failure::new(StatusCode::NOT_FOUND)),
+            Action::Proxy(_) => return None,
+        })
+    }
+
+    fn file(
+        &self,
+        files: &Files,
+        matched: usize,
+        head: &Parts,
+        path: &NormalPath<'_>,
+    ) -> FileAnswer {
+        let request = FileRequest {
+            method: &head.method,
+            headers: &head.headers,
+            path,
+            query: head.uri.query(),
+            matched,
+        };
+        files.answer(&request, &self.cache.load())
+    }
+}
+
+const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+/// What a certificate authority fetches over plain HTTP (RFC 8555 section 8.3).
+const ACME: &[u8] = b"/.well-known/acme-challenge/";
+
+fn ready(response: Response<SentBody>) -> Answering {
+    Answering::Ready(Some(Box::new(response)))
+}
+
+pub(super) fn bare(prefix: &str) -> &str {
+    prefix.strip_suffix('/').unwrap_or(prefix)
+}
+
+pub(super) fn found_route<'a>(found: &Found<'a, Route>) -> Option<&'a Route> {
+    match found {
+        Found::Route { route, .. } => Some(route),
+        _ => None,
+    }
+}
+
+fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record> {
+    let mut record = Record::new(
+        site.log.clone(),
+        site.name.clone(),
+        connection.peer,
+        connection.local,
+        SystemTime::now(),
+    );
+    record.tls = connection.tls;
+    record.connection = connection.id;
+    record.method = head.method.clone();
+    record.target = Some(head.uri.clone());
+    record.version = head.version;
+    record.referer = head.headers.get(header::REFERER).cloned();
+    record.agent = head.headers.get(header::USER_AGENT).cloned();
+    record.meter = Some(site.meter.clone());
+    Box::new(record)
+}
+
+/// The same request, over TLS.
+fn to_tls(head: &Parts, host: Option<&Host<'_>>, port: Option<u16>) -> FileAnswer {
+    let Some(host) = host else {
+        return Err(Failure::new(StatusCode::BAD_REQUEST).because("no host to redirect to"));
+    };
+    let mut location = format!("https://{}", host.name);
+    if let Some(port) = port.filter(|&port| port != 443) {
+        location.push_str(&format!(":{port}"));
+    }
+    location.push_str(
+        head.uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str),
+    );
+    let status = if head.method == Method::GET || head.method == Method::HEAD {
+        StatusCode::MOVED_PERMANENTLY
+    } else {
+        StatusCode::PERMANENT_REDIRECT
+    };
+    Ok(answer::redirect(status, &location))
+}
+
+fn add_slash(head: &Parts, path: &NormalPath<'_>) -> Response<crate::body::Body> {
+    let mut location = path.to_escaped(0);
+    location.push('/');
+    push_query(&mut location, head);
+    let status = if head.method == Method::GET || head.method == Method::HEAD {
+        StatusCode::MOVED_PERMANENTLY
+    } else {
+        StatusCode::PERMANENT_REDIRECT
+    };
+    answer::redirect(status, &location)
+}
+
+/// The target of a redirect, with what follows the route's path and the query.
+fn redirect(
+    to: &str,
+    status: StatusCode,
+    matched: usize,
+    head: &Parts,
+    path: &NormalPath<'_>,
+) -> Response<crate::body::Body> {
+    let rest = path.to_escaped(matched);
+    let mut location = String::with_capacity(to.len() + rest.len() + 16);
+    if to.contains('?') {
+        // A target with a query of its own is complete.
+        location.push_str(to);
+    } else {
+        location.push_str(if rest.starts_with('/') { bare(to) } else { to });
+        location.push_str(&rest);
+        push_query(&mut location, head);
+    }
+    answer::redirect(status, &location)
+}
+
+fn push_query(location: &mut String, head: &Parts) {
+    if let Some(query) = head.uri.query() {
+        location.push('?');
+        location.push_str(query);
+    }
+}

@@ -1,0 +1,237 @@
+//! Requests that wait for somebody: a script, a password check, an upstream, another service.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts,
+    uri::PathAndQuery,
+};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use omnid_hub::{BoxFuture, Mount, MountContext};
+use omnid_script::Hook;
+use omnid_supervisor::ChildResult;
+use serde_json::{Value, json};
+
+use super::{
+    RequestBody,
+    exchange::Exchange,
+    handler::{ConnectionFacts, Handler},
+};
+use crate::{
+    answer::{self, Failure},
+    body::Body,
+    engine::routes::Found,
+    files::FileAnswer,
+    proxy::{Client, Forward, Proxy},
+    site::{Action, Site, Snapshot},
+    wire::{host::Host, target::NormalPath},
+};
+
+/// A request that is answered in its own time.
+pub(super) struct Job {
+    pub(super) handler: Arc<Handler>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) site: Arc<Site>,
+    pub(super) connection: Arc<ConnectionFacts>,
+    pub(super) host: Option<Host<'static>>,
+    pub(super) path: NormalPath<'static>,
+    pub(super) mount: Option<(Arc<str>, Arc<dyn Mount>)>,
+}
+
+impl Job {
+    /// Answers it.
+    pub(super) async fn run(
+        &self,
+        head: Parts,
+        incoming: Incoming,
+        exchange: &mut Exchange,
+    ) -> FileAnswer {
+        if self.handler.scripts.hooked(Hook::HttpRequest)
+            && let Some(answer) = self.ask_script(&head).await
+        {
+            return answer;
+        }
+        let found = self.site.route(self.path.as_bytes());
+        let (route, matched) = match found {
+            Found::Route { route, matched } => (Some(route), matched),
+            _ => (None, 0),
+        };
+        let max_body = route.map_or(self.site.max_body, |route| route.max_body);
+        let body = RequestBody::new(incoming, &self.snapshot.times, max_body);
+        if body.is_too_large() {
+            let failure = Failure::new(StatusCode::PAYLOAD_TOO_LARGE).closing();
+            return Err(failure.because("the request body is too large"));
+        }
+        if let Some((prefix, mount)) = &self.mount {
+            return Ok(self.serve_mount(head, body, prefix, mount).await);
+        }
+        let Some(route) = route else {
+            return Err(Failure::new(StatusCode::NOT_FOUND));
+        };
+        let mut head = head;
+        if let Some(auth) = &route.auth {
+            let user = self.authenticate(auth, &head.headers).await?;
+            // A back end must not mistake the password for its own, nor learn it.
+            head.headers.remove(header::AUTHORIZATION);
+            tracing::Span::current().record("user", &*user);
+            if let Some(record) = &mut exchange.record {
+                record.user = Some(user.into());
+            }
+        }
+        if let Action::Proxy(proxy) = &route.action {
+            return self.forward(proxy, head, body, matched).await;
+        }
+        self.handler
+            .act(route, matched, &head, &self.path)
+            .unwrap_or_else(|| Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)))
+    }
+
+    async fn forward(
+        &self,
+        proxy: &Proxy,
+        head: Parts,
+        body: RequestBody,
+        matched: usize,
+    ) -> FileAnswer {
+        let authority = self.authority();
+        let child = &self.connection.child;
+        let span = tracing::Span::current();
+        let spawn = move |tunnel: BoxFuture<'static, ChildResult>| {
+            child.spawn("websocket", span.clone(), tunnel);
+        };
+        let request = Forward {
+            head,
+            body,
+            path: self.path.clone(),
+            matched,
+            client: Client {
+                peer: self.connection.peer,
+                authority: &authority,
+                tls: self.connection.tls,
+            },
+            spawn: &spawn,
+        };
+        proxy.forward(request).await
+    }
+
+    /// The host as the client named it, with its port; an HTTP/1.0 client without one gets the
+    /// site's name.
+    fn authority(&self) -> String {
+        match &self.host {
+            Some(Host {
+                name,
+                port: Some(port),
+            }) => format!("{name}:{port}"),
+            Some(Host { name, port: None }) => name.to_string(),
+            None => self.site.name.to_string(),
+        }
+    }
+
+    async fn serve_mount(
+        &self,
+        mut head: Parts,
+        body: RequestBody,
+        prefix: &Arc<str>,
+        mount: &Arc<dyn Mount>,
+    ) -> Response<Body> {
+        // A mount reads the path by itself: it gets the one that the decision was made by.
+        let mut target = self.path.to_escaped(0);
+        if let Some(query) = head.uri.query() {
+            target.push('?');
+            target.push_str(query);
+        }
+        if let Ok(target) = PathAndQuery::try_from(target) {
+            head.uri = target.into();
+        }
+        let context = MountContext {
+            peer: self.connection.peer,
+            local: self.connection.local,
+            tls: self.connection.tls,
+            host: self
+                .host
+                .as_ref()
+                .map_or_else(|| self.site.name.clone(), |host| host.name.as_ref().into()),
+            user: None,
+            prefix: prefix.clone(),
+        };
+        let request = Request::from_parts(head, body.boxed_unsync());
+        mount.serve(request, context).await.map(Body::Mount)
+    }
+
+    /// What a script makes of the request; `None` to go on.
+    async fn ask_script(&self, head: &Parts) -> Option<FileAnswer> {
+        let question = json!({
+            "method": head.method.as_str(),
+            "host": self.host.as_ref().map(|host| &*host.name),
+            "path": String::from_utf8_lossy(self.path.as_bytes()),
+            "query": head.uri.query(),
+            "headers": fields(&head.headers),
+            "client": client(self.connection.peer),
+            "tls": self.connection.tls,
+        });
+        match self.handler.scripts.call(Hook::HttpRequest, question).await {
+            Ok(None) => None,
+            Ok(Some(decision)) => Some(decided(&decision)),
+            // What an error means is the script's settings to say; an error that comes here is to
+            // be an answer.
+            Err(error) => Some(Err(
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR).because(error.to_string())
+            )),
+        }
+    }
+}
+
+fn client(peer: SocketAddr) -> String {
+    peer.ip().to_canonical().to_string()
+}
+
+fn fields(headers: &HeaderMap) -> Value {
+    let mut fields = serde_json::Map::new();
+    for name in headers.keys() {
+        let values = headers.get_all(name).iter();
+        let values: Vec<_> = values
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        fields.insert(name.to_string(), Value::from(values.join(", ")));
+    }
+    Value::Object(fields)
+}
+
+/// `{status, headers, body}` or `{redirect}` as an answer.
+fn decided(decision: &Value) -> FileAnswer {
+    let status = |default: StatusCode| {
+        decision
+            .get("status")
+            .and_then(Value::as_u64)
+            .and_then(|status| u16::try_from(status).ok())
+            .filter(|status| (200..=599).contains(status))
+            .and_then(|status| StatusCode::from_u16(status).ok())
+            .unwrap_or(default)
+    };
+    if let Some(to) = decision.get("redirect").and_then(Value::as_str) {
+        return Ok(answer::redirect(status(StatusCode::FOUND), to));
+    }
+    let status = status(StatusCode::OK);
+    let body = decision
+        .get("body")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if body.is_empty() && status.as_u16() >= 400 && decision.get("headers").is_none() {
+        return Err(Failure::new(status));
+    }
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut response = answer::text(status, plain, body.to_owned());
+    let fields = decision.get("headers").and_then(Value::as_object);
+    for (name, value) in fields.into_iter().flatten() {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let value = value.as_str().map(HeaderValue::from_str);
+        if let (Ok(name), Some(Ok(value))) = (name, value)
+            && name != header::CONTENT_LENGTH
+            && name != header::TRANSFER_ENCODING
+        {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,158 @@
+//! Sites as they are served: compiled from the config, swapped whole.
+
+mod compile;
+mod edits;
+mod shelf;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use omnid_identity::Role;
+
+pub use compile::compile;
+pub use edits::HeaderEdits;
+pub use shelf::Shelf;
+
+use crate::{
+    engine::{
+        check::HeadLimits,
+        guard::TimeLimits,
+        routes::{Found, RouteTable},
+        sites::SiteTable,
+    },
+    files::{CacheLimits, Files},
+    log::AccessLog,
+    metrics::SiteMeter,
+    proxy::Proxy,
+};
+
+/// Everything that requests are answered from.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Sites by host.
+    pub sites: SiteTable<Arc<Site>>,
+    /// Answers to what never comes to a site.
+    pub nowhere: Arc<Site>,
+    /// Bounds of request heads.
+    pub head: HeadLimits,
+    /// Bounds of time.
+    pub times: TimeLimits,
+    /// Streams of an HTTP/2 connection.
+    pub streams: u32,
+    /// Bounds of the file cache.
+    pub cache: CacheLimits,
+    /// The port to send clients to that should have come over TLS.
+    pub tls_port: Option<u16>,
+}
+
+/// One site.
+#[derive(Debug)]
+pub struct Site {
+    /// Its first host name.
+    pub name: Arc<str>,
+    /// The domain of accounts that log in without naming one.
+    pub domain: Option<String>,
+    /// Its routes; the root is one of them.
+    pub routes: RouteTable<Route>,
+    /// Its root, for error pages.
+    pub root: Option<Arc<Files>>,
+    /// Pages for failures.
+    pub error_pages: BTreeMap<u16, String>,
+    /// Whether plain requests are sent to TLS.
+    pub redirects_plain: bool,
+    /// Strict-Transport-Security.
+    pub hsts: Option<HeaderValue>,
+    /// Paths under which other services' handlers are served.
+    pub mounts: Vec<String>,
+    /// Changes to every response.
+    pub headers: HeaderEdits,
+    /// Where requests are logged.
+    pub log: Option<AccessLog>,
+    /// What is counted.
+    pub meter: Arc<SiteMeter>,
+    /// The largest body of requests that come to no route.
+    pub max_body: u64,
+}
+
+/// What is done at a path.
+#[derive(Debug)]
+pub struct Route {
+    /// The path, as the config says it.
+    pub path: String,
+    /// Who may come in.
+    pub auth: Option<Auth>,
+    /// What is done.
+    pub action: Action,
+    /// Changes to responses from here.
+    pub headers: HeaderEdits,
+    /// The largest request body.
+    pub max_body: u64,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Action {
+    /// Files below the route's path.
+    Files(Arc<Files>),
+    /// Files at the whole path, below the site's root.
+    SiteFiles(Arc<Files>),
+    /// Passed on.
+    Proxy(Proxy),
+    /// Sent elsewhere.
+    Redirect {
+        /// Where to.
+        to: String,
+        /// How.
+        status: StatusCode,
+    },
+    /// A fixed text.
+    Respond {
+        /// Its status.
+        status: StatusCode,
+        /// Its media type.
+        content_type: HeaderValue,
+        /// The text.
+        body: Bytes,
+    },
+    /// Nothing is here: a route that only says who may come in, on a site without files.
+    Nothing,
+}
+
+/// Who may come in.
+#[derive(Debug)]
+pub struct Auth {
+    /// The WWW-Authenticate field.
+    pub challenge: HeaderValue,
+    /// One of these is needed, if there are any.
+    pub roles: Vec<Role>,
+    /// Only these accounts, if any.
+    pub accounts: Vec<String>,
+}
+
+/// What a path leads to, before mounts are looked at.
+pub type FoundRoute<'a> = Found<'a, Route>;
+
+impl Site {
+    /// The route for a path in normal form.
+    #[must_use]
+    pub fn route(&self, path: &[u8]) -> FoundRoute<'_> {
+        self.routes.find(path, |_| true)
+    }
+
+    /// Whether the site serves the handler that another service offers at `prefix`.
+    #[must_use]
+    pub fn serves_mount(&self, prefix: &str) -> bool {
+        self.mounts.iter().any(|allowed| {
+            allowed == "/"
+                || prefix
+                    .strip_prefix(allowed.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+}
+
+/// The Strict-Transport-Security field for an age.
+fn hsts(age: Duration) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("max-age={}", age.as_secs())).ok()
+}
