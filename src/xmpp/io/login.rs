@@ -427,9 +427,9 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
             return Err(binding.refused(&Condition::InternalServerError.into(), out));
         }
     };
-    let jid = binding.jid().clone();
+    let (jid, mechanism) = (binding.jid().clone(), binding.mechanism());
     let outbox = Outbox::new(
-        facts(peer, &jid),
+        facts(peer, &jid, mechanism),
         server.settings.load().config.output_size.as_usize(),
     );
     let id = server.next_session();
@@ -451,7 +451,7 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
     match binding.bound(jid, out) {
         Some(bound) => {
             let unsaid = std::mem::take(&mut out.text);
-            info!(user = %bound.jid, "bound");
+            info!(user = %bound.jid, mechanism, "bound");
             Ok(Box::new(Ready {
                 bound,
                 session,
@@ -466,11 +466,12 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
     }
 }
 
-fn facts(peer: &Peer, jid: &Jid) -> Facts {
+fn facts(peer: &Peer, jid: &Jid, mechanism: &'static str) -> Facts {
     Facts {
         jid: jid.clone(),
         peer: peer.address,
         listener: peer.listener.clone(),
+        mechanism,
         since: SystemTime::now(),
     }
 }
