@@ -84,6 +84,7 @@ pub async fn run(
     let mut signals = signals::Signals::new()
         .map_err(|error| StartError::new("cannot listen for signals", &error))?;
     let ground = lay_ground(&root, checked.certificates).await?;
+    ground.scripts.swap(checked.scripts);
 
     let spec = SupervisorSpec::new("omnid").intensity(ROOT_INTENSITY);
     let (tree, mut over) = Supervisor::start(spec);
@@ -169,7 +170,9 @@ async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Gr
     let identity = omnid_identity::Identity::open(&root.identity, database.clone(), hub.clone())
         .await
         .map_err(|error| StartError::new("cannot open the accounts", &error))?;
-    let scripts = omnid_script::Scripts::default();
+    let scripts = omnid_script::Scripts::open(hub.clone(), database.clone())
+        .await
+        .map_err(|error| StartError::new("cannot open what scripts keep", &error))?;
     let facts = ServerFacts {
         server: root.server.clone(),
         domains: root.domain.clone(),
@@ -204,6 +207,7 @@ impl Daemon {
         };
         add(store_maintenance(&self.ground)).await?;
         add(certificates(&self.ground)).await?;
+        add(scripts(&self.ground)).await?;
         add(watchdog::child(self.ground.net.notify())).await?;
         add(ChildSpec::supervisor(SupervisorSpec::new("admin"))).await?;
         self.apply_admin(root).await
@@ -242,6 +246,22 @@ fn store_maintenance(ground: &Ground) -> ChildSpec {
                     () = child.draining() => return Ok(()),
                 }
             }
+        }
+    })
+}
+
+/// Does what scripts do by themselves: their answers to events, their timers.
+fn scripts(ground: &Ground) -> ChildSpec {
+    let scripts = ground.scripts.clone();
+    ChildSpec::worker("scripts", move |child: Child| {
+        let scripts = scripts.clone();
+        async move {
+            child.ready();
+            tokio::select! {
+                () = scripts.serve() => {}
+                () = child.draining() => {}
+            }
+            Ok(())
         }
     })
 }

@@ -66,12 +66,6 @@ impl Daemon {
             return Ok(plan);
         }
 
-        let scripts = omnid_script::Scripts::load(
-            &new.script,
-            self.ground.hub.clone(),
-            self.ground.database.clone(),
-        )
-        .map_err(|problems| Rejected(checked.loaded.sources.render(&problems, false)))?;
         self.ground.net.notify().reloading();
         // Nothing below is refused any more: every part was checked above.
         if let Err(error) = self.telemetry.reconfigure(&new.log) {
@@ -79,7 +73,7 @@ impl Daemon {
         }
         self.ground.net.update(&new.net);
         self.ground.certificates.swap(checked.certificates);
-        self.ground.scripts.swap(scripts);
+        self.ground.scripts.swap(checked.scripts);
         let facts = ServerFacts {
             server: new.server.clone(),
             domains: new.domain.clone(),
