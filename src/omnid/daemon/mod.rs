@@ -83,8 +83,7 @@ pub async fn run(
     }
     let mut signals = signals::Signals::new()
         .map_err(|error| StartError::new("cannot listen for signals", &error))?;
-    let ground = lay_ground(&root, checked.certificates).await?;
-    ground.scripts.swap(checked.scripts);
+    let ground = lay_ground(&root, checked.certificates, checked.scripts).await?;
 
     let spec = SupervisorSpec::new("omnid").intensity(ROOT_INTENSITY);
     let (tree, mut over) = Supervisor::start(spec);
@@ -155,7 +154,11 @@ pub async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Ground, StartError> {
+async fn lay_ground(
+    root: &Root,
+    certificates: omnid_tls::Prepared,
+    prepared_scripts: omnid_script::Prepared,
+) -> Result<Ground, StartError> {
     let data = &root.server.data_dir;
     std::fs::create_dir_all(data).map_err(|error| {
         StartError::new(
@@ -172,7 +175,8 @@ async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Gr
         .map_err(|error| StartError::new("cannot open the accounts", &error))?;
     let scripts = omnid_script::Scripts::open(hub.clone(), database.clone())
         .await
-        .map_err(|error| StartError::new("cannot open what scripts keep", &error))?;
+        .map_err(|error| StartError::new("cannot start the scripts", &error))?;
+    scripts.swap(prepared_scripts);
     let facts = ServerFacts {
         server: root.server.clone(),
         domains: root.domain.clone(),
@@ -230,6 +234,22 @@ impl Daemon {
     }
 }
 
+/// Delivers events to scripts and runs what they put off.
+fn scripts(ground: &Ground) -> ChildSpec {
+    let scripts = ground.scripts.clone();
+    ChildSpec::worker("scripts", move |child: Child| {
+        let scripts = scripts.clone();
+        async move {
+            child.ready();
+            tokio::select! {
+                () = scripts.serve() => {}
+                () = child.draining() => {}
+            }
+            Ok(())
+        }
+    })
+}
+
 /// How often the store is tidied.
 const MAINTENANCE: Duration = Duration::from_secs(3600);
 
@@ -246,22 +266,6 @@ fn store_maintenance(ground: &Ground) -> ChildSpec {
                     () = child.draining() => return Ok(()),
                 }
             }
-        }
-    })
-}
-
-/// Does what scripts do by themselves: their answers to events, their timers.
-fn scripts(ground: &Ground) -> ChildSpec {
-    let scripts = ground.scripts.clone();
-    ChildSpec::worker("scripts", move |child: Child| {
-        let scripts = scripts.clone();
-        async move {
-            child.ready();
-            tokio::select! {
-                () = scripts.serve() => {}
-                () = child.draining() => {}
-            }
-            Ok(())
         }
     })
 }
