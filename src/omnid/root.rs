@@ -29,7 +29,7 @@ omnid_config::section! {
         /// Zones served and names resolved. Off where the section is missing.
         pub dns: Option<bool> = None,
         /// Sites served. Off where the section is missing.
-        pub http: Option<bool> = None,
+        pub http: Option<omnid_http::Config> = None,
         /// Telephones and calls. Off where the section is missing.
         pub sip: Option<bool> = None,
         /// Chat and presence. Off where the section is missing.
