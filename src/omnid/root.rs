@@ -31,7 +31,7 @@ omnid_config::section! {
         /// Sites served. Off where the section is missing.
         pub http: Option<bool> = None,
         /// Telephones and calls. Off where the section is missing.
-        pub sip: Option<bool> = None,
+        pub sip: Option<omnid_sip::Config> = None,
         /// Chat and presence. Off where the section is missing.
         pub xmpp: Option<bool> = None,
         /// Expectations that `omnid test` checks against this configuration.
