@@ -31,7 +31,7 @@ omnid_config::section! {
         /// Sites served. Off where the section is missing.
         pub http: Option<omnid_http::Config> = None,
         /// Telephones and calls. Off where the section is missing.
-        pub sip: Option<bool> = None,
+        pub sip: Option<omnid_sip::Config> = None,
         /// Chat and presence. Off where the section is missing.
         pub xmpp: Option<omnid_xmpp::Config> = None,
         /// Expectations that `omnid test` checks against this configuration.

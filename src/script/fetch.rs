@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,7 +50,7 @@ pub(crate) struct Fetcher {
     turns: Semaphore,
     ca_file: Option<PathBuf>,
     /// Made when it is first needed, since most scripts fetch nothing.
-    tls: OnceLock<Result<TlsConnector, String>>,
+    tls: Mutex<Option<TlsConnector>>,
 }
 
 /// A destination that is allowed.
@@ -133,7 +133,7 @@ impl Fetcher {
             max_size: config.max_size.as_usize(),
             turns: Semaphore::new(usize::try_from(config.max_concurrent).unwrap_or(1)),
             ca_file: config.ca_file.clone(),
-            tls: OnceLock::new(),
+            tls: Mutex::new(None),
         }
     }
 
@@ -152,10 +152,7 @@ impl Fetcher {
         if !request.is_https {
             return self.exchange(socket, &host, request.inner).await;
         }
-        let connector = self.tls.get_or_init(|| connector(self.ca_file.as_deref()));
-        let connector = connector
-            .as_ref()
-            .map_err(|why| FetchError::Authorities(why.clone()))?;
+        let connector = self.connector().await.map_err(FetchError::Authorities)?;
         let name = ServerName::try_from(host.clone());
         let name = name.map_err(|_| FetchError::Url(host.clone()))?;
         let socket = connector.connect(name, socket).await;
@@ -164,6 +161,25 @@ impl Fetcher {
             source,
         })?;
         self.exchange(socket, &host, request.inner).await
+    }
+
+    async fn connector(&self) -> Result<TlsConnector, String> {
+        let kept = || self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept().clone();
+        if let Some(connector) = known {
+            return Ok(connector);
+        }
+        // A bundle is some hundred certificates: not to be read on a worker.
+        let ca_file = self.ca_file.clone();
+        let made = tokio::task::spawn_blocking(move || connector(ca_file.as_deref())).await;
+        let made = made.map_err(|error| error.to_string())??;
+        *kept() = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Reads the authorities anew when they are needed next.
+    pub(crate) fn forget_authorities(&self) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, FetchError> {

@@ -109,9 +109,19 @@ impl Scripts {
         Prepared::load(config, sources)
     }
 
-    /// Lets other scripts serve. Calls under way end with those that they began with; what waits for
-    /// `omnid.after` is dropped.
+    /// Lets other scripts serve, if they are others. Calls under way end with those that they began with;
+    /// what waits for `omnid.after` is dropped.
     pub fn swap(&self, prepared: Prepared) {
+        if let Some(pool) = self
+            .inner
+            .pool
+            .load_full()
+            .filter(|pool| pool.is(&prepared))
+        {
+            // They go on, with their variables and timers.
+            pool.fetcher.forget_authorities();
+            return;
+        }
         let pool = Pool::new(
             prepared,
             self.inner.hub.clone(),

@@ -36,10 +36,9 @@ const REPEAT: Duration = Duration::from_secs(10);
 
 /// Scripts that were compiled and have run once, ready to serve.
 pub struct Prepared {
+    config: ScriptConfig,
     program: Program,
     limits: Limits,
-    on_error: OnError,
-    max_calls: usize,
     fetcher: Fetcher,
     workers: Vec<Arc<State>>,
     background: Arc<State>,
@@ -65,10 +64,9 @@ impl Prepared {
             problems.clone()
         })?;
         Ok(Self {
+            config: config.clone(),
             program,
             limits,
-            on_error: config.on_error,
-            max_calls: usize::try_from(config.max_calls).unwrap_or(usize::MAX),
             fetcher,
             workers: built.workers,
             background: built.background,
@@ -112,9 +110,9 @@ pub(crate) struct Pool {
     pub(crate) hub: Hub,
     pub(crate) database: Database,
     pub(crate) fetcher: Fetcher,
+    config: ScriptConfig,
     program: Program,
     limits: Limits,
-    on_error: OnError,
     calls: Semaphore,
     workers: Vec<Worker>,
     background: Arc<State>,
@@ -152,14 +150,15 @@ impl Pool {
             state: ArcSwap::new(state),
             is_renewed: AtomicBool::new(false),
         });
+        let max_calls = usize::try_from(prepared.config.max_calls).unwrap_or(usize::MAX);
         let pool = Arc::new(Self {
             hub,
             database,
             fetcher: prepared.fetcher,
+            config: prepared.config,
             program: prepared.program,
             limits: prepared.limits,
-            on_error: prepared.on_error,
-            calls: Semaphore::new(prepared.max_calls.min(Semaphore::MAX_PERMITS)),
+            calls: Semaphore::new(max_calls),
             workers: workers.collect(),
             background: prepared.background,
             first_timers: Mutex::new(prepared.timers),
@@ -174,6 +173,11 @@ impl Pool {
             worker.state.load().link(&pool);
         }
         pool
+    }
+
+    /// Whether these would be the same scripts, under the same settings.
+    pub(crate) fn is(&self, prepared: &Prepared) -> bool {
+        self.config == prepared.config && self.program == prepared.program
     }
 
     pub(crate) fn hooked(&self) -> u32 {
@@ -202,7 +206,7 @@ impl Pool {
             meters.failures.inc();
         }
         limited!(REPEAT, key = hook.name(), error, hook = hook.name(), %error, "a script failed");
-        match self.on_error {
+        match self.config.on_error {
             OnError::Continue => Ok(None),
             OnError::Deny => Err(ScriptError(error.to_string())),
         }

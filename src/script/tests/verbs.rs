@@ -269,6 +269,26 @@ async fn replaced_scripts_finish_their_calls_and_drop_what_waits() {
 }
 
 #[tokio::test]
+async fn the_same_scripts_go_on_over_a_reload() {
+    let script = "local count = 0
+        omnid.hook('dns.query', function() count += 1 return {count = count} end)";
+    let stage = Stage::new(script).await;
+    for (reloaded, expected) in [(script, 1), (script, 2), ("-- other\n", 0), (script, 1)] {
+        stage.play(reloaded, ScriptConfig::default());
+        let expected = (expected > 0).then(|| json!({"count": expected}));
+        assert_eq!(stage.ask(json!({})).await, Ok(expected));
+    }
+    stage.play(
+        script,
+        ScriptConfig {
+            max_calls: 7,
+            ..ScriptConfig::default()
+        },
+    );
+    assert_eq!(stage.ask(json!({})).await, Ok(Some(json!({"count": 1}))));
+}
+
+#[tokio::test]
 async fn the_replaced_library_functions_do_as_luaus() {
     let stage = Stage::with(
         "omnid.hook('dns.query', function()
