@@ -27,13 +27,13 @@ omnid_config::section! {
         /// How the operator reaches the running daemon.
         pub admin: omnid_admin::Config = omnid_admin::Config::default(),
         /// Zones served and names resolved. Off where the section is missing.
-        pub dns: Option<bool> = None,
+        pub dns: Option<omnid_dns::Config> = None,
         /// Sites served. Off where the section is missing.
         pub http: Option<omnid_http::Config> = None,
         /// Telephones and calls. Off where the section is missing.
-        pub sip: Option<bool> = None,
+        pub sip: Option<omnid_sip::Config> = None,
         /// Chat and presence. Off where the section is missing.
-        pub xmpp: Option<bool> = None,
+        pub xmpp: Option<omnid_xmpp::Config> = None,
         /// Expectations that `omnid test` checks against this configuration.
         pub test: Vec<TestConfig> = Vec::new(),
     }

@@ -1,11 +1,21 @@
 //! SIP: the registrar, proxy and transport of telephony (RFC 3261 and its updates).
 //!
-//! `wire/` turns a datagram's bytes into a view with an index over them and back, byte for byte;
-//! `engine/` decides: transactions, registrations, forking, dialogs, all under a clock it is given;
-//! `io/` owns the sockets and the timers and carries out what the engine decided.
+//! Rooms: [`wire`] turns a datagram's bytes into a view with an index over them and back, byte for
+//! byte; [`engine`] decides: transactions, registrations, forking, dialogs, all under a clock it is
+//! given; `io` owns the sockets and the timers and carries out what the engine decided; `data` keeps
+//! what outlives a restart; `config` and `service` join it to the daemon.
 
+mod config;
+mod control;
+mod data;
 pub mod engine;
+mod io;
+mod records;
+mod service;
 pub mod wire;
+
+pub use config::{Config, Digest, LimitsConfig, RegistrarConfig, TimersConfig};
+pub use service::{Prepared, Sip};
 
 #[cfg(test)]
 mod tests;

@@ -83,7 +83,7 @@ pub async fn run(
     }
     let mut signals = signals::Signals::new()
         .map_err(|error| StartError::new("cannot listen for signals", &error))?;
-    let ground = lay_ground(&root, checked.certificates).await?;
+    let ground = lay_ground(&root, checked.certificates, checked.scripts).await?;
 
     let spec = SupervisorSpec::new("omnid").intensity(ROOT_INTENSITY);
     let (tree, mut over) = Supervisor::start(spec);
@@ -154,7 +154,11 @@ pub async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Ground, StartError> {
+async fn lay_ground(
+    root: &Root,
+    certificates: omnid_tls::Prepared,
+    prepared_scripts: omnid_script::Prepared,
+) -> Result<Ground, StartError> {
     let data = &root.server.data_dir;
     std::fs::create_dir_all(data).map_err(|error| {
         StartError::new(
@@ -169,7 +173,10 @@ async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Gr
     let identity = omnid_identity::Identity::open(&root.identity, database.clone(), hub.clone())
         .await
         .map_err(|error| StartError::new("cannot open the accounts", &error))?;
-    let scripts = omnid_script::Scripts::default();
+    let scripts = omnid_script::Scripts::open(hub.clone(), database.clone())
+        .await
+        .map_err(|error| StartError::new("cannot start the scripts", &error))?;
+    scripts.swap(prepared_scripts);
     let facts = ServerFacts {
         server: root.server.clone(),
         domains: root.domain.clone(),
@@ -204,6 +211,7 @@ impl Daemon {
         };
         add(store_maintenance(&self.ground)).await?;
         add(certificates(&self.ground)).await?;
+        add(scripts(&self.ground)).await?;
         add(watchdog::child(self.ground.net.notify())).await?;
         add(ChildSpec::supervisor(SupervisorSpec::new("admin"))).await?;
         self.apply_admin(root).await
@@ -224,6 +232,22 @@ impl Daemon {
             .await
             .map_err(|error| StartError::new("cannot open the control socket", &error))
     }
+}
+
+/// Delivers events to scripts and runs what they put off.
+fn scripts(ground: &Ground) -> ChildSpec {
+    let scripts = ground.scripts.clone();
+    ChildSpec::worker("scripts", move |child: Child| {
+        let scripts = scripts.clone();
+        async move {
+            child.ready();
+            tokio::select! {
+                () = scripts.serve() => {}
+                () = child.draining() => {}
+            }
+            Ok(())
+        }
+    })
 }
 
 /// How often the store is tidied.

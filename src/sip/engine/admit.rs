@@ -15,6 +15,7 @@ use super::{
     forward::Passing,
     proxy::Target,
     registrar::{self, Refusal},
+    route::Leg,
 };
 use crate::wire::{HeaderName, Message, Method, SipUri, Uri};
 
@@ -88,7 +89,7 @@ pub(super) struct Facts {
     secret: Option<Option<Box<[u8]>>>,
     secret_of: Option<(String, String, DigestAlgorithm)>,
     refused: Option<std::time::Duration>,
-    exists: Option<bool>,
+    reached: Option<Option<Address>>,
     decision: Option<Decision>,
     unknown: bool,
 }
@@ -116,7 +117,7 @@ impl Facts {
         match fact {
             Fact::Secret(secret) => self.secret = Some(secret),
             Fact::Refused(wait) => self.refused = Some(wait),
-            Fact::Account(exists) => self.exists = Some(exists),
+            Fact::Account(reached) => self.reached = Some(reached),
             Fact::Script(decision) => self.decision = Some(decision),
             Fact::Unknown => self.unknown = true,
         }
@@ -177,7 +178,7 @@ impl Engine {
         let Some(domain) = settings.domain_of(sip, arrival).map(str::to_owned) else {
             return Reply::unasked(404).into();
         };
-        if turn.shared.is_draining() && request.method() == Method::Invite {
+        if turn.draining && request.method() == Method::Invite {
             return Reply::new(503).with(HeaderName::RetryAfter, b"5").into();
         }
         let realm = self
@@ -282,8 +283,7 @@ impl Engine {
         turn: &Turn<'_>,
     ) -> Option<(Passing, Flow)> {
         let (passing, _) = self.route(ack, arrival, turn).ok()?;
-        let leg = passing.leg?;
-        let to = self.calls.pass(ack, &leg, arrival, turn.now);
+        let to = self.far_end(ack, arrival, passing.leg?, turn);
         Some((passing, to))
     }
 
@@ -298,10 +298,9 @@ impl Engine {
         let Some(leg) = passing.leg else {
             return Reply::new(481).into();
         };
-        let to = self.calls.pass(request, &leg, arrival, turn.now);
         let target = Target {
             uri: None,
-            destination: to.into(),
+            flow: self.far_end(request, arrival, leg, turn),
             q: 1000,
         };
         Plan::Pass {
@@ -309,6 +308,23 @@ impl Engine {
             targets: vec![target],
             to: None,
         }
+    }
+
+    fn far_end(&mut self, request: &Message, arrival: &Flow, leg: Leg, turn: &Turn<'_>) -> Flow {
+        let flow = self.calls.pass(request, &leg, arrival, turn.now);
+        if flow.connection == 0 || (turn.alive)(&flow) {
+            return flow;
+        }
+        // The phone's connection broke. If it has registered again since, it is found over the new
+        // one.
+        let parties = self.calls.parties(request, &leg).into_iter().flatten();
+        let again = parties
+            .filter_map(|party| party.parse::<Address>().ok())
+            .flat_map(|party| turn.shared.location.lookup(&party, turn.unix))
+            .find(|binding| Uri::parse(binding.uri.as_bytes()) == request.uri());
+        again
+            .and_then(|binding| binding.destination(turn.alive))
+            .unwrap_or(flow)
     }
 
     fn register(
@@ -418,9 +434,13 @@ impl Engine {
                 .into());
         }
         let secret = facts.secret.take().or_else(|| {
-            shared
-                .secrets
-                .get(&claim.username, realm, claim.algorithm, turn.now)
+            shared.secrets.get(
+                &claim.username,
+                realm,
+                claim.algorithm,
+                arrival.remote.ip(),
+                turn.now,
+            )
         });
         let Some(secret) = secret else {
             return Err(Plan::Ask(Question::Secret {
@@ -432,6 +452,7 @@ impl Engine {
         };
         match claim.judge(
             request,
+            arrival,
             secret.as_deref(),
             &shared.nonces,
             turn.settings,
@@ -448,6 +469,9 @@ impl Engine {
             // The password is right, so its user need not be asked again.
             Judgement::Replayed => Err(challenge(name, realm, true, arrival, turn)),
             Judgement::Wrong => {
+                shared
+                    .secrets
+                    .distrust(&claim.username, arrival.remote.ip(), turn.now);
                 turn.actions.push(Action::Login {
                     name: account_of(&claim).map_or(claim.username, |account| account.to_string()),
                     source: arrival.remote.ip(),
@@ -583,24 +607,30 @@ fn find(
     facts: &Facts,
     turn: &Turn<'_>,
 ) -> Plan {
-    let mut bindings = turn.shared.location.lookup(&called, turn.unix);
-    if bindings.is_empty() {
-        return match facts.exists {
-            None => Plan::Ask(Question::Account(called)),
-            Some(true) => Reply::new(480).into(),
-            Some(false) => Reply::new(404).into(),
-        };
+    let account = match &facts.reached {
+        Some(Some(account)) => account,
+        Some(None) => return Reply::new(404).into(),
+        None => &called,
+    };
+    let mut bindings = turn.shared.location.lookup(account, turn.unix);
+    if bindings.is_empty() && facts.reached.is_none() {
+        return Plan::Ask(Question::Account(called));
     }
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q));
-    bindings.truncate(turn.settings.forks);
-    let targets = bindings
+    let targets: Vec<Target> = bindings
         .iter()
-        .map(|binding| Target {
-            uri: Some(without_headers(binding.uri.as_bytes()).into()),
-            destination: binding.destination(),
-            q: binding.q,
+        .filter_map(|binding| {
+            Some(Target {
+                uri: Some(without_headers(binding.uri.as_bytes()).into()),
+                flow: binding.destination(turn.alive)?,
+                q: binding.q,
+            })
         })
+        .take(turn.settings.forks)
         .collect();
+    if targets.is_empty() {
+        return Reply::new(480).into();
+    }
     passing.realm = Some(realm);
     passing.record_route = matches!(
         request.method(),

@@ -178,6 +178,12 @@ impl Calls {
         far_now.unwrap_or(far)
     }
 
+    /// Who is in the call that a request of a dialog belongs to: caller and called.
+    pub(super) fn parties(&self, request: &Message, leg: &Leg) -> Option<[&str; 2]> {
+        let call = self.calls.get(&leg_key(request, leg.from_caller))?;
+        Some([&call.from, &call.to])
+    }
+
     /// Gives up calls that nobody has said anything in for very long.
     pub fn sweep(&mut self, now: Instant) -> Vec<CallEvent> {
         let silent: Vec<_> = self

@@ -68,6 +68,14 @@ enum Machine {
     Client(Client),
 }
 
+/// What a request is doing.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Nothing,
+    Parked(Key),
+    Proxy(Key),
+}
+
 /// Who uses a transaction.
 enum User {
     /// A request passed on, or waiting to be: its keys among the servers.
@@ -75,7 +83,7 @@ enum User {
         key: Box<[u8]>,
         merge: Option<Box<[u8]>>,
         source: IpAddr,
-        of: Option<Key>,
+        of: Of,
     },
     /// A branch of a request passed on, and its number.
     Branch {
@@ -314,7 +322,7 @@ impl Engine {
                 key: key.clone(),
                 merge: merge.clone(),
                 source,
-                of: None,
+                of: Of::Nothing,
             },
             armed: None,
         });
@@ -347,7 +355,7 @@ impl Engine {
             facts,
             deadline,
         });
-        self.set_user(server, ticket);
+        self.set_doing(server, Of::Parked(ticket));
         self.wheel.insert(deadline, Wake::Parked(ticket));
         turn.actions.push(Action::Ask(ticket, question));
     }
@@ -380,17 +388,17 @@ impl Engine {
         let mut steps = Vec::new();
         proxy.advance(&mut steps);
         let key = self.proxies.insert(proxy);
-        self.set_user(server, key);
+        self.set_doing(server, Of::Proxy(key));
         self.carry_out(key, steps, turn);
     }
 
-    fn set_user(&mut self, server: Key, key: Key) {
+    fn set_doing(&mut self, server: Key, doing: Of) {
         if let Some(Transaction {
             user: User::Server { of, .. },
             ..
         }) = self.transactions.get_mut(server)
         {
-            *of = Some(key);
+            *of = doing;
         }
     }
 
@@ -507,35 +515,27 @@ impl Engine {
             self.reply(cancel, &arrival, None, &Reply::unasked(481), turn);
             return;
         }
-        let user = match &transaction.user {
+        let doing = match &transaction.user {
             User::Server { of, .. } => *of,
-            User::Branch { .. } | User::Cancel { .. } => None,
+            User::Branch { .. } | User::Cancel { .. } => Of::Nothing,
         };
         self.reply(cancel, &arrival, None, &Reply::new(200), turn);
-        let Some(user) = user else {
-            return;
-        };
-        let timers = turn.settings.timers;
-        let mut steps = Vec::new();
-        if let Some(proxy) = self.proxies.get_mut(user)
-            && proxy.server == server
-        {
-            proxy.cancel(turn.now, &timers, &mut steps);
-            self.carry_out(user, steps, turn);
-        } else if self
-            .parked
-            .get(user)
-            .is_some_and(|parked| parked.server == server)
-            && let Some(parked) = self.parked.remove(user)
-        {
-            let terminated = Reply::new(487);
-            self.reply(
-                &parked.request,
-                &parked.arrival,
-                Some(server),
-                &terminated,
-                turn,
-            );
+        match doing {
+            Of::Proxy(key) => {
+                let timers = turn.settings.timers;
+                let mut steps = Vec::new();
+                if let Some(proxy) = self.proxies.get_mut(key) {
+                    proxy.cancel(turn.now, &timers, &mut steps);
+                }
+                self.carry_out(key, steps, turn);
+            }
+            Of::Parked(ticket) => {
+                if let Some(parked) = self.parked.remove(ticket) {
+                    let (request, arrival) = (&parked.request, &parked.arrival);
+                    self.reply(request, arrival, Some(server), &Reply::new(487), turn);
+                }
+            }
+            Of::Nothing => {}
         }
     }
 
@@ -677,7 +677,7 @@ impl Engine {
         };
         proxy.references += 1;
         let request = proxy.request.clone();
-        let flow = target.destination.flow;
+        let flow = target.flow;
         let record = proxy.passing.record_route.then(|| {
             turn.shared
                 .routes
@@ -711,7 +711,7 @@ impl Engine {
             };
             Transaction {
                 machine,
-                to: target.destination,
+                to: flow.into(),
                 user: User::Branch {
                     proxy: key,
                     number,
@@ -832,11 +832,11 @@ impl Engine {
     fn end(&mut self, key: Key) {
         let of = match self.transactions.get(key).map(|found| &found.user) {
             Some(User::Server { of, .. }) => *of,
-            _ => None,
+            _ => Of::Nothing,
         };
         self.remove(key);
-        if let Some(of) = of {
-            self.release(of);
+        if let Of::Proxy(proxy) = of {
+            self.release(proxy);
         }
     }
 

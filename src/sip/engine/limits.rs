@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
@@ -18,7 +18,14 @@ const BURST: f32 = 4.0;
 /// A token bucket for each source.
 #[derive(Default)]
 pub(super) struct Limiter {
-    shards: [Mutex<HashMap<IpAddr, Bucket>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+#[derive(Default)]
+struct Shard {
+    buckets: HashMap<IpAddr, Bucket>,
+    /// When full ones were last looked for: not for every packet of a flood.
+    swept: Option<Instant>,
 }
 
 struct Bucket {
@@ -31,15 +38,15 @@ impl Limiter {
     pub(super) fn allow(&self, source: IpAddr, per_second: u32, now: Instant) -> bool {
         let rate = per_second as f32;
         let key = subnet_key(source);
-        let mut buckets = self.shard(key);
-        if buckets.len() >= REMEMBERED && !buckets.contains_key(&key) {
-            buckets.retain(|_, bucket| bucket.level(rate, now) < rate * BURST);
-            if buckets.len() >= REMEMBERED {
+        let mut shard = self.shard(key);
+        if shard.buckets.len() >= REMEMBERED && !shard.buckets.contains_key(&key) {
+            shard.sweep(rate, now);
+            if shard.buckets.len() >= REMEMBERED {
                 // So many sources at once are one that forges them.
                 return false;
             }
         }
-        let bucket = buckets.entry(key).or_insert(Bucket {
+        let bucket = shard.buckets.entry(key).or_insert(Bucket {
             tokens: rate * BURST,
             filled: now,
         });
@@ -55,12 +62,12 @@ impl Limiter {
     /// Gives back what a request took that turned out to be somebody's.
     pub(super) fn refund(&self, source: IpAddr) {
         let key = subnet_key(source);
-        if let Some(bucket) = self.shard(key).get_mut(&key) {
+        if let Some(bucket) = self.shard(key).buckets.get_mut(&key) {
             bucket.tokens += 1.0;
         }
     }
 
-    fn shard(&self, key: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, Bucket>> {
+    fn shard(&self, key: IpAddr) -> MutexGuard<'_, Shard> {
         let octet = match key {
             IpAddr::V4(v4) => v4.octets()[3],
             IpAddr::V6(v6) => v6.octets()[7],
@@ -68,6 +75,17 @@ impl Limiter {
         self.shards[usize::from(octet) % SHARDS]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    fn sweep(&mut self, rate: f32, now: Instant) {
+        let recently = |at: Instant| now.saturating_duration_since(at).as_millis() < 1000;
+        if !self.swept.is_some_and(recently) {
+            self.swept = Some(now);
+            self.buckets
+                .retain(|_, bucket| bucket.level(rate, now) < rate * BURST);
+        }
     }
 }
 

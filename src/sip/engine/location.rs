@@ -11,7 +11,7 @@ use std::{
 
 use omnid_identity::Address;
 
-use super::{Destination, Flow};
+use super::Flow;
 use crate::wire::{Transport, Uri};
 
 const SHARDS: usize = 64;
@@ -42,42 +42,45 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// Where to send a request for this contact.
+    /// Where to send a request for this contact, if there is still a way; `alive` tells which
+    /// connections are.
     ///
     /// Never to an address other than the one it registered from: a contact that could name any
     /// would make us send calls, and the floods of calls to one user, to whomever it names.
     #[must_use]
-    pub fn destination(&self) -> Destination {
-        let mut flow = self.flow;
-        let Ok(Uri::Sip(uri)) = Uri::parse(self.uri.as_bytes()) else {
-            return flow.into();
-        };
-        let source = flow.remote.ip();
-        if self.behind_nat || uri.host.address() != Some(source) {
-            return flow.into();
+    pub fn destination(&self, alive: &dyn Fn(&Flow) -> bool) -> Option<Flow> {
+        let flow = self.flow;
+        if flow.transport.is_reliable() && alive(&flow) {
+            return Some(flow);
         }
+        let datagrams = Some(flow).filter(|flow| !flow.transport.is_reliable());
+        let source = flow.remote.ip();
+        let uri = match Uri::parse(self.uri.as_bytes()) {
+            Ok(Uri::Sip(uri)) if !self.behind_nat && uri.host.address() == Some(source) => uri,
+            _ => return datagrams,
+        };
         let transport = match uri.param("transport") {
             Some(name) => Transport::from_bytes(name).unwrap_or(flow.transport),
             None if uri.secure => Transport::Tls,
             None => flow.transport,
         };
         let port = uri.port.unwrap_or_else(|| transport.default_port());
-        let direct = (source, port).into();
-        if transport == Transport::Udp {
-            if flow.transport == Transport::Udp {
-                flow.remote = direct;
-            }
-            return flow.into();
-        }
         // A plain connection can be made anew; one under TLS could only be made to a phone that has
-        // a certificate, which none has.
-        let direct =
-            (transport == Transport::Tcp && flow.transport != Transport::Tls).then_some(direct);
-        if flow.transport == Transport::Udp && direct.is_some() {
-            flow.transport = Transport::Tcp;
-            flow.connection = 0;
+        // a certificate, which none has. And what came encrypted does not go back in the clear.
+        let reachable = match transport {
+            Transport::Udp => flow.transport == Transport::Udp,
+            Transport::Tcp => flow.transport != Transport::Tls,
+            Transport::Tls => false,
+        };
+        if !reachable {
+            return datagrams;
         }
-        Destination { flow, direct }
+        Some(Flow {
+            transport,
+            local: flow.local,
+            remote: (source, port).into(),
+            connection: 0,
+        })
     }
 }
 
@@ -267,36 +270,36 @@ pub(super) mod tests {
         let to = |uri: &str, nat: bool| {
             let mut binding = binding(uri, "198.51.100.7:40000", 9);
             binding.behind_nat = nat;
-            let destination = binding.destination();
-            (
-                destination.flow.transport,
-                destination.flow.remote.to_string(),
-                destination.direct,
-            )
+            let flow = binding.destination(&|_| false);
+            flow.map(|flow| format!("{} {}", flow.transport, flow.remote))
         };
-        let udp = |remote: &str| (Transport::Udp, remote.to_owned(), None);
+        let udp = |port: u16| Some(format!("UDP 198.51.100.7:{port}"));
+        assert_eq!(to("sip:a@198.51.100.7:5070", false), udp(5070));
+        assert_eq!(to("sip:a@198.51.100.7", false), udp(5060));
+        assert_eq!(to("sip:a@198.51.100.7:5070", true), udp(40000));
+        assert_eq!(to("sip:a@10.0.0.1:5070", false), udp(40000));
+        assert_eq!(to("sip:victim@203.0.113.1", false), udp(40000));
         assert_eq!(
-            to("sip:a@198.51.100.7:5070", false),
-            udp("198.51.100.7:5070")
+            to("sip:a@198.51.100.7:5070;transport=tcp", false).as_deref(),
+            Some("TCP 198.51.100.7:5070")
         );
-        assert_eq!(to("sip:a@198.51.100.7", false), udp("198.51.100.7:5060"));
-        assert_eq!(
-            to("sip:a@198.51.100.7:5070", true),
-            udp("198.51.100.7:40000")
-        );
-        assert_eq!(to("sip:a@10.0.0.1:5070", false), udp("198.51.100.7:40000"));
-        assert_eq!(
-            to("sip:victim@203.0.113.1", false),
-            udp("198.51.100.7:40000")
-        );
-        assert_eq!(
-            to("sip:a@198.51.100.7:5070;transport=tcp", false),
-            (
-                Transport::Tcp,
-                "198.51.100.7:40000".to_owned(),
-                "198.51.100.7:5070".parse().ok()
-            )
-        );
+    }
+
+    #[test]
+    fn a_connection_is_used_while_it_lasts() {
+        let to = |transport, uri: &str, alive: bool| {
+            let mut binding = binding(uri, "198.51.100.7:40000", 9);
+            binding.flow.transport = transport;
+            binding.flow.connection = 7;
+            let flow = binding.destination(&|flow| alive && flow.connection == 7);
+            flow.map(|flow| (flow.remote.port(), flow.connection))
+        };
+        let uri = "sip:a@198.51.100.7:5070";
+        assert_eq!(to(Transport::Tcp, uri, true), Some((40000, 7)));
+        assert_eq!(to(Transport::Tcp, uri, false), Some((5070, 0)));
+        assert_eq!(to(Transport::Tcp, "sip:a@10.0.0.1:5070", false), None);
+        assert_eq!(to(Transport::Tls, uri, true), Some((40000, 7)));
+        assert_eq!(to(Transport::Tls, uri, false), None);
     }
 
     #[test]

@@ -24,10 +24,7 @@ mod wheel;
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -53,7 +50,6 @@ pub struct Shared {
     routes: Routes,
     limiter: Limiter,
     secrets: Secrets,
-    draining: AtomicBool,
 }
 
 impl Shared {
@@ -67,17 +63,12 @@ impl Shared {
             routes: Routes::new(&[key, b"route"].concat()),
             limiter: Limiter::default(),
             secrets: Secrets::default(),
-            draining: AtomicBool::new(false),
         }
     }
 
-    /// From now on no new calls are let in.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    /// Forgets what is known of passwords: one was changed.
+    pub fn forget_secrets(&self) {
+        self.secrets.forget();
     }
 }
 
@@ -93,6 +84,10 @@ pub struct Turn<'a> {
     pub unix: u64,
     /// Whether a script wants to see requests.
     pub scripted: bool,
+    /// Whether where it happened is being closed, and no new calls are let in there.
+    pub draining: bool,
+    /// Which connections are still there.
+    pub alive: &'a dyn Fn(&Flow) -> bool,
     /// What is to be done.
     pub actions: Vec<Action>,
 }
@@ -138,7 +133,7 @@ pub enum Question {
         /// Who asks.
         source: IpAddr,
     },
-    /// Whether there is such an account.
+    /// Whom an address reaches: an account, by its name, an alias or an extension.
     Account(Address),
     /// What a script makes of a request.
     Script {
@@ -164,8 +159,8 @@ pub enum Fact {
     Secret(Option<Box<[u8]>>),
     /// Nobody from there, or of that name, may log in for so long.
     Refused(Duration),
-    /// Whether there is such an account.
-    Account(bool),
+    /// The account, if there is one.
+    Account(Option<Address>),
     /// What the script decided.
     Script(Decision),
     /// It could not be found out.

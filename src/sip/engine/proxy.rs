@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Destination, Flow, arena::Key, forward::Passing, transaction::Timers};
+use super::{Flow, arena::Key, forward::Passing, transaction::Timers};
 use crate::wire::{HeaderName, Message};
 
 /// One place where a request is sent.
@@ -14,7 +14,7 @@ pub(super) struct Target {
     /// The URI it is given; its own where there is none.
     pub uri: Option<Box<[u8]>>,
     /// Where it goes.
-    pub destination: Destination,
+    pub flow: Flow,
     /// In thousandths; equal ones are tried at once, lower ones later.
     pub q: u16,
 }

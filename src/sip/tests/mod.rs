@@ -2,5 +2,5 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod torture;
+pub(crate) mod torture;
 mod wire;

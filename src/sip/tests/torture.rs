@@ -8,13 +8,13 @@ use bytes::Bytes;
 use crate::wire::{Limits, Message};
 
 /// One message and what the RFC wants done with it.
-pub(super) struct Torture {
-    pub(super) name: String,
-    pub(super) expect: String,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Torture {
+    pub(crate) name: String,
+    pub(crate) expect: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
-pub(super) fn all() -> Vec<Torture> {
+pub(crate) fn all() -> Vec<Torture> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/torture");
     let mut all: Vec<Torture> = fs::read_dir(directory)
         .unwrap()

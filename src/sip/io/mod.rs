@@ -1,0 +1,18 @@
+//! The edge: sockets, timers and tasks that drive the engine and carry out what it decides.
+
+mod answer;
+mod connections;
+mod core;
+mod metrics;
+mod outbox;
+mod stream;
+mod timers;
+mod udp;
+
+pub(crate) use self::{
+    connections::{Connect, Connections},
+    core::{Core, unix_now},
+    stream::{run_outbound, serve_handed, serve_plain, serve_tls},
+    timers::run_timers,
+    udp::run_udp,
+};
