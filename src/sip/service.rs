@@ -40,7 +40,7 @@ const HANDED: usize = 256;
 /// What a TLS client that speaks SIP names as its protocol.
 const ALPN: &str = "sip/2";
 /// The ids of handed connections; those of our own listeners are counted from 1.
-const HANDED_IDS: u64 = 1 << 62;
+const HANDED_IDS: u64 = 1 << 47;
 /// How often changed registrations are written down, and how many users' at once.
 const SAVE: Duration = Duration::from_millis(250);
 const SAVED_AT_ONCE: usize = 500;

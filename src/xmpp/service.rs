@@ -426,6 +426,7 @@ fn sessions(server: &Server, arguments: &Value) -> Result<Value, ControlError> {
             "jid": facts.jid.as_str(),
             "peer": facts.peer.to_string(),
             "listener": &*facts.listener,
+            "mechanism": facts.mechanism,
             "since": time::format(facts.since),
             "seconds": since.as_secs(),
             "available": presence.is_some(),

@@ -452,6 +452,7 @@ impl Engine {
         };
         match claim.judge(
             request,
+            arrival,
             secret.as_deref(),
             &shared.nonces,
             turn.settings,

@@ -8,7 +8,7 @@ use super::{
     Flow, Settings,
     nonce::{Count, Nonce, Nonces, Verdict},
 };
-use crate::wire::{Credentials, HeaderName, Message};
+use crate::wire::{Credentials, HeaderName, Message, Uri};
 
 /// An answer whose nonce is good, and that only needs the user's HA1 to be judged.
 #[derive(Debug, Clone)]
@@ -124,6 +124,7 @@ impl Claim {
     pub(super) fn judge(
         &self,
         request: &Message,
+        arrival: &Flow,
         ha1: Option<&[u8]>,
         nonces: &Nonces,
         settings: &Settings,
@@ -148,7 +149,7 @@ impl Claim {
             &given.response.to_ascii_lowercase(),
         )
         .is_ok();
-        if !(same & known) || !answers_for(request, &given.uri) {
+        if !(same & known) || !answers_for(request, &given.uri, arrival, settings) {
             return Judgement::Wrong;
         }
         let fingerprint = fingerprint(request);
@@ -166,16 +167,18 @@ impl Claim {
 }
 
 /// RFC 3261 22.4 item 5, RFC 7616 3.4.6: the answer must be for this request. Elements on the way
-/// may have rewritten the request's URI, so a URI of the same user will do; an answer is good for
-/// one count and one source anyway.
-fn answers_for(request: &Message, uri: &[u8]) -> bool {
-    use crate::wire::Uri;
+/// may have rewritten the request's URI, and clients name the server instead of whom they call, so
+/// either will do; an answer is good for one count and one source anyway. But one that was made for
+/// another server is none.
+fn answers_for(request: &Message, uri: &[u8], arrival: &Flow, settings: &Settings) -> bool {
     if uri == request.uri_text() {
         return true;
     }
     match (Uri::parse(uri), request.uri()) {
-        (Ok(Uri::Sip(a)), Ok(Uri::Sip(b))) => a.user == b.user,
-        (Ok(a), Ok(b)) => a == b,
+        (Ok(Uri::Sip(answered)), Ok(Uri::Sip(asked))) => {
+            answered.user == asked.user || settings.is_us(&answered, arrival)
+        }
+        (Ok(answered), Ok(asked)) => answered == asked,
         _ => false,
     }
 }

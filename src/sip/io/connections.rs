@@ -23,7 +23,7 @@ const QUEUE: usize = 256;
 const MADE: usize = 10_000;
 const SHARDS: usize = 16;
 /// The ids of connections that we make; those that peers make are counted from 1 by `net`.
-const OWN: u64 = 1 << 63;
+const OWN: u64 = 1 << 48;
 
 /// A message that waits to be written.
 pub(crate) struct Outgoing {

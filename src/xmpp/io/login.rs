@@ -133,12 +133,7 @@ async fn secured(mut socket: TlsSocket, peer: Peer, step: Step, deadline: Instan
             // hours, ten thousand times over.
             let jid = session.outbox.facts.jid.to_string();
             Span::current().record("user", &*jid);
-            let span = tracing::info_span!(
-                "connection",
-                listener = &*peer.listener,
-                peer = %peer.address,
-                user = &*jid,
-            );
+            let span = Span::current();
             let Driver { framer, input, .. } = driver;
             let connection = Connection {
                 server: peer.server.clone(),
@@ -237,7 +232,9 @@ impl Driver {
                     send(socket, &mut out, deadline).await?;
                     // RFC 6120 5.4.3.3: nothing that came in clear counts. A client that waits for
                     // our answer has sent nothing; one that did was spoken for by somebody else.
-                    if !self.input.is_empty() || self.framer.is_partial() {
+                    // (White space is what some clients end their lines with.)
+                    let blank = self.input.iter().all(u8::is_ascii_whitespace);
+                    if !blank || self.framer.is_partial() {
                         info!("something was sent in clear behind STARTTLS");
                         return None;
                     }
@@ -264,7 +261,9 @@ impl Driver {
                     Err(step) => Some(step),
                 },
                 Step::Close => {
-                    peer.server.metrics.flawed.inc();
+                    if out.text.contains("<stream:error>") {
+                        peer.server.metrics.flawed.inc();
+                    }
                     send(socket, &mut out, deadline).await?;
                     None
                 }
@@ -428,9 +427,9 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
             return Err(binding.refused(&Condition::InternalServerError.into(), out));
         }
     };
-    let jid = binding.jid().clone();
+    let (jid, mechanism) = (binding.jid().clone(), binding.mechanism());
     let outbox = Outbox::new(
-        facts(peer, &jid),
+        facts(peer, &jid, mechanism),
         server.settings.load().config.output_size.as_usize(),
     );
     let id = server.next_session();
@@ -452,7 +451,7 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
     match binding.bound(jid, out) {
         Some(bound) => {
             let unsaid = std::mem::take(&mut out.text);
-            info!(user = %bound.jid, "bound");
+            info!(user = %bound.jid, mechanism, "bound");
             Ok(Box::new(Ready {
                 bound,
                 session,
@@ -467,11 +466,12 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
     }
 }
 
-fn facts(peer: &Peer, jid: &Jid) -> Facts {
+fn facts(peer: &Peer, jid: &Jid, mechanism: &'static str) -> Facts {
     Facts {
         jid: jid.clone(),
         peer: peer.address,
         listener: peer.listener.clone(),
+        mechanism,
         since: SystemTime::now(),
     }
 }

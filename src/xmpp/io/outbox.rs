@@ -27,6 +27,7 @@ pub(crate) struct Facts {
     pub(crate) jid: Jid,
     pub(crate) peer: SocketAddr,
     pub(crate) listener: Arc<str>,
+    pub(crate) mechanism: &'static str,
     pub(crate) since: SystemTime,
 }
 
@@ -78,6 +79,8 @@ struct Managed {
     acknowledged: u64,
     /// Stanzas of the client's that were handled.
     handled: u32,
+    /// We asked for an acknowledgement and have had none.
+    asked: bool,
     /// What a client that resumes must know; `None` if it did not ask for that.
     token: Option<Arc<str>>,
 }
@@ -242,7 +245,8 @@ impl Outbox {
             for (stanza, _) in managed.queue.waiting() {
                 bytes.extend_from_slice(stanza.bytes());
             }
-            if !managed.queue.is_empty() {
+            managed.asked = !managed.queue.is_empty();
+            if managed.asked {
                 bytes.extend_from_slice(REQUEST);
             }
             // The other connection, if it still is one, finds that it is not the latest.
@@ -275,6 +279,7 @@ impl Outbox {
             sent: 0,
             acknowledged: 0,
             handled: 0,
+            asked: false,
             token,
         };
         state.managed = Some(Box::new(managed));
@@ -362,9 +367,10 @@ impl Outbox {
                 {
                     // A byte of white space finds out whether the connection is still one, and
                     // keeps it open in the routers on the way (RFC 6120 4.6.1).
-                    let request = state.managed.as_ref().is_some_and(|m| !m.queue.is_empty());
-                    state.put(if request { REQUEST } else { b" " });
+                    state.put(b" ");
                     state.active = now;
+                    state.wake();
+                } else if state.phase == Phase::Open && state.ask() {
                     state.wake();
                 }
                 Fate::Awake
@@ -399,6 +405,19 @@ impl State {
     fn put(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
         self.put += bytes.len() as u64;
+    }
+
+    /// Asks for an acknowledgement, if there is something to acknowledge. Whether it did.
+    fn ask(&mut self) -> bool {
+        let Some(managed) = &mut self.managed else {
+            return false;
+        };
+        if managed.asked || managed.queue.is_empty() || self.phase != Phase::Open {
+            return false;
+        }
+        managed.asked = true;
+        self.put(REQUEST);
+        true
     }
 
     fn wake(&mut self) {
@@ -454,7 +473,7 @@ impl Outlet for Outbox {
         }
         state.put(stanza.bytes());
         if request {
-            state.put(REQUEST);
+            state.ask();
         }
         state.wake();
         true
@@ -472,6 +491,9 @@ impl Outlet for Outbox {
             done(!over);
         } else {
             state.callbacks.push_back((at, done));
+            // Somebody waits for it.
+            state.ask();
+            state.wake();
         }
     }
 

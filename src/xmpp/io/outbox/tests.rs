@@ -9,6 +9,7 @@ fn outbox(limit: usize) -> Arc<Outbox> {
         jid: Jid::new("a@b/c").unwrap(),
         peer: ([127, 0, 0, 1], 1).into(),
         listener: "test".into(),
+        mechanism: "PLAIN",
         since: SystemTime::UNIX_EPOCH,
     };
     Outbox::new(facts, limit)
@@ -91,7 +92,12 @@ fn resuming() {
         counted.fetch_add(if done { 1 } else { 100 }, Ordering::Relaxed);
     }));
     outbox.handled();
-    assert_eq!(take(&outbox, 0).matches("<message").count(), 3);
+    let seen = take(&outbox, 0);
+    assert_eq!(seen.matches("<message").count(), 3);
+    assert!(
+        seen.ends_with("<r xmlns='urn:xmpp:sm:3'/>"),
+        "somebody waits: {seen}"
+    );
     assert_eq!(
         done.load(Ordering::Relaxed),
         0,
