@@ -222,7 +222,8 @@ fn code_in_service_does_not_give_up() {
     let files = code();
     nowhere(
         &files,
-        &[".unwrap()", ".unwrap_err()", ".expect("],
+        // `.expect(` alone is also what parsers call their next token; clippy knows the difference.
+        &[".unwrap()", ".unwrap_err()", ".expect(\""],
         "what fails is handled or passed on",
     );
     nowhere(
@@ -294,12 +295,8 @@ fn dependencies_are_sorted_and_versioned_in_one_place() {
         };
         for name in ["[dependencies]", "[dev-dependencies]"] {
             let names = section(name);
-            let keys: Vec<_> = names
-                .iter()
-                .map(|line| line.split(['.', ' ']).next())
-                .collect();
             assert!(
-                keys.is_sorted(),
+                names.is_sorted(),
                 "{}: {name} is not sorted",
                 manifest.display()
             );

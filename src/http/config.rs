@@ -149,8 +149,10 @@ omnid_config::section! {
         #[range(ByteSize::kib(1)..=ByteSize::kib(48))]
         pub head: ByteSize = ByteSize::kib(16),
         /// One line of it.
+        #[range(ByteSize(256)..=ByteSize::kib(48))]
         pub line: ByteSize = ByteSize(8190),
         /// The request target.
+        #[range(ByteSize(256)..=ByteSize::kib(48))]
         pub target: ByteSize = ByteSize(8190),
         /// Header fields.
         #[range(1..=100)]

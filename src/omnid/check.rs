@@ -19,6 +19,8 @@ pub struct Checked {
     pub services: Prepared,
     /// Certificates.
     pub certificates: omnid_tls::Prepared,
+    /// Scripts, compiled.
+    pub scripts: omnid_script::Prepared,
     /// Warnings, rendered; empty where there are none.
     pub warnings: String,
 }
@@ -34,7 +36,7 @@ pub struct Rejected(pub String);
 /// All problems at once.
 pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
     let colour = std::io::stderr().is_terminal();
-    let loaded =
+    let mut loaded =
         omnid_config::load::<Root>(path).map_err(|report| Rejected(report.render(colour)))?;
     let root = &loaded.value;
     let mut problems = Problems::default();
@@ -45,6 +47,16 @@ pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
         Ok(certificates) => {
             problems.extend(certificates.warnings().iter().cloned());
             Some(certificates)
+        }
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    };
+    let scripts = match omnid_script::Scripts::load(&root.script, &mut loaded.sources) {
+        Ok(scripts) => {
+            problems.extend(scripts.warnings().iter().cloned());
+            Some(scripts)
         }
         Err(found) => {
             problems.extend(found);
@@ -63,13 +75,16 @@ pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
     let prepared = services.prepare(root, &context, &mut problems);
 
     let rendered = loaded.sources.render(&problems, colour);
-    match (certificates, prepared) {
-        (Some(certificates), Some(services)) if !problems.has_errors() => Ok(Checked {
-            loaded,
-            services,
-            certificates,
-            warnings: rendered,
-        }),
+    match (certificates, scripts, prepared) {
+        (Some(certificates), Some(scripts), Some(services)) if !problems.has_errors() => {
+            Ok(Checked {
+                loaded,
+                services,
+                certificates,
+                scripts,
+                warnings: rendered,
+            })
+        }
         _ => Err(Rejected(rendered)),
     }
 }

@@ -238,8 +238,12 @@ impl PrivateAuthority {
         let mut params = CertificateParams::new(names)?;
         params.not_before = now - BACKDATE;
         params.not_after = now + LEAF_DAYS;
-        // RFC 5280 4.1.2.6 lets the subject be empty where there are alternative names.
+        // RFC 5280 4.1.2.6 lets the subject be empty where there are alternative names, but clients
+        // that show it stumble (kdig ends the handshake). A common name has at most 64 characters.
         params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(name) = names.iter().find(|name| name.len() <= 64) {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![

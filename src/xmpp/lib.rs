@@ -1,9 +1,18 @@
 //! XMPP: messages, presence and rosters for the accounts of this server's domains.
+//!
+//! [`wire`] turns bytes into stanzas and back, [`engine`] decides, [`features`] are what the server
+//! does beside routing, `io` drives all of it, [`data`] is what is kept.
 
+mod config;
 pub mod data;
 pub mod engine;
 pub mod features;
+mod io;
+mod service;
 pub mod wire;
+
+pub use config::Config;
+pub use service::{Prepared, Xmpp};
 
 #[cfg(test)]
 mod tests {

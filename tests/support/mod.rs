@@ -4,6 +4,7 @@
 //! Each test file is its own crate and uses a part of this.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing

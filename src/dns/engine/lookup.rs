@@ -104,13 +104,31 @@ impl<'a, 'b> Lookup<'a, 'b> {
             first: true,
         };
         let mut step = self.step(&served.zone, target, query);
-        for _ in 1..MAX_CHAIN {
-            let Step::Follow(name, at) = step else { return };
+        // Names of the chain so far, by where they stand in the message; the question's is first.
+        let (mut chain, mut length) = ([0u16; MAX_CHAIN], 1);
+        chain[0] = Header::LEN as u16;
+        while let Step::Follow(name, at) = step {
             let target = Target {
                 name: name.as_ref(),
                 at,
                 first: false,
             };
+            let before = chain.get(..length).unwrap_or_default();
+            if before
+                .iter()
+                .any(|at| self.reply.writer.holds_name(*at, target.name))
+            {
+                // RFC 1034 3.6.2: a loop is signalled as an error.
+                self.reply.rcode = Rcode::SERVFAIL;
+                self.reply.extended = Some(ExtendedError::LOOP);
+                return;
+            }
+            // A chain longer than this is not wrong: the client asks for the rest of it.
+            let Some(slot) = chain.get_mut(length) else {
+                return;
+            };
+            *slot = at;
+            length += 1;
             self.key.set(target.name);
             // A chain that leaves the zones of this server ends here (RFC 1034 4.3.2 3a).
             let Some(served) = zones.find(self.key, target.name, rr_type) else {
@@ -262,6 +280,8 @@ impl<'a, 'b> Lookup<'a, 'b> {
             layout,
             0,
         ) {
+            // The CNAME is what was asked for.
+            Ok(_) if self.question.rr_type == RrType::CNAME => Step::Done,
             Ok(at) => Step::Follow(name, at),
             Err(Full) => {
                 self.reply.truncate();

@@ -25,6 +25,10 @@ impl ExtendedError {
         code: 18,
         text: "zone transfer not allowed from this address",
     };
+    pub(crate) const LOOP: ExtendedError = ExtendedError {
+        code: 0,
+        text: "the name is an alias of itself",
+    };
     pub(crate) const NOT_SUPPORTED: ExtendedError = ExtendedError { code: 21, text: "" };
 }
 

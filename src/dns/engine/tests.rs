@@ -337,6 +337,12 @@ fn answers() {
         ),
         ("d.example", "A", "NOERROR aa / / {SOA} /"),
         (
+            "x.d.example",
+            "CNAME",
+            "NOERROR aa / d.example. 300 DNAME target.example.; \
+            x.d.example. 300 CNAME x.target.example. / /",
+        ),
+        (
             "d.example",
             "DNAME",
             "NOERROR aa / d.example. 300 DNAME target.example. / /",
@@ -369,9 +375,26 @@ fn answers() {
 }
 
 #[test]
-fn loops_end() {
+fn loops_are_told_and_long_chains_are_not() {
     let shown = ask("loop.example", "A");
-    assert!(shown.starts_with("NOERROR aa / loop.example. 300 CNAME pool.example.; "));
+    assert_eq!(
+        shown,
+        "SERVFAIL aa / loop.example. 300 CNAME pool.example.; pool.example. 300 CNAME loop.example. / /"
+    );
+    let mut text = "$TTL 1\n@ SOA ns hm 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n".to_owned();
+    for index in 0..40 {
+        writeln!(text, "c{index} CNAME c{}", index + 1).unwrap();
+    }
+    let zones = Zones::new(vec![served("example", &text)]);
+    let state = State {
+        zones,
+        settings: Settings::default(),
+    };
+    let shown = show(&send(&state, Transport::Tcp, &request("c0.example", "A", &[])).unwrap());
+    assert!(
+        shown.starts_with("NOERROR aa / c0.example. 1 CNAME c1.example.; "),
+        "{shown}"
+    );
     assert_eq!(shown.matches("CNAME").count(), 16);
 }
 

@@ -21,6 +21,7 @@ use super::udp::log_query;
 use super::{MAX_MESSAGE, MAX_SCRIPTED, ROOM, Shared, script, unix_time};
 use crate::engine::answer::{Client, Decision, Outcome, Transport, answer, answer_with};
 use crate::engine::transfer::Transfer;
+use crate::wire::reader::Header;
 
 /// ALPN of DNS over TLS (RFC 7858).
 pub(crate) const DOT: &str = "dot";
@@ -174,7 +175,8 @@ impl Connection {
                     // Half-closed: what was asked is still answered.
                     open = read? > 0;
                     // The time runs on while a message comes octet by octet.
-                    if self.take_messages() {
+                    let more = open;
+                    if self.take_messages(&mut open) && more {
                         deadline = tokio::time::Instant::now() + self.idle();
                         let seconds = since.elapsed().as_secs_f64();
                         self.shared.metrics.hand_in(
@@ -227,8 +229,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers the messages that have come whole. True if there was one.
-    fn take_messages(&mut self) -> bool {
+    /// Answers the messages that have come whole. True if there was one. What is no message ends
+    /// the reading: who sends it is out of step, or no DNS client.
+    fn take_messages(&mut self, open: &mut bool) -> bool {
         let input = std::mem::take(&mut self.input);
         let mut rest = &*input;
         let mut any = false;
@@ -239,6 +242,11 @@ impl Connection {
             };
             rest = tail;
             any = true;
+            if message.len() < Header::LEN {
+                *open = false;
+                rest = &[];
+                break;
+            }
             self.take(message);
         }
         let used = input.len() - rest.len();

@@ -3,7 +3,7 @@
 use super::code::{Class, RrType};
 use super::name::{MAX_LABEL, NameRef};
 use super::rdata::compressible;
-use super::reader::Header;
+use super::reader::{Header, Reader};
 
 /// The record did not fit; the message is as it was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,6 +272,14 @@ impl<'b> Writer<'b> {
             .copy_from_slice(bytes);
         self.len = end;
         Ok(())
+    }
+
+    /// True if the name at an offset is this one, letter case aside.
+    pub fn holds_name(&self, at: u16, name: NameRef<'_>) -> bool {
+        let message = self.buffer.get(..self.len).unwrap_or_default();
+        Reader::at(message, at.into())
+            .name()
+            .is_ok_and(|held| held.as_ref() == name)
     }
 
     /// An octet that is there already.

@@ -27,7 +27,7 @@ pub struct TimeLimits {
     pub write: Duration,
     /// How long an HTTP/2 stream's window may stay shut.
     pub window: Duration,
-    /// How long a connection that was told to go may take to finish.
+    /// How long a connection that was told to go may take to do so once no request is left.
     pub linger: Duration,
 }
 
@@ -43,7 +43,7 @@ impl Default for TimeLimits {
             idle_h2: Duration::from_secs(60),
             write: Duration::from_secs(60),
             window: Duration::from_secs(30),
-            linger: Duration::from_secs(30),
+            linger: Duration::from_secs(5),
         }
     }
 }
@@ -314,7 +314,7 @@ mod tests {
         guard.leaving(start + seconds(1));
         check(&guard, start, None);
         guard.request_ended(start + seconds(100));
-        check(&guard, start, Some((130, Expiry::Lingering)));
+        check(&guard, start, Some((105, Expiry::Lingering)));
     }
 
     #[test]

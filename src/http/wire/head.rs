@@ -30,9 +30,9 @@ pub struct HeadFacts {
     pub uncertain: bool,
 }
 
-/// How much of a header line is kept when it arrives in pieces. Longer lines are over every limit
-/// anyway; only their length matters.
-const LINE_KEPT: usize = 8192;
+/// How much of a line is kept when it arrives in pieces, which is more than any limit allows. Of
+/// longer ones only the length matters.
+const LINE_KEPT: usize = 64 * 1024;
 
 /// A run of bytes longer than any chunk-size line needs.
 const CHUNK_LINE_MAX: usize = 4096;
@@ -493,6 +493,14 @@ mod tests {
         let bytes: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         assert_eq!(scan(&bytes).0, whole);
         assert_eq!(whole.len(), 2);
+    }
+
+    #[test]
+    fn a_long_target_in_pieces_has_its_length() {
+        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(20_000));
+        let (first, second) = text.as_bytes().split_at(15_000);
+        let (heads, _) = scan(&[first, second]);
+        assert_eq!(heads.first().map(|facts| facts.target), Some(20_001));
     }
 
     #[test]

@@ -28,14 +28,6 @@ on_each_engine! {
 }
 
 const HERE: Source = Source {
-<<<<<<< HEAD
-<<<<<<< HEAD
-    ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-    service: "test",
-};
-=======
-=======
->>>>>>> store
     ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     service: "test",
 };
@@ -46,10 +38,6 @@ fn from(last: u8) -> Source {
         service: "test",
     }
 }
-<<<<<<< HEAD
->>>>>>> store
-=======
->>>>>>> store
 
 struct World {
     world: support::World,
@@ -58,24 +46,8 @@ struct World {
     identity: Identity,
 }
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-async fn world() -> Result<World, Box<dyn Error>> {
-    let directory = tempfile::tempdir()?;
-    let database = Database::open(&StoreConfig::default(), directory.path()).await?;
-    let identity = Identity::open(&IdentityConfig::default(), database, Hub::new()).await?;
-    Ok(World {
-        identity,
-        directory,
-    })
-=======
 async fn world(engine: Engine) -> Outcome<World> {
     configured(engine, IdentityConfig::default()).await
->>>>>>> store
-=======
-async fn world(engine: Engine) -> Outcome<World> {
-    configured(engine, IdentityConfig::default()).await
->>>>>>> store
 }
 
 async fn configured(engine: Engine, config: IdentityConfig) -> Outcome<World> {
@@ -98,15 +70,7 @@ fn address(text: &str) -> Outcome<Address> {
 async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
     let world = world(engine).await?;
     let identity = &world.identity;
-<<<<<<< HEAD
-<<<<<<< HEAD
-    let alice: Address = "Alice@Example.org".parse()?;
-=======
     let alice = address("Alice@Example.org")?;
->>>>>>> store
-=======
-    let alice = address("Alice@Example.org")?;
->>>>>>> store
     let account = identity
         .create(&alice, "correct horse", Role::Admin)
         .await?;
@@ -115,17 +79,6 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
         identity.create(&alice, "another horse", Role::User).await,
         Err(IdentityError::Exists(_))
     ));
-<<<<<<< HEAD
-<<<<<<< HEAD
-    assert!(matches!(
-        identity
-            .create(&"bob@example.org".parse()?, "short", Role::User)
-            .await,
-        Err(IdentityError::Password(_))
-    ));
-=======
-=======
->>>>>>> store
     for unusable in ["short", "\u{7}control characters", &"x".repeat(2000)] {
         let created = identity
             .create(&address("bob@example.org")?, unusable, Role::User)
@@ -135,64 +88,16 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
             "{unusable}"
         );
     }
-<<<<<<< HEAD
->>>>>>> store
-=======
->>>>>>> store
 
     assert_eq!(
         identity.verify(&alice, "correct horse", HERE).await?,
         account
     );
-<<<<<<< HEAD
-<<<<<<< HEAD
-    assert!(matches!(
-        identity.verify(&alice, "wrong horse", HERE).await,
-        Err(AuthError::BadCredentials)
-    ));
-    assert!(matches!(
-        identity
-            .verify(&"nobody@example.org".parse()?, "correct horse", HERE)
-            .await,
-        Err(AuthError::BadCredentials)
-    ));
-=======
->>>>>>> store
-=======
->>>>>>> store
     for hash in ScramHash::ALL {
         let verifier = identity.scram(&alice, hash, HERE).await?;
         assert!(verifier.exists && verifier.iterations >= 10_000);
         assert_eq!(verifier.stored_key.len(), hash.length());
     }
-<<<<<<< HEAD
-<<<<<<< HEAD
-    let ha1 = identity
-        .digest_ha1("alice", "example.org", DigestAlgorithm::Md5, HERE)
-        .await?;
-    assert_eq!(
-        ha1.as_deref(),
-        Some(
-            DigestAlgorithm::Md5
-                .ha1("alice", "example.org", "correct horse")
-                .as_bytes()
-        )
-    );
-
-    identity.set_password(&alice, "new password").await?;
-    assert!(
-        identity
-            .verify(&alice, "correct horse", HERE)
-            .await
-            .is_err()
-    );
-    assert!(identity.verify(&alice, "new password", HERE).await.is_ok());
-    assert_eq!(identity.list(Some("example.org")).await?.len(), 1);
-    identity.remove(&alice).await?;
-    assert!(identity.account(&alice).await?.is_none());
-=======
-=======
->>>>>>> store
     for algorithm in DigestAlgorithm::ALL {
         for user in ["alice", "alice@example.org"] {
             let ha1 = identity
@@ -224,10 +129,6 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
             .await
             .is_err()
     );
-<<<<<<< HEAD
->>>>>>> store
-=======
->>>>>>> store
     let ha1 = identity
         .digest_ha1("alice", "example.org", DigestAlgorithm::Md5, HERE)
         .await?;
@@ -239,31 +140,6 @@ async fn one_password_for_every_protocol(engine: Engine) -> Outcome {
     Ok(())
 }
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-#[tokio::test]
-async fn an_unknown_name_is_offered_the_same_salt_each_time() -> Outcome {
-    let world = world().await?;
-    let nobody: Address = "nobody@example.org".parse()?;
-    let first = world
-        .identity
-        .scram(&nobody, ScramHash::Sha256, HERE)
-        .await?;
-    let again = world
-        .identity
-        .scram(&nobody, ScramHash::Sha256, HERE)
-        .await?;
-    assert_eq!(first, again);
-    assert!(!first.exists);
-    assert_eq!((first.salt.len(), first.stored_key.len()), (16, 32));
-    let other = world
-        .identity
-        .scram(&"x@example.org".parse()?, ScramHash::Sha256, HERE)
-        .await?;
-    assert_ne!(first.salt, other.salt);
-=======
-=======
->>>>>>> store
 async fn unknown_and_disabled_names_look_alike(engine: Engine) -> Outcome {
     let world = world(engine).await?;
     let identity = &world.identity;
@@ -719,9 +595,5 @@ async fn guesses_at_once_are_bounded() -> Outcome {
         (1..=9).contains(&checked),
         "{checked} of 200 guesses were free"
     );
-<<<<<<< HEAD
->>>>>>> store
-=======
->>>>>>> store
     Ok(())
 }

@@ -26,7 +26,10 @@ use omnid_telemetry::Telemetry;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-use crate::{check::Checked, root::Root};
+use crate::{
+    check::Checked,
+    root::{Root, create_data_directory},
+};
 use services::Services;
 
 /// Restarts that the whole tree bears before the process gives up and systemd takes over. Low,
@@ -83,7 +86,7 @@ pub async fn run(
     }
     let mut signals = signals::Signals::new()
         .map_err(|error| StartError::new("cannot listen for signals", &error))?;
-    let ground = lay_ground(&root, checked.certificates).await?;
+    let ground = lay_ground(&root, checked.certificates, checked.scripts).await?;
 
     let spec = SupervisorSpec::new("omnid").intensity(ROOT_INTENSITY);
     let (tree, mut over) = Supervisor::start(spec);
@@ -154,9 +157,13 @@ pub async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Ground, StartError> {
+async fn lay_ground(
+    root: &Root,
+    certificates: omnid_tls::Prepared,
+    prepared_scripts: omnid_script::Prepared,
+) -> Result<Ground, StartError> {
     let data = &root.server.data_dir;
-    std::fs::create_dir_all(data).map_err(|error| {
+    create_data_directory(data).map_err(|error| {
         StartError::new(
             &format!("cannot create [server] data_dir {}", data.display()),
             &error,
@@ -169,7 +176,10 @@ async fn lay_ground(root: &Root, certificates: omnid_tls::Prepared) -> Result<Gr
     let identity = omnid_identity::Identity::open(&root.identity, database.clone(), hub.clone())
         .await
         .map_err(|error| StartError::new("cannot open the accounts", &error))?;
-    let scripts = omnid_script::Scripts::default();
+    let scripts = omnid_script::Scripts::open(hub.clone(), database.clone())
+        .await
+        .map_err(|error| StartError::new("cannot start the scripts", &error))?;
+    scripts.swap(prepared_scripts);
     let facts = ServerFacts {
         server: root.server.clone(),
         domains: root.domain.clone(),
@@ -204,6 +214,7 @@ impl Daemon {
         };
         add(store_maintenance(&self.ground)).await?;
         add(certificates(&self.ground)).await?;
+        add(scripts(&self.ground)).await?;
         add(watchdog::child(self.ground.net.notify())).await?;
         add(ChildSpec::supervisor(SupervisorSpec::new("admin"))).await?;
         self.apply_admin(root).await
@@ -224,6 +235,22 @@ impl Daemon {
             .await
             .map_err(|error| StartError::new("cannot open the control socket", &error))
     }
+}
+
+/// Delivers events to scripts and runs what they put off.
+fn scripts(ground: &Ground) -> ChildSpec {
+    let scripts = ground.scripts.clone();
+    ChildSpec::worker("scripts", move |child: Child| {
+        let scripts = scripts.clone();
+        async move {
+            child.ready();
+            tokio::select! {
+                () = scripts.serve() => {}
+                () = child.draining() => {}
+            }
+            Ok(())
+        }
+    })
 }
 
 /// How often the store is tidied.

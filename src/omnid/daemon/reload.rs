@@ -66,20 +66,18 @@ impl Daemon {
             return Ok(plan);
         }
 
-        let scripts = omnid_script::Scripts::load(
-            &new.script,
-            self.ground.hub.clone(),
-            self.ground.database.clone(),
-        )
-        .map_err(|problems| Rejected(checked.loaded.sources.render(&problems, false)))?;
+        // The one part that can still refuse: nothing has changed yet.
+        self.ground
+            .certificates
+            .swap(checked.certificates)
+            .map_err(|error| Rejected(format!("{error}\n")))?;
         self.ground.net.notify().reloading();
         // Nothing below is refused any more: every part was checked above.
         if let Err(error) = self.telemetry.reconfigure(&new.log) {
             tracing::error!(%error, "the log keeps its old settings");
         }
         self.ground.net.update(&new.net);
-        self.ground.certificates.swap(checked.certificates);
-        self.ground.scripts.swap(scripts);
+        self.ground.scripts.swap(checked.scripts);
         let facts = ServerFacts {
             server: new.server.clone(),
             domains: new.domain.clone(),

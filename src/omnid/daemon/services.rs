@@ -25,10 +25,10 @@ impl Services {
     pub fn new() -> Self {
         Self {
             slots: vec![
-                // dns: Box::new(Of::<omnid_dns::Dns>::new(|root| root.dns.as_ref())),
-                // http: Box::new(Of::<omnid_http::Http>::new(|root| root.http.as_ref())),
+                Box::new(Of::<omnid_dns::Dns>::new(|root| root.dns.as_ref())),
+                Box::new(Of::<omnid_http::Http>::new(|root| root.http.as_ref())),
                 Box::new(Of::<omnid_sip::Sip>::new(|root| root.sip.as_ref())),
-                // xmpp: Box::new(Of::<omnid_xmpp::Xmpp>::new(|root| root.xmpp.as_ref())),
+                Box::new(Of::<omnid_xmpp::Xmpp>::new(|root| root.xmpp.as_ref())),
             ],
         }
     }

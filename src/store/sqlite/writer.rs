@@ -20,6 +20,8 @@ const QUEUE: usize = 4096;
 const GROUP: usize = 1024;
 /// How long a group may take to gather, so that the first of it does not wait for ever.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long a group may run without being spoken of.
+const SLOW: Duration = Duration::from_secs(1);
 /// How long a caller waits for a place in the queue.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -221,6 +223,14 @@ impl Group {
     }
 
     fn commit(mut self, connection: &Connection) {
+        let ran = self.began.elapsed();
+        if ran > SLOW {
+            tracing::warn!(
+                ?ran,
+                writes = self.done.len(),
+                "a slow write held the others up"
+            );
+        }
         if !self.open {
             return;
         }

@@ -599,6 +599,121 @@ async fn sqlite_syncs_every_commit() -> Outcome {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_loses_nothing_that_was_acknowledged() -> Outcome {
+    let world = World::new(Engine::Sqlite)?;
+    let database = world.open().await?;
+    database.migrate("items", ITEMS).await?;
+    // As full as a disk can be made without being root; SQLite takes it for one.
+    database
+        .write(|tx| tx.query("PRAGMA max_page_count = 200", &[]))
+        .await?;
+    let (mut written, mut refused) = (0, 0);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..400 {
+        let database = database.clone();
+        let size = if n % 7 == 0 { 40_000 } else { 400 };
+        tasks.spawn(async move {
+            let row = params![n, vec![7u8; size]].to_vec();
+            let insert = "INSERT INTO items (number, bytes) VALUES ($1, $2)";
+            (n, database.write(move |tx| tx.execute(insert, &row)).await)
+        });
+    }
+    let mut acknowledged = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        match done? {
+            (n, Ok(_)) => {
+                written += 1;
+                acknowledged.push(i64::from(n));
+            }
+            (_, Err(error)) => {
+                refused += 1;
+                assert!(error.to_string().contains("full"), "{error}");
+            }
+        }
+    }
+    assert!(
+        written > 0 && refused > 0,
+        "{written} written, {refused} refused"
+    );
+    let numbers = |database: Database| async move {
+        let sql = "SELECT number FROM items ORDER BY number";
+        let rows = database.read(move |reader| reader.query(sql, &[])).await?;
+        rows.iter()
+            .map(|row| row.get::<i64>(0))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    acknowledged.sort_unstable();
+    assert_eq!(numbers(database.clone()).await?, acknowledged);
+    // With room again, it goes on.
+    database
+        .write(|tx| tx.query("PRAGMA max_page_count = 100000", &[]))
+        .await?;
+    database
+        .write(|tx| tx.execute("INSERT INTO items (number) VALUES (1000)", &[]))
+        .await?;
+    acknowledged.push(1000);
+    database.close().await;
+    drop(database);
+    let database = world.open().await?;
+    assert_eq!(numbers(database.clone()).await?, acknowledged);
+    assert!(database.verify().await?.problems.is_empty());
+    Ok(())
+}
+
+/// As SQLite itself rolls back on an I/O error: the group's other writes are done again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_vanishes_takes_no_other_write_with_it() -> Outcome {
+    let database = World::new(Engine::Sqlite)?.open().await?;
+    database.migrate("items", ITEMS).await?;
+    // The first holds the thread until the others have gathered behind it. It may be run again, as
+    // any closure: then the channel's other end is gone, and it does not wait.
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let mut tasks = tokio::task::JoinSet::new();
+    let first = database.clone();
+    tasks.spawn(async move {
+        let outcome = first.write(move |_| Ok(wait.recv().is_err())).await;
+        (0, outcome.map(u64::from))
+    });
+    for n in 1..100 {
+        let database = database.clone();
+        tasks.spawn(async move {
+            let written = database
+                .write(move |tx| {
+                    let insert = "INSERT INTO items (number) VALUES ($1)";
+                    let written = tx.execute(insert, params![n])?;
+                    if n % 10 == 5 {
+                        tx.execute("ROLLBACK", &[])?;
+                    }
+                    Ok(written)
+                })
+                .await;
+            (n, written)
+        });
+    }
+    tokio::task::yield_now().await;
+    drop(go_on);
+    while let Some(done) = tasks.join_next().await {
+        let (n, outcome) = done?;
+        match outcome {
+            Ok(1) => assert_ne!(n % 10, 5),
+            Err(StoreError::Commit(_)) => assert_eq!(n % 10, 5),
+            other => return Err(format!("{n}: {other:?}").into()),
+        }
+    }
+    let rows = database
+        .read(|reader| reader.query("SELECT number FROM items", &[]))
+        .await?;
+    let mut numbers = rows
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<Vec<i64>, _>>()?;
+    numbers.sort_unstable();
+    let expected: Vec<i64> = (1..100).filter(|n| n % 10 != 5).collect();
+    assert_eq!(numbers, expected);
+    Ok(())
+}
+
 #[tokio::test]
 async fn sqlite_files_are_private() -> Outcome {
     use std::os::unix::fs::PermissionsExt;

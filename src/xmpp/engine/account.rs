@@ -216,7 +216,7 @@ impl Account {
             }
         }
         if priority >= 0 && !wanted_messages {
-            wishes.push(Wish::Kept(session.outlet.clone()));
+            wishes.push(Wish::HandOver(self.jid.clone(), session.outlet.clone()));
         }
         Ok(wishes)
     }
@@ -262,7 +262,7 @@ impl Account {
                 .iter()
                 .any(|session| session.available.is_some())
         {
-            wishes.push(Wish::Left(status(presence)));
+            wishes.push(Wish::Left(self.jid.clone(), status(presence)));
         }
         wishes
     }

@@ -96,6 +96,8 @@ struct Core {
     host: Option<Box<str>>,
     /// Our header for the current stream has been sent.
     opened: bool,
+    /// The mechanism that was chosen last.
+    mechanism: Option<Mechanism>,
     failures: u8,
 }
 
@@ -147,6 +149,7 @@ impl Stream {
             header: None,
             host: None,
             opened: false,
+            mechanism: None,
             failures: 0,
         };
         Stream {
@@ -372,13 +375,14 @@ impl Core {
         Step::Close
     }
 
-    fn auth(self, element: &Element, channel: Channel, out: &mut Output) -> Step {
+    fn auth(mut self, element: &Element, channel: Channel, out: &mut Output) -> Step {
         // A mechanism that isn't offered doesn't exist, however well we know it.
         let wanted = element.get_attr("mechanism").unwrap_or_default();
         let mechanism = Mechanism::ALL.into_iter().find(|m| m.name() == wanted);
         let Some(mechanism) = mechanism.filter(|m| m.fits(&channel)) else {
             return self.refuse(Failure::InvalidMechanism, channel, out);
         };
+        self.mechanism = Some(mechanism);
         if element.text_content().trim_ascii().is_empty() {
             // RFC 6120 6.4.2: no initial response; an empty challenge asks for it.
             out.push_str("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
@@ -648,6 +652,11 @@ impl Binding {
     /// The full address it would get; made up by the server if it named no resource.
     pub fn jid(&self) -> &Jid {
         self.jid.as_ref().unwrap_or(self.known.jid())
+    }
+
+    /// The mechanism that the client proved itself with.
+    pub fn mechanism(&self) -> &'static str {
+        self.core.mechanism.map(Mechanism::name).unwrap_or_default()
     }
 
     /// It has the resource of `jid`, which is this account's.

@@ -23,12 +23,12 @@ pub enum Wish {
         /// The contact, which the roster says may be asked.
         contact: BareJid,
     },
-    /// Hand over the messages that were kept.
-    Kept(Arc<dyn Outlet>),
+    /// Hand over the messages that were kept for an account.
+    HandOver(BareJid, Arc<dyn Outlet>),
     /// End a session's stream.
     Close(Arc<dyn Outlet>, StreamError),
-    /// The account is no longer available, and said this last.
-    Left(String),
+    /// An account is no longer available, and said this last.
+    Left(BareJid, String),
 }
 
 impl Wish {

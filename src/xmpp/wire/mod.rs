@@ -21,7 +21,7 @@ pub use error::{Condition, ErrorType, StanzaError, StreamCondition, StreamError}
 pub use framer::{Frame, Framer, Limits};
 pub use jid::{BareJid, Jid};
 pub use scan::Scope;
-pub use stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+pub use stanza::{Incoming, IqType, Kind, MessageType, PresenceType, Stanza};
 
 /// Why bytes are not an acceptable stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -168,7 +168,7 @@ impl World {
                     }
                 }
                 Wish::Close(outlet, error) => outlet.close(error),
-                Wish::Kept(_) | Wish::Left(_) => {}
+                Wish::HandOver(..) | Wish::Left(..) => {}
             }
         }
     }

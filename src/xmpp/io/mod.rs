@@ -1,0 +1,12 @@
+//! The edge: sockets, tasks and timers around the engine, and the one place where wishes come true.
+
+pub(crate) mod accounts;
+mod channel;
+pub(crate) mod inbound;
+pub(crate) mod login;
+pub(crate) mod metrics;
+mod outbox;
+mod route;
+pub(crate) mod server;
+mod session;
+pub(crate) mod sweep;

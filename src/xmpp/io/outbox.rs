@@ -1,0 +1,522 @@
+//! What waits to be written to one session's client.
+//!
+//! Whoever has something for a session puts it here and wakes the session's task, which takes all of
+//! it at once: many stanzas become one TLS record. The outbox outlives a connection that stream
+//! management can resume. It is bounded: a client that doesn't read loses its stream, and nobody
+//! waits for it.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Waker},
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    engine::{
+        account::Outlet,
+        sm::{Queue, TooMany},
+    },
+    wire::{Jid, Stanza, StreamCondition, StreamError, stream},
+};
+
+/// How the session shows up in lists.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) jid: Jid,
+    pub(crate) peer: SocketAddr,
+    pub(crate) listener: Arc<str>,
+    pub(crate) mechanism: &'static str,
+    pub(crate) since: SystemTime,
+}
+
+/// The queue to one session's client.
+pub(crate) struct Outbox {
+    pub(crate) facts: Facts,
+    /// Bytes that may wait.
+    limit: usize,
+    state: Mutex<State>,
+}
+
+type Callback = Box<dyn FnOnce(bool) + Send>;
+
+struct State {
+    pending: Vec<u8>,
+    phase: Phase,
+    waker: Option<Waker>,
+    /// Which of the session's connections may take from here: the latest.
+    connection: u32,
+    /// Since when bytes that were taken are not written.
+    busy: Option<Instant>,
+    /// When anything was written or read last, for keep-alives.
+    active: Instant,
+    /// Bytes ever put in, and ever written.
+    put: u64,
+    written: u64,
+    /// To be called when so much is written (or acknowledged, with stream management).
+    callbacks: VecDeque<(u64, Callback)>,
+    managed: Option<Box<Managed>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A connection takes what is put in.
+    Open,
+    /// The connection is gone; another may resume the session.
+    Asleep(Instant),
+    /// What is pending is the last.
+    Closing,
+    /// Over.
+    Closed,
+}
+
+/// Stream management of one session.
+struct Managed {
+    queue: Queue,
+    /// Stanzas ever put in the queue and ever acknowledged.
+    sent: u64,
+    acknowledged: u64,
+    /// Stanzas of the client's that were handled.
+    handled: u32,
+    /// We asked for an acknowledgement and have had none.
+    asked: bool,
+    /// What a client that resumes must know; `None` if it did not ask for that.
+    token: Option<Arc<str>>,
+}
+
+/// What the session's task gets.
+pub(crate) enum Taken {
+    /// To be written.
+    Bytes(Vec<u8>),
+    /// To be written, and then the stream is over.
+    Last(Vec<u8>),
+    /// Nothing; the task will be woken.
+    Nothing,
+    /// The session has another connection, or is over.
+    Lost,
+}
+
+impl Outbox {
+    pub(crate) fn new(facts: Facts, limit: usize) -> Arc<Outbox> {
+        let state = State {
+            pending: Vec::new(),
+            phase: Phase::Open,
+            waker: None,
+            connection: 0,
+            busy: None,
+            active: Instant::now(),
+            put: 0,
+            written: 0,
+            callbacks: VecDeque::new(),
+            managed: None,
+        };
+        Arc::new(Outbox {
+            facts,
+            limit,
+            state: Mutex::new(state),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in text that is no stanza: parts of the stream itself.
+    pub(crate) fn write(&self, text: &str) {
+        let mut state = self.state();
+        if state.phase == Phase::Open {
+            state.put(text.as_bytes());
+            state.wake();
+        }
+    }
+
+    /// Ends the stream after what is pending: with the closing tag alone, or an error before it.
+    fn end(&self, text: &str) {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Open => {
+                state.put(text.as_bytes());
+                state.phase = Phase::Closing;
+            }
+            Phase::Asleep(_) => state.phase = Phase::Closed,
+            Phase::Closing | Phase::Closed => {}
+        }
+        state.wake();
+    }
+
+    /// Answers the client's goodbye.
+    pub(crate) fn goodbye(&self) {
+        self.end(stream::CLOSE);
+    }
+
+    /// What `connection` is to write, all of it; or wakes the task when there is something.
+    pub(crate) fn take(&self, connection: u32, cx: &mut Context<'_>) -> Taken {
+        let mut state = self.state();
+        if state.connection != connection {
+            return Taken::Lost;
+        }
+        match state.phase {
+            Phase::Asleep(_) | Phase::Closed => Taken::Lost,
+            Phase::Closing if state.pending.is_empty() => Taken::Lost,
+            Phase::Closing => Taken::Last(state.hand_out()),
+            Phase::Open if state.pending.is_empty() => {
+                match &mut state.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                Taken::Nothing
+            }
+            Phase::Open => Taken::Bytes(state.hand_out()),
+        }
+    }
+
+    /// What was taken is with the kernel.
+    pub(crate) fn wrote(&self, connection: u32, bytes: usize) {
+        let done = {
+            let mut state = self.state();
+            if state.connection != connection {
+                return;
+            }
+            state.busy = None;
+            state.active = Instant::now();
+            state.written += bytes as u64;
+            if state.managed.is_some() {
+                Vec::new()
+            } else {
+                state.due()
+            }
+        };
+        for callback in done {
+            callback(true);
+        }
+    }
+
+    /// Notes that the client is alive.
+    pub(crate) fn heard(&self) {
+        self.state().active = Instant::now();
+    }
+
+    /// The connection is gone. Whether the session may be resumed, and so lives on.
+    pub(crate) fn sleep(&self, connection: u32) -> bool {
+        let mut state = self.state();
+        if state.connection != connection {
+            // Another connection has the session already.
+            return true;
+        }
+        let resumable = state
+            .managed
+            .as_ref()
+            .is_some_and(|managed| managed.token.is_some());
+        if state.phase != Phase::Open || !resumable {
+            return false;
+        }
+        // What was not written is in the queue.
+        state.pending = Vec::new();
+        state.busy = None;
+        state.waker = None;
+        state.phase = Phase::Asleep(Instant::now());
+        true
+    }
+
+    /// Gives the session to a new connection, whose client has had `handled` of our stanzas: the
+    /// connection's number and how many of the client's stanzas were handled. `greeting` gets that
+    /// count, and what it returns is written before the stanzas that the client missed.
+    ///
+    /// # Errors
+    /// When the session can't be resumed.
+    pub(crate) fn resume(
+        &self,
+        handled: u32,
+        greeting: impl FnOnce(u32) -> String,
+    ) -> Result<u32, ()> {
+        let (connection, done) = {
+            let mut state = self.state();
+            if !matches!(state.phase, Phase::Open | Phase::Asleep(_)) {
+                return Err(());
+            }
+            let managed = state.managed.as_mut().ok_or(())?;
+            let new = managed
+                .queue
+                .acknowledge(handled)
+                .map_err(|_: TooMany| ())?;
+            managed.acknowledged += new as u64;
+            let mut bytes = greeting(managed.handled).into_bytes();
+            for (stanza, _) in managed.queue.waiting() {
+                bytes.extend_from_slice(stanza.bytes());
+            }
+            managed.asked = !managed.queue.is_empty();
+            if managed.asked {
+                bytes.extend_from_slice(REQUEST);
+            }
+            // The other connection, if it still is one, finds that it is not the latest.
+            state.wake();
+            state.connection = state.connection.wrapping_add(1);
+            state.phase = Phase::Open;
+            state.busy = None;
+            state.active = Instant::now();
+            state.pending = Vec::new();
+            state.put(&bytes);
+            (state.connection, state.due())
+        };
+        for callback in done {
+            callback(true);
+        }
+        Ok(connection)
+    }
+
+    /// Begins stream management, with `greeting` to tell the client so; `false` if it has begun
+    /// before. In one step, because both sides count from there on.
+    pub(crate) fn manage(&self, token: Option<Arc<str>>, greeting: &str) -> bool {
+        let mut state = self.state();
+        if state.managed.is_some() || state.phase != Phase::Open {
+            return false;
+        }
+        state.put(greeting.as_bytes());
+        state.wake();
+        let managed = Managed {
+            queue: Queue::default(),
+            sent: 0,
+            acknowledged: 0,
+            handled: 0,
+            asked: false,
+            token,
+        };
+        state.managed = Some(Box::new(managed));
+        true
+    }
+
+    /// The token that resumes the session.
+    pub(crate) fn token(&self) -> Option<Arc<str>> {
+        self.state()
+            .managed
+            .as_ref()
+            .and_then(|managed| managed.token.clone())
+    }
+
+    /// Counts a stanza of the client's as handled.
+    pub(crate) fn handled(&self) {
+        if let Some(managed) = &mut self.state().managed {
+            managed.handled = managed.handled.wrapping_add(1);
+        }
+    }
+
+    /// Tells the client how many of its stanzas were handled.
+    pub(crate) fn answer(&self) {
+        let mut state = self.state();
+        if let Some(handled) = state.managed.as_ref().map(|managed| managed.handled) {
+            state.put(format!("<a xmlns='urn:xmpp:sm:3' h='{handled}'/>").as_bytes());
+            state.wake();
+        }
+    }
+
+    /// The client has had `handled` of our stanzas.
+    ///
+    /// # Errors
+    /// When it can't have.
+    pub(crate) fn acknowledge(&self, handled: u32) -> Result<(), TooMany> {
+        let done = {
+            let mut state = self.state();
+            let Some(managed) = &mut state.managed else {
+                return Ok(());
+            };
+            let new = managed.queue.acknowledge(handled)?;
+            managed.acknowledged += new as u64;
+            state.due()
+        };
+        for callback in done {
+            callback(true);
+        }
+        Ok(())
+    }
+
+    /// The session is over: gives back what the client never acknowledged.
+    pub(crate) fn finish(&self) -> Vec<(Stanza, SystemTime)> {
+        let (callbacks, managed) = {
+            let mut state = self.state();
+            state.phase = Phase::Closed;
+            state.pending = Vec::new();
+            state.wake();
+            (std::mem::take(&mut state.callbacks), state.managed.take())
+        };
+        for (_, callback) in callbacks {
+            callback(false);
+        }
+        managed
+            .map(|managed| managed.queue.into_waiting().collect())
+            .unwrap_or_default()
+    }
+
+    /// Looks after the session: ends what has taken too long, greets what has been silent.
+    pub(crate) fn tend(&self, now: Instant, patience: &Patience) -> Fate {
+        let mut state = self.state();
+        match state.phase {
+            Phase::Asleep(since) if now.duration_since(since) >= patience.asleep => Fate::Over,
+            Phase::Asleep(_) => Fate::Asleep,
+            Phase::Closed => Fate::Over,
+            Phase::Open | Phase::Closing => {
+                if state
+                    .busy
+                    .is_some_and(|since| now.duration_since(since) >= patience.write)
+                {
+                    state.phase = Phase::Closed;
+                    state.pending = Vec::new();
+                    state.wake();
+                } else if state.phase == Phase::Open
+                    && now.duration_since(state.active) >= patience.silence
+                {
+                    // A byte of white space finds out whether the connection is still one, and
+                    // keeps it open in the routers on the way (RFC 6120 4.6.1).
+                    state.put(b" ");
+                    state.active = now;
+                    state.wake();
+                } else if state.phase == Phase::Open && state.ask() {
+                    state.wake();
+                }
+                Fate::Awake
+            }
+        }
+    }
+}
+
+const REQUEST: &[u8] = b"<r xmlns='urn:xmpp:sm:3'/>";
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// A session without connection.
+    pub(crate) asleep: Duration,
+    /// A write.
+    pub(crate) write: Duration,
+    /// A connection without traffic before we send a byte.
+    pub(crate) silence: Duration,
+}
+
+/// What became of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Awake,
+    Asleep,
+    /// It is to be taken out.
+    Over,
+}
+
+impl State {
+    fn put(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        self.put += bytes.len() as u64;
+    }
+
+    /// Asks for an acknowledgement, if there is something to acknowledge. Whether it did.
+    fn ask(&mut self) -> bool {
+        let Some(managed) = &mut self.managed else {
+            return false;
+        };
+        if managed.asked || managed.queue.is_empty() || self.phase != Phase::Open {
+            return false;
+        }
+        managed.asked = true;
+        self.put(REQUEST);
+        true
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn hand_out(&mut self) -> Vec<u8> {
+        self.busy.get_or_insert_with(Instant::now);
+        std::mem::take(&mut self.pending)
+    }
+
+    /// The callbacks whose time has come.
+    fn due(&mut self) -> Vec<Callback> {
+        let reached = self
+            .managed
+            .as_ref()
+            .map_or(self.written, |managed| managed.acknowledged);
+        let mut due = Vec::new();
+        while self.callbacks.front().is_some_and(|(at, _)| *at <= reached) {
+            due.extend(self.callbacks.pop_front().map(|(_, callback)| callback));
+        }
+        due
+    }
+}
+
+impl Outlet for Outbox {
+    fn send(&self, stanza: &Stanza) -> bool {
+        let mut state = self.state();
+        if !matches!(state.phase, Phase::Open | Phase::Asleep(_)) {
+            return false;
+        }
+        let mut request = false;
+        if let Some(managed) = &mut state.managed {
+            match managed.queue.push(stanza, SystemTime::now()) {
+                Ok(asks) => {
+                    managed.sent += 1;
+                    request = asks;
+                }
+                Err(_) => {
+                    state.overflow();
+                    return false;
+                }
+            }
+        }
+        if state.phase != Phase::Open {
+            return true;
+        }
+        if state.pending.len() + stanza.bytes().len() > self.limit {
+            state.overflow();
+            return false;
+        }
+        state.put(stanza.bytes());
+        if request {
+            state.ask();
+        }
+        state.wake();
+        true
+    }
+
+    fn then(&self, done: Callback) {
+        let mut state = self.state();
+        let over = !matches!(state.phase, Phase::Open | Phase::Asleep(_));
+        let (at, reached) = match &state.managed {
+            Some(managed) => (managed.sent, managed.acknowledged),
+            None => (state.put, state.written),
+        };
+        if over || at <= reached {
+            drop(state);
+            done(!over);
+        } else {
+            state.callbacks.push_back((at, done));
+            // Somebody waits for it.
+            state.ask();
+            state.wake();
+        }
+    }
+
+    fn close(&self, error: StreamError) {
+        self.end(&error.closing());
+    }
+}
+
+impl State {
+    /// The client doesn't read, or doesn't acknowledge: the stream ends. An error is put behind
+    /// what is pending, for what it's worth.
+    fn overflow(&mut self) {
+        if self.phase == Phase::Open {
+            let text = "the client does not read what it is sent";
+            let error = StreamError::new(StreamCondition::ResourceConstraint, text);
+            self.put(error.closing().as_bytes());
+            self.phase = Phase::Closing;
+        } else {
+            self.phase = Phase::Closed;
+        }
+        self.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests;

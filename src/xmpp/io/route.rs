@@ -1,0 +1,211 @@
+//! Where a stanza goes by its `to`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use omnid_telemetry::limited;
+
+use super::{accounts::Cell, server::Server};
+use crate::{
+    engine::{
+        account::{SessionId, bounce, bounce_with},
+        subscription::Request,
+        wish::{Wish, Wishes},
+    },
+    features::{Asked, Reply, To},
+    wire::{BareJid, Condition, Element, IqType, Jid, Kind, PresenceType, Stanza, StanzaError, ns},
+};
+
+impl Server {
+    /// Sends a stanza on. What comes of it, for the caller to carry out.
+    pub(crate) async fn route(&self, stanza: Stanza) -> Wishes {
+        let Some(to) = stanza.to().cloned() else {
+            return Wishes::new();
+        };
+        // The way that nearly every stanza goes: nothing to wait for.
+        let cell = match self.accounts.get(to.bare_str()) {
+            Some(cell) => cell,
+            None => match self.resolve(&to, &stanza).await {
+                Ok(cell) => cell,
+                Err(wishes) => return wishes,
+            },
+        };
+        match stanza.kind() {
+            Kind::Message(_) => {
+                let wishes = cell.live().message(&stanza);
+                if wishes.iter().any(|wish| matches!(wish, Wish::Send(..))) {
+                    self.tell(&stanza, false);
+                }
+                wishes
+            }
+            Kind::Iq(kind) if to.is_bare() => match kind {
+                IqType::Get | IqType::Set => {
+                    Box::pin(self.answer(&stanza, Some(&cell), None)).await
+                }
+                IqType::Result | IqType::Error => Wishes::new(),
+            },
+            Kind::Iq(_) => cell.live().iq(&stanza),
+            Kind::Presence(PresenceType::Probe) => {
+                let Some(from) = stanza.from() else {
+                    return Wishes::new();
+                };
+                cell.live().probe(from)
+            }
+            Kind::Presence(kind) => match Request::from_type(kind) {
+                Some(request) => {
+                    let now = SystemTime::now();
+                    let plan = self
+                        .change(
+                            &cell,
+                            |account| Ok(account.requested(request, &stanza, now)),
+                        )
+                        .await;
+                    plan.unwrap_or_else(|error| bounce_with(&stanza, &error))
+                }
+                None => cell.live().presence(&stanza),
+            },
+        }
+    }
+
+    /// The account behind an address that is not in use, or what to do where there is none.
+    async fn resolve(&self, to: &Jid, stanza: &Stanza) -> Result<Arc<Cell>, Wishes> {
+        if !self.serves(to.domain()) {
+            return Err(match stanza.kind() {
+                // Presence to a domain that can't be reached vanishes, but for requests.
+                Kind::Presence(kind) if Request::from_type(kind).is_none() => Wishes::new(),
+                _ => bounce(stanza, Condition::RemoteServerNotFound),
+            });
+        }
+        if to.local().is_none() {
+            return Err(match stanza.kind() {
+                Kind::Iq(IqType::Get | IqType::Set) => {
+                    Box::pin(self.answer(stanza, None, None)).await
+                }
+                Kind::Message(_) => bounce(stanza, Condition::ServiceUnavailable),
+                _ => Wishes::new(),
+            });
+        }
+        match self.account(&to.to_bare()).await {
+            Ok(Some(cell)) => Ok(cell),
+            // RFC 6121 8.5.1: as of an account that takes nothing.
+            Ok(None) => Err(match stanza.kind() {
+                Kind::Presence(_) => Wishes::new(),
+                _ => bounce(stanza, Condition::ServiceUnavailable),
+            }),
+            Err(error) => {
+                limited!(Duration::from_secs(10), error, "an account was not read", %error);
+                Err(bounce(stanza, Condition::InternalServerError))
+            }
+        }
+    }
+
+    /// Asks a contact for its presence when a session of `from` becomes available.
+    pub(crate) async fn probe(&self, from: &Jid, contact: &BareJid) -> Wishes {
+        if let Some(cell) = self.accounts.get(contact.as_str()) {
+            return cell.live().probe(from);
+        }
+        if self.serves(contact.domain()) {
+            // No session there, and the asker's roster says that it may know: no need to load an
+            // account only to find that it is away.
+            let away = Element::new("presence", ns::CLIENT)
+                .attr("type", "unavailable")
+                .attr("from", contact.as_str())
+                .attr("to", from.as_str());
+            return Wish::route(&away).into_iter().collect();
+        }
+        Wishes::new()
+    }
+
+    /// The answer to a request that the server or one of its accounts is asked; and whatever else
+    /// the request brings about.
+    pub(crate) async fn answer(
+        &self,
+        iq: &Stanza,
+        cell: Option<&Arc<Cell>>,
+        session: Option<SessionId>,
+    ) -> Wishes {
+        match self.reply(iq, cell, session).await {
+            Ok((payload, mut wishes)) => {
+                let result = match payload {
+                    Some(payload) => iq.result().child(payload),
+                    None => iq.result(),
+                };
+                if let Some(wish) = Wish::route(&result) {
+                    wishes.insert(0, wish);
+                }
+                wishes
+            }
+            Err(error) => bounce_with(iq, &error),
+        }
+    }
+
+    async fn reply(
+        &self,
+        iq: &Stanza,
+        cell: Option<&Arc<Cell>>,
+        session: Option<SessionId>,
+    ) -> Result<(Option<Element>, Wishes), StanzaError> {
+        let mut reply = self.ask(iq, cell, session)?;
+        let failed = |error| {
+            limited!(Duration::from_secs(10), error, "a request failed", %error);
+            StanzaError::from(Condition::InternalServerError)
+        };
+        // Each step looks or writes once; no feature needs more than a few.
+        for _ in 0..8 {
+            reply = match reply {
+                Reply::Result(payload) => return Ok((payload, Wishes::new())),
+                Reply::Error(error) => return Err(error),
+                Reply::Read(read) => self.ground.database.read(read).await.map_err(failed)?,
+                Reply::Write(write) => self.ground.database.write(write).await.map_err(failed)?,
+                Reply::Change(change) => {
+                    let cell = cell.ok_or(Condition::ServiceUnavailable)?;
+                    let wishes = self.change(cell, change).await?;
+                    return Ok((None, wishes));
+                }
+            };
+        }
+        Err(Condition::InternalServerError.into())
+    }
+
+    /// Has the feature answer that the request is for.
+    fn ask(
+        &self,
+        iq: &Stanza,
+        cell: Option<&Arc<Cell>>,
+        session: Option<SessionId>,
+    ) -> Result<Reply, StanzaError> {
+        // RFC 6120 8.2.3: a request has exactly one payload.
+        if iq.children().count() != 1 {
+            return Err(Condition::BadRequest.into());
+        }
+        let settings = self.settings.load();
+        let from = iq.from().ok_or(Condition::BadRequest)?;
+        let own = cell.is_some_and(|cell| cell.live().jid().as_str() == from.bare_str());
+        let fits = |to| match to {
+            To::Server => cell.is_none(),
+            To::Own => own,
+            To::Anybody => cell.is_some(),
+        };
+        let (_, namespace) = iq.payload().ok_or(Condition::BadRequest)?;
+        let handler = settings
+            .features
+            .find(namespace, fits)
+            .ok_or(Condition::ServiceUnavailable)?;
+        let tree = iq.to_element().map_err(|_| Condition::BadRequest)?;
+        let query = tree.children().next().ok_or(Condition::BadRequest)?;
+        let mut live = cell.map(|cell| cell.live());
+        Ok((handler.answer)(Asked {
+            iq,
+            query,
+            set: iq.kind() == Kind::Iq(IqType::Set),
+            from,
+            account: live.as_deref_mut(),
+            session: session.filter(|_| own),
+            features: &settings.features,
+            now: SystemTime::now(),
+            uptime: self.started.elapsed(),
+        }))
+    }
+}

@@ -1,0 +1,467 @@
+//! All that the service's tasks share, and how wishes come true.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Instant, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::rand;
+use omnid_ground::Ground;
+use omnid_hub::Event;
+use omnid_identity::Address;
+use omnid_store::StoreError;
+use omnid_supervisor::Child;
+use omnid_telemetry::limited;
+use std::time::Duration;
+
+use super::{
+    accounts::{Accounts, Cell},
+    metrics::Metrics,
+    outbox::{Outbox, Patience},
+};
+use crate::{
+    Config, data,
+    engine::{
+        account::{Account, Outlet, SessionId, bounce},
+        delivery::is_storable,
+        login::Policy,
+        wish::{Plan, Wish, Wishes},
+    },
+    features::{Features, last::stored},
+    wire::{BareJid, Condition, Element, Jid, Kind, Limits, Stanza, StanzaError, ns, time},
+};
+
+/// What the configuration says, made ready for use.
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) hosts: HashSet<Box<str>>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) features: Features,
+}
+
+impl Settings {
+    pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>) -> Settings {
+        let off: Vec<_> = config
+            .disable
+            .iter()
+            .map(|name| name.value.clone())
+            .collect();
+        let features = Features::without(&off);
+        let mut offered = features.stream();
+        offered.push(Element::new("sm", ns::SM));
+        let policy = Arc::new(Policy {
+            hosts: hosts.clone(),
+            features: offered,
+        });
+        Settings {
+            config,
+            hosts,
+            policy,
+            features,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            bytes: self.config.stanza_size.as_usize(),
+            ..Limits::CLIENT
+        }
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience {
+            asleep: self.config.resume_timeout,
+            write: Duration::from_secs(60),
+            silence: self.config.keepalive,
+        }
+    }
+}
+
+/// A session that stream management can resume.
+#[derive(Clone)]
+pub(crate) struct Resumable {
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) id: SessionId,
+    pub(crate) outbox: Arc<Outbox>,
+}
+
+/// What every task of the service shares.
+pub(crate) struct Server {
+    pub(crate) ground: Ground,
+    pub(crate) settings: ArcSwap<Settings>,
+    pub(crate) accounts: Accounts,
+    pub(crate) metrics: Metrics,
+    pub(crate) started: Instant,
+    /// Bound sessions, which the sweep looks after.
+    sessions: Mutex<HashMap<SessionId, Resumable>>,
+    /// Tokens of the sessions that can be resumed.
+    resumable: Mutex<HashMap<Arc<str>, SessionId>>,
+    next: AtomicU64,
+    /// Who runs the sessions' tasks: not the listeners, so that a reload that takes a listener
+    /// away leaves its sessions alone.
+    pub(crate) runner: ArcSwap<Option<Child>>,
+}
+
+/// Wishes that one cause may bring about. No cause needs nearly as many: it is a bound on mistakes.
+const WISHES: usize = 1_000_000;
+
+impl Server {
+    pub(crate) fn new(ground: Ground, settings: Settings) -> Server {
+        Server {
+            ground,
+            settings: ArcSwap::from_pointee(settings),
+            accounts: Accounts::new(),
+            metrics: Metrics::new(),
+            started: Instant::now(),
+            sessions: Mutex::default(),
+            resumable: Mutex::default(),
+            next: AtomicU64::new(1),
+            runner: ArcSwap::default(),
+        }
+    }
+
+    /// Whether a domain is served here.
+    pub(crate) fn serves(&self, domain: &str) -> bool {
+        self.settings.load().hosts.contains(domain)
+    }
+
+    // ----- Accounts -----
+
+    /// An account, from the table or from the database; `None` if there is none of that name.
+    pub(crate) async fn account(&self, bare: &BareJid) -> Result<Option<Arc<Cell>>, StoreError> {
+        if let Some(cell) = self.accounts.get(bare.as_str()) {
+            return Ok(Some(cell));
+        }
+        let Some(address) = address(bare) else {
+            return Ok(None);
+        };
+        if self.ground.identity.account(&address).await?.is_none() {
+            return Ok(None);
+        }
+        let whose = bare.clone();
+        let roster = self
+            .ground
+            .database
+            .read(move |reader| data::roster::load(reader, whose.as_str()))
+            .await?;
+        Ok(Some(
+            self.accounts.insert(Account::new(bare.clone(), roster)),
+        ))
+    }
+
+    /// Makes a change of an account's roster: looked at, written, made, and told to its clients, in
+    /// turn with other changes.
+    pub(crate) async fn change(
+        &self,
+        cell: &Cell,
+        plan: impl FnOnce(&Account) -> Result<Plan, StanzaError>,
+    ) -> Result<Wishes, StanzaError> {
+        let _turn = cell.changing.lock().await;
+        let (plan, account) = {
+            let live = cell.live();
+            (plan(&live)?, live.jid().clone())
+        };
+        if !plan.changes.is_empty() {
+            let changes = plan.changes.clone();
+            let written = self
+                .ground
+                .database
+                .write(move |tx| data::roster::write(tx, account.as_str(), &changes))
+                .await;
+            if let Err(error) = written {
+                limited!(Duration::from_secs(10), error, "a roster was not written", %error);
+                return Err(Condition::InternalServerError.into());
+            }
+            for change in &plan.changes {
+                let pushes = cell.live().commit(change);
+                for push in pushes {
+                    if let Wish::Send(outlet, stanza) = push {
+                        outlet.send(&stanza);
+                    }
+                }
+            }
+        }
+        Ok(plan.then)
+    }
+
+    // ----- Sessions -----
+
+    pub(crate) fn next_session(&self) -> SessionId {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn enrol(&self, session: Resumable) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(session.id, session);
+        self.metrics
+            .sessions
+            .set(i64::try_from(sessions.len()).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn each_session(&self) -> Vec<Resumable> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.values().cloned().collect()
+    }
+
+    /// Lets a session be found by `token`.
+    pub(crate) fn allow_resume(&self, token: Arc<str>, id: SessionId) {
+        self.resumable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(token, id);
+    }
+
+    /// The session of `account` that `token` resumes.
+    pub(crate) fn find_resumable(&self, token: &str, account: &BareJid) -> Option<Resumable> {
+        let id = {
+            let resumable = self
+                .resumable
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *resumable.get(token)?
+        };
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = sessions.get(&id)?;
+        (session.outbox.facts.jid.bare_str() == account.as_str()).then(|| session.clone())
+    }
+
+    /// A session is over: its account says goodbye for it, and what its client never got finds
+    /// another way (XEP-0198 5).
+    pub(crate) async fn leave(&self, session: Resumable) {
+        let known = {
+            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = sessions.remove(&session.id).is_some();
+            self.metrics
+                .sessions
+                .set(i64::try_from(sessions.len()).unwrap_or(i64::MAX));
+            known
+        };
+        if !known {
+            return;
+        }
+        if let Some(token) = session.outbox.token() {
+            self.resumable
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&token);
+        }
+        let wishes = session.cell.live().unbind(session.id);
+        let missed = session.outbox.finish();
+        self.apply(wishes).await;
+        for (stanza, sent) in missed {
+            let wishes = match stanza.kind() {
+                Kind::Message(_) => {
+                    let delayed = delayed(&stanza, session.outbox.facts.jid.domain(), sent);
+                    session.cell.live().message(&delayed)
+                }
+                Kind::Iq(_) => bounce(&stanza, Condition::RecipientUnavailable),
+                Kind::Presence(_) => Wishes::new(),
+            };
+            self.apply(wishes).await;
+        }
+    }
+
+    // ----- Wishes -----
+
+    /// Carries wishes out, and those that come of them.
+    pub(crate) async fn apply(&self, wishes: Wishes) {
+        let mut queue: VecDeque<Wish> = wishes.into_iter().collect();
+        for _ in 0..WISHES {
+            let Some(wish) = queue.pop_front() else {
+                return;
+            };
+            let more = match wish {
+                Wish::Send(outlet, stanza) => {
+                    if outlet.send(&stanza) {
+                        continue;
+                    }
+                    // The session ended meanwhile.
+                    self.missed(stanza)
+                }
+                Wish::Route(stanza) => self.route(stanza).await,
+                Wish::Keep(stanza) => self.keep(stanza).await,
+                Wish::Probe { from, contact } => self.probe(&from, &contact).await,
+                Wish::HandOver(account, outlet) => {
+                    self.hand_over(&account, outlet).await;
+                    continue;
+                }
+                Wish::Close(outlet, error) => {
+                    outlet.close(error);
+                    continue;
+                }
+                Wish::Left(account, status) => {
+                    self.left(account, status).await;
+                    continue;
+                }
+            };
+            // In the order they would have been if what caused them had been done here.
+            for wish in more.into_iter().rev() {
+                queue.push_front(wish);
+            }
+        }
+        limited!(
+            Duration::from_secs(10),
+            error,
+            "wishes without end were cut off",
+            left = queue.len()
+        );
+    }
+
+    /// What becomes of a stanza whose session had just gone.
+    fn missed(&self, stanza: Stanza) -> Wishes {
+        match stanza.kind() {
+            Kind::Message(_) if is_storable(&stanza) && stanza.to().is_some() => {
+                Wishes::from_iter([Wish::Keep(stanza)])
+            }
+            Kind::Iq(_) => bounce(&stanza, Condition::ServiceUnavailable),
+            _ => Wishes::new(),
+        }
+    }
+
+    /// Keeps a message. It is on disk when this returns; or the sender is told that it isn't.
+    async fn keep(&self, stanza: Stanza) -> Wishes {
+        let Some(account) = stanza.to().map(Jid::to_bare) else {
+            return Wishes::new();
+        };
+        let limit = self.settings.load().config.offline_messages;
+        let (at, bytes) = (stored(SystemTime::now()), stanza.bytes().clone());
+        let kept = self
+            .ground
+            .database
+            .write(move |tx| data::offline::keep(tx, account.as_str(), at, &bytes, limit))
+            .await;
+        match kept {
+            Ok(true) => {
+                self.metrics.kept.inc();
+                self.tell(&stanza, true);
+                Wishes::new()
+            }
+            Ok(false) => bounce(&stanza, Condition::ServiceUnavailable),
+            Err(error) => {
+                limited!(Duration::from_secs(10), error, "a message was not kept", %error);
+                bounce(&stanza, Condition::InternalServerError)
+            }
+        }
+    }
+
+    /// Publishes that a message went through.
+    pub(crate) fn tell(&self, stanza: &Stanza, stored: bool) {
+        let events = self.ground.hub.events();
+        if let (true, Some(from), Some(to)) = (events.wanted(), stanza.from(), stanza.to()) {
+            events.publish(Event::Message {
+                from: from.bare_str().to_owned(),
+                to: to.bare_str().to_owned(),
+                stored,
+            });
+        }
+    }
+
+    /// Hands over the messages that were kept for an account, and forgets them once the client has
+    /// them.
+    async fn hand_over(&self, account: &BareJid, outlet: Arc<dyn Outlet>) {
+        let Some(cell) = self.accounts.get(account.as_str()) else {
+            return;
+        };
+        if cell.handing_over.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let whose = account.clone();
+        let kept = self
+            .ground
+            .database
+            .read(move |reader| data::offline::kept(reader, whose.as_str()))
+            .await;
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(error) => {
+                limited!(Duration::from_secs(10), error, "kept messages were not read", %error);
+                Vec::new()
+            }
+        };
+        let Some(last) = kept.last().map(|kept| kept.id) else {
+            cell.handing_over.store(false, Ordering::Release);
+            return;
+        };
+        for message in kept {
+            let Ok(stanza) = Stanza::from_stored(message.stanza) else {
+                continue;
+            };
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(message.at);
+            if !outlet.send(&delayed(&stanza, account.domain(), at)) {
+                break;
+            }
+        }
+        let database = self.ground.database.clone();
+        let account = account.clone();
+        let runtime = tokio::runtime::Handle::current();
+        outlet.then(Box::new(move |got_there| {
+            if !got_there {
+                cell.handing_over.store(false, Ordering::Release);
+                return;
+            }
+            runtime.spawn(async move {
+                let forgotten = database
+                    .write(move |tx| data::offline::forget(tx, account.as_str(), last))
+                    .await;
+                cell.handing_over.store(false, Ordering::Release);
+                if let Err(error) = forgotten {
+                    limited!(
+                        Duration::from_secs(10), error,
+                        "messages were handed over and not forgotten", %error
+                    );
+                }
+            });
+        }));
+    }
+
+    async fn left(&self, account: BareJid, status: String) {
+        let at = stored(SystemTime::now());
+        let noted = self
+            .ground
+            .database
+            .write(move |tx| data::last::left(tx, account.as_str(), at, &status))
+            .await;
+        if let Err(error) = noted {
+            limited!(Duration::from_secs(10), error, "a departure was not noted", %error);
+        }
+    }
+}
+
+/// The account's address as identity knows it.
+pub(crate) fn address(bare: &BareJid) -> Option<Address> {
+    Address::new(bare.local()?, bare.domain()).ok()
+}
+
+/// With a note of when it was sent (XEP-0203), unless it has one.
+fn delayed(stanza: &Stanza, domain: &str, at: SystemTime) -> Stanza {
+    if stanza.has_child("delay", ns::DELAY) {
+        return stanza.clone();
+    }
+    let delay = Element::new("delay", ns::DELAY)
+        .attr("from", domain)
+        .attr("stamp", time::format(at));
+    stanza.with_child(&delay)
+}
+
+/// 128 random bits as text: stream ids, nonces, resources, tokens. All from one generator that is
+/// fit for secrets.
+pub(crate) fn token() -> String {
+    let mut bytes = [0; 16];
+    // It fails only where the kernel gives no randomness, and then nothing is safe any more.
+    if rand::fill(&mut bytes).is_err() {
+        std::process::abort();
+    }
+    bytes
+        .iter()
+        .fold(String::with_capacity(32), |mut text, byte| {
+            for digit in [byte >> 4, byte & 15] {
+                text.extend(char::from_digit(u32::from(digit), 16));
+            }
+            text
+        })
+}

@@ -1,0 +1,439 @@
+//! The service in the daemon: prepared, opened, made to run what was prepared, closed.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use omnid_config::{Problem, Problems};
+use omnid_ground::{
+    Change, Ground, ListenerClaim, ListenerSet, Prepare, Service, ServiceError, Transport, Wanted,
+    config::DomainConfig, streams,
+};
+use omnid_hub::{
+    Contact, ControlError, Record, RecordData, StreamContext, StreamHandler, Whereabouts,
+};
+use omnid_net::TlsSocket;
+use omnid_supervisor::{ChildSpec, Handle};
+use serde_json::{Value, json};
+
+use crate::{
+    Config, data,
+    io::{
+        login::{self, Peer},
+        server::{Server, Settings},
+        sweep,
+    },
+    wire::{BareJid, Element, Jid, ns, time},
+};
+
+/// How long streams may take to close.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The XMPP service.
+pub struct Xmpp {
+    server: Arc<Server>,
+    listeners: ListenerSet,
+    /// What was applied last.
+    applied: Mutex<Option<Prepared>>,
+    /// What the hub holds by reference.
+    alpn: Arc<dyn StreamHandler>,
+    tree: Mutex<Option<Handle>>,
+}
+
+/// The section, checked.
+#[derive(Clone, PartialEq)]
+pub struct Prepared {
+    config: Config,
+    /// The domains served, in their normal form.
+    hosts: Vec<BareJid>,
+}
+
+impl Service for Xmpp {
+    const NAME: &'static str = "xmpp";
+    type Config = Config;
+    type Prepared = Prepared;
+
+    fn prepare(
+        config: &Config,
+        context: &Prepare<'_>,
+        problems: &mut Problems,
+    ) -> Option<Prepared> {
+        let before = problems.errors();
+        let named = config.hosts.iter();
+        let all = context.domains.iter().map(|domain| &domain.name);
+        let chosen: Vec<_> = if config.hosts.is_empty() {
+            all.collect()
+        } else {
+            named.collect()
+        };
+        if chosen.is_empty() {
+            problems.push(
+                Problem::error("no domain to serve messages for")
+                    .at(config.place.span(), "this section")
+                    .help("add a [[domain]], or name domains in xmpp.hosts"),
+            );
+        }
+        let mut hosts: Vec<BareJid> = Vec::new();
+        for name in chosen {
+            match BareJid::from_domain(name.as_str()) {
+                Ok(host) if hosts.contains(&host) => {
+                    let problem = Problem::error(format!("{host} is named twice"));
+                    problems.push(problem.at(name.span, "here again"));
+                }
+                Ok(host) => hosts.push(host),
+                Err(error) => {
+                    let problem = Problem::error(format!("{name} can't be part of an address"));
+                    problems.push(problem.at(name.span, error.to_string()));
+                }
+            }
+        }
+        if !context.tls {
+            problems.push(
+                Problem::error("clients need TLS, and there is no certificate")
+                    .at(config.place.span(), "this section")
+                    .help("give [tls] a certificate, or self_signed = true to try things out"),
+            );
+        }
+        (problems.errors() == before).then(|| Prepared {
+            config: config.clone(),
+            hosts,
+        })
+    }
+
+    fn listeners(config: &Config) -> Vec<ListenerClaim> {
+        let mut claims = ListenerClaim::all(Transport::Stream, &config.listen);
+        claims.extend(ListenerClaim::all(Transport::Stream, &config.listen_tls));
+        claims
+    }
+
+    async fn open(ground: Ground) -> Result<Arc<Xmpp>, ServiceError> {
+        let failed = |error: omnid_store::StoreError| ServiceError {
+            service: Xmpp::NAME,
+            reason: format!("the tables can't be made: {error}"),
+        };
+        ground
+            .database
+            .migrate(data::COMPONENT, data::MIGRATIONS)
+            .await
+            .map_err(failed)?;
+        let hub = ground.hub.clone();
+        let settings = Settings::new(Config::default(), HashSet::new());
+        let server = Arc::new(Server::new(ground, settings));
+        let presence: Arc<dyn Whereabouts> = Arc::new(Presence(server.clone()));
+        hub.directory().offer(Xmpp::NAME, &presence);
+        let listed = server.clone();
+        hub.control().register("sessions", move |arguments| {
+            let answer = sessions(&listed, &arguments);
+            async move { answer }
+        });
+        let alpn: Arc<dyn StreamHandler> = Arc::new(OnTls(server.clone()));
+        Ok(Arc::new(Xmpp {
+            server,
+            listeners: ListenerSet::default(),
+            applied: Mutex::default(),
+            alpn,
+            tree: Mutex::default(),
+        }))
+    }
+
+    fn plan(&self, prepared: &Prepared) -> Vec<Change> {
+        let tree = self
+            .tree
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let wanted = self.wanted(&prepared.config);
+        let mut changes = self.listeners.plan(&wanted, tree.as_ref());
+        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(before) = applied.as_ref() else {
+            return changes;
+        };
+        let live = |what: String, how| Change {
+            what,
+            how,
+            connections: 0,
+        };
+        for host in &prepared.hosts {
+            if !before.hosts.contains(host) {
+                changes.push(live(format!("host {host}"), "added"));
+            }
+        }
+        for host in &before.hosts {
+            if !prepared.hosts.contains(host) {
+                changes.push(live(format!("host {host}"), "removed"));
+            }
+        }
+        let settings = |config: &Config| Config {
+            hosts: Vec::new(),
+            listen: Vec::new(),
+            listen_tls: Vec::new(),
+            ..config.clone()
+        };
+        if settings(&before.config) != settings(&prepared.config) {
+            changes.push(live("settings".to_owned(), "changed live"));
+        }
+        changes
+    }
+
+    async fn apply(
+        self: &Arc<Xmpp>,
+        prepared: Prepared,
+        tree: &Handle,
+    ) -> Result<(), ServiceError> {
+        *self.tree.lock().unwrap_or_else(PoisonError::into_inner) = Some(tree.clone());
+        let hosts = prepared
+            .hosts
+            .iter()
+            .map(|host| host.as_str().into())
+            .collect();
+        let settings = Settings::new(prepared.config.clone(), hosts);
+        self.server.settings.store(Arc::new(settings));
+        if tree.child("sessions").is_none() {
+            let server = self.server.clone();
+            let run = move |child| sweep::run(server.clone(), child);
+            let child = ChildSpec::worker("sessions", run).shutdown(DRAIN);
+            let failed = |error: &dyn std::fmt::Display| ServiceError {
+                service: Xmpp::NAME,
+                reason: error.to_string(),
+            };
+            tree.add(child).await.map_err(|error| failed(&error))?;
+        }
+        let wanted = self.wanted(&prepared.config);
+        self.listeners
+            .apply(&self.server.ground, tree, wanted)
+            .await?;
+        self.server
+            .ground
+            .hub
+            .alpn()
+            .offer("xmpp-client", &self.alpn);
+        self.publish(&prepared);
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+        Ok(())
+    }
+
+    fn rehearse(prepared: &Prepared, question: &Value) -> Result<Value, String> {
+        let text = question
+            .get("jid")
+            .and_then(Value::as_str)
+            .ok_or("give it a jid")?;
+        Ok(match Jid::new(text) {
+            Ok(jid) => json!({
+                "jid": jid.as_str(),
+                "local": jid.local(),
+                "domain": jid.domain(),
+                "resource": jid.resource(),
+                "served": prepared.hosts.iter().any(|host| host.as_str() == jid.domain()),
+            }),
+            Err(error) => json!({ "jid": null, "error": error.to_string() }),
+        })
+    }
+
+    async fn close(self: &Arc<Xmpp>) {
+        let hub = &self.server.ground.hub;
+        hub.alpn().withdraw("xmpp-client");
+        hub.records().withdraw(Xmpp::NAME);
+        // Sessions without a connection have nobody to say goodbye to; their accounts do.
+        for session in self.server.each_session() {
+            self.server.leave(session).await;
+        }
+    }
+}
+
+impl Xmpp {
+    fn wanted(&self, config: &Config) -> Vec<Wanted> {
+        let ground = &self.server.ground;
+        let plain = config.listen.iter().map(|address| {
+            let server = self.server.clone();
+            streams(
+                ground,
+                Xmpp::NAME,
+                "client",
+                address,
+                move |child, accepted| {
+                    let span = accepted.span();
+                    child.spawn("login", span, login::begin_plain(server.clone(), accepted));
+                },
+            )
+        });
+        let tls = config.listen_tls.iter().map(|address| {
+            let server = self.server.clone();
+            streams(
+                ground,
+                Xmpp::NAME,
+                "client-tls",
+                address,
+                move |child, accepted| {
+                    let span = accepted.span();
+                    child.spawn("login", span, login::begin_tls(server.clone(), accepted));
+                },
+            )
+        });
+        plain.chain(tls).collect()
+    }
+
+    /// Says in the DNS where clients of the hosts find us (RFC 6120 3.2.1, XEP-0368).
+    fn publish(&self, prepared: &Prepared) {
+        let ground = &self.server.ground;
+        let facts = ground.server.load();
+        ground.hub.records().withdraw(Xmpp::NAME);
+        let port = |addresses: &[omnid_config::Spanned<omnid_config::ListenAddr>], kind: &str| {
+            let first = addresses.first()?;
+            bound_port(ground, &format!("{} {kind}", Xmpp::NAME), first)
+        };
+        let plain = port(&prepared.config.listen, "client");
+        let tls = port(&prepared.config.listen_tls, "client-tls");
+        for host in &prepared.hosts {
+            if !publishes(&facts.domains, host.as_str()) {
+                continue;
+            }
+            let record = |service: &str, port: u16| Record {
+                name: format!("_{service}._tcp.{host}"),
+                ttl: 3600,
+                data: RecordData::Srv {
+                    priority: 0,
+                    weight: 5,
+                    port,
+                    target: facts.server.hostname.as_str().to_owned(),
+                },
+            };
+            let records = [
+                plain.map(|port| record("xmpp-client", port)),
+                tls.map(|port| record("xmpps-client", port)),
+            ];
+            let records = records.into_iter().flatten().collect();
+            ground
+                .hub
+                .records()
+                .publish(Xmpp::NAME, host.as_str(), records);
+        }
+    }
+}
+
+/// The port that clients reach a listener at: the one it was given, if it was to choose.
+fn bound_port(ground: &Ground, owner: &str, address: &omnid_config::ListenAddr) -> Option<u16> {
+    let asked = match address {
+        omnid_config::ListenAddr::Ip(address) => address.port(),
+        omnid_config::ListenAddr::Unix(_) => return None,
+    };
+    if asked != 0 {
+        return Some(asked);
+    }
+    let bound = ground
+        .net
+        .bound()
+        .into_iter()
+        .find(|bound| bound.service == owner)?;
+    match bound.address {
+        omnid_config::ListenAddr::Ip(address) => Some(address.port()),
+        omnid_config::ListenAddr::Unix(_) => None,
+    }
+}
+
+/// Whether a host's records are to be published: not those of a domain that says no.
+fn publishes(domains: &[DomainConfig], host: &str) -> bool {
+    domains
+        .iter()
+        .any(|domain| domain.publish && domain.name.as_str() == host)
+}
+
+/// Streams from a TLS port that several protocols share.
+struct OnTls(Arc<Server>);
+
+impl StreamHandler for OnTls {
+    fn take(&self, stream: TlsSocket, context: StreamContext) {
+        let StreamContext {
+            peer,
+            listener,
+            permit,
+            ..
+        } = context;
+        let span = tracing::info_span!(
+            "connection",
+            listener = &*listener,
+            peer = %peer,
+            user = tracing::field::Empty,
+        );
+        let server = self.0.clone();
+        if let Some(runner) = &**self.0.runner.load() {
+            let peer = Peer {
+                server,
+                address: peer,
+                listener,
+                permit,
+            };
+            runner.spawn("login", span, login::begin_secured(stream, peer));
+        }
+    }
+}
+
+/// Where accounts can be reached by a message.
+struct Presence(Arc<Server>);
+
+impl Whereabouts for Presence {
+    fn contacts(&self, address: &str) -> Vec<Contact> {
+        let Ok(bare) = BareJid::new(address) else {
+            return Vec::new();
+        };
+        let Some(cell) = self.0.accounts.get(bare.as_str()) else {
+            return Vec::new();
+        };
+        let live = cell.live();
+        let contacts = live.sessions().iter().filter_map(|session| {
+            let (presence, _) = session.presence()?;
+            let show = presence.to_element().ok()?;
+            let show = show
+                .get_child("show", ns::CLIENT)
+                .map(Element::text_content);
+            Some(Contact {
+                service: Xmpp::NAME,
+                address: session.jid.to_string(),
+                state: show
+                    .filter(|show| !show.is_empty())
+                    .unwrap_or("available".to_owned()),
+            })
+        });
+        contacts.collect()
+    }
+}
+
+/// The verb `sessions`: every bound session, or those of `account`.
+fn sessions(server: &Server, arguments: &Value) -> Result<Value, ControlError> {
+    let account = match arguments.get("account").and_then(Value::as_str) {
+        Some(account) => {
+            Some(BareJid::new(account).map_err(|error| ControlError::new(error.to_string()))?)
+        }
+        None => None,
+    };
+    let now = SystemTime::now();
+    let mut list: Vec<Value> = Vec::new();
+    for session in server.each_session() {
+        let facts = &session.outbox.facts;
+        if account
+            .as_ref()
+            .is_some_and(|account| account.as_str() != facts.jid.bare_str())
+        {
+            continue;
+        }
+        let live = session.cell.live();
+        let presence = live
+            .session(session.id)
+            .and_then(|session| session.presence());
+        let since = now.duration_since(facts.since).unwrap_or_default();
+        list.push(json!({
+            "jid": facts.jid.as_str(),
+            "peer": facts.peer.to_string(),
+            "listener": &*facts.listener,
+            "mechanism": facts.mechanism,
+            "since": time::format(facts.since),
+            "seconds": since.as_secs(),
+            "available": presence.is_some(),
+            "priority": presence.map(|(_, priority)| priority),
+            "resumable": session.outbox.token().is_some(),
+        }));
+    }
+    list.sort_by(|a, b| a["jid"].as_str().cmp(&b["jid"].as_str()));
+    Ok(Value::Array(list))
+}
