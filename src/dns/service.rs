@@ -95,7 +95,7 @@ impl Service for Dns {
                 continue;
             };
             let at = zone.file.span;
-            match data::load(&apex, &context.directory.join(&zone.file.value)) {
+            match data::load(&apex, &zone.file.value) {
                 Ok(loaded) => {
                     report(&loaded.warnings, zone, at, problems);
                     zones.push(loaded);
