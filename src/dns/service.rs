@@ -401,6 +401,8 @@ impl Dns {
     /// Merges what services publish as they publish it.
     async fn watch_published(&self, child: &Child) -> omnid_supervisor::ChildResult {
         let mut records = self.shared.ground.hub.records().watch();
+        // What was published before anybody watched counts as well.
+        records.mark_changed();
         child.ready();
         loop {
             tokio::select! {
