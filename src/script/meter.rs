@@ -5,6 +5,7 @@
 //! error, so a script that catches one runs into the next.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Interrupts between two looks at the clock; between two of them a script does little.
@@ -18,6 +19,8 @@ pub(crate) struct Meter {
     deadline: AtomicU64,
     interrupts: AtomicU32,
     exceeded: AtomicBool,
+    /// The traceback of the moment in which time was up.
+    stopped_at: Mutex<String>,
 }
 
 impl Meter {
@@ -27,6 +30,7 @@ impl Meter {
             deadline: AtomicU64::new(u64::MAX),
             interrupts: AtomicU32::new(0),
             exceeded: AtomicBool::new(false),
+            stopped_at: Mutex::default(),
         }
     }
 
@@ -37,10 +41,22 @@ impl Meter {
             .store(nanos(self.base.elapsed() + budget), Ordering::Relaxed);
     }
 
-    /// Ends it. True when its time was up before.
-    pub(crate) fn end(&self) -> bool {
+    /// Ends it. Where its time was up before: the traceback of that moment.
+    pub(crate) fn end(&self) -> Option<String> {
         self.deadline.store(u64::MAX, Ordering::Relaxed);
-        self.exceeded.load(Ordering::Relaxed)
+        let exceeded = self.exceeded.load(Ordering::Relaxed);
+        exceeded.then(|| std::mem::take(&mut *self.stopped_at()))
+    }
+
+    /// Notes where a script was stopped.
+    pub(crate) fn note(&self, traceback: String) {
+        *self.stopped_at() = traceback;
+    }
+
+    fn stopped_at(&self) -> MutexGuard<'_, String> {
+        self.stopped_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the script must stop: asked by the interrupt. Only the thread that runs the script asks, so

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -205,8 +205,8 @@ where
     let span = facts.span.clone();
     let streams = handler.snapshot.load().streams;
     let requests = Requests {
-        handler,
-        facts,
+        handler: handler.clone(),
+        facts: facts.clone(),
         line: line.clone(),
         h2,
     };
@@ -254,6 +254,9 @@ where
         h2: false,
     };
     let ended = driven.run(&child).await;
+    if let Some(status) = ended.status() {
+        handler.log_no_request(&facts, status);
+    }
     let last: &[u8] = match ended {
         // RFC 9110 section 15.5.9. A connection that never asked for anything is not answered.
         Ended::Expired(Expiry::SlowHead) => TIMEOUT,
@@ -274,6 +277,20 @@ enum Ended {
     Done(hyper::Result<()>),
     /// Because its time was up.
     Expired(Expiry),
+}
+
+impl Ended {
+    /// The answer that what came before the end had, where it never became a request.
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Done(Err(error)) if error.is_parse_too_large() => {
+                Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+            }
+            Self::Done(Err(error)) if error.is_parse() => Some(StatusCode::BAD_REQUEST),
+            Self::Expired(Expiry::SlowHead) => Some(StatusCode::REQUEST_TIMEOUT),
+            _ => None,
+        }
+    }
 }
 
 /// What the end of a connection is worth in the log.

@@ -221,6 +221,14 @@ impl Handler {
         ))
     }
 
+    /// Logs that what came was answered, but was no request.
+    pub(super) fn log_no_request(&self, connection: &ConnectionFacts, status: StatusCode) {
+        let snapshot = self.snapshot.load();
+        let mut record = blank_record(&snapshot.nowhere, connection);
+        record.status = status.as_u16();
+        record.finish(0);
+    }
+
     /// Answers what can be answered without waiting.
     #[allow(clippy::too_many_arguments)]
     fn quick(
@@ -326,7 +334,7 @@ pub(super) fn found_route<'a>(found: &Found<'a, Route>) -> Option<&'a Route> {
     }
 }
 
-fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record> {
+fn blank_record(site: &Site, connection: &ConnectionFacts) -> Box<Record> {
     let mut record = Record::new(
         site.log.clone(),
         site.name.clone(),
@@ -336,13 +344,18 @@ fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record
     );
     record.tls = connection.tls;
     record.connection = connection.id;
+    record.meter = Some(site.meter.clone());
+    Box::new(record)
+}
+
+fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record> {
+    let mut record = blank_record(site, connection);
     record.method = head.method.clone();
     record.target = Some(head.uri.clone());
     record.version = head.version;
     record.referer = head.headers.get(header::REFERER).cloned();
     record.agent = head.headers.get(header::USER_AGENT).cloned();
-    record.meter = Some(site.meter.clone());
-    Box::new(record)
+    record
 }
 
 /// The same request, over TLS.

@@ -423,10 +423,19 @@ impl Engine {
         );
         let claim = match answer {
             Answer::Claim(claim) => claim,
-            Answer::None => return Err(challenge(name, realm, false, arrival, turn)),
-            Answer::Stale => return Err(challenge(name, realm, true, arrival, turn)),
+            Answer::None => return Err(challenge(name, realm, false, request, arrival, turn)),
+            Answer::Stale(algorithm) => {
+                let source = arrival.remote.ip();
+                shared
+                    .dialects
+                    .answered(request, source, algorithm, turn.now);
+                return Err(challenge(name, realm, true, request, arrival, turn));
+            }
             Answer::Malformed => return Err(Reply::unasked(400).into()),
         };
+        shared
+            .dialects
+            .answered(request, arrival.remote.ip(), claim.algorithm, turn.now);
         if let Some(wait) = facts.refused {
             let seconds = wait.as_secs().max(1).to_string();
             return Err(Reply::unasked(403)
@@ -460,14 +469,14 @@ impl Engine {
         ) {
             Judgement::Right => {
                 let Some(account) = account_of(&claim) else {
-                    return Err(challenge(name, realm, false, arrival, turn));
+                    return Err(challenge(name, realm, false, request, arrival, turn));
                 };
                 shared.limiter.refund(arrival.remote.ip());
                 facts.account = Some(account);
                 Ok(())
             }
             // The password is right, so its user need not be asked again.
-            Judgement::Replayed => Err(challenge(name, realm, true, arrival, turn)),
+            Judgement::Replayed => Err(challenge(name, realm, true, request, arrival, turn)),
             Judgement::Wrong => {
                 shared
                     .secrets
@@ -477,7 +486,7 @@ impl Engine {
                     source: arrival.remote.ip(),
                     succeeded: false,
                 });
-                Err(challenge(name, realm, false, arrival, turn))
+                Err(challenge(name, realm, false, request, arrival, turn))
             }
         }
     }
@@ -527,14 +536,31 @@ fn unsupported(request: &Message, name: HeaderName) -> Reply {
     reply
 }
 
-fn challenge(name: HeaderName, realm: &str, stale: bool, arrival: &Flow, turn: &Turn<'_>) -> Plan {
+fn challenge(
+    name: HeaderName,
+    realm: &str,
+    stale: bool,
+    request: &Message,
+    arrival: &Flow,
+    turn: &Turn<'_>,
+) -> Plan {
     let (status, header) = match name {
         HeaderName::Authorization => (401, HeaderName::WwwAuthenticate),
         _ => (407, HeaderName::ProxyAuthenticate),
     };
     let mut reply = Reply::unasked(status);
-    let nonces = &turn.shared.nonces;
-    for value in digest::challenges(realm, arrival, nonces, turn.settings, turn.unix, stale) {
+    let shared = turn.shared;
+    let offered = turn.settings.algorithms.as_slice();
+    let md5 = [DigestAlgorithm::Md5];
+    let choice = offered.len() > 1 && offered.contains(&DigestAlgorithm::Md5);
+    let source = arrival.remote.ip();
+    let offered = if choice && shared.dialects.only_md5(request, source, turn.now) {
+        &md5[..]
+    } else {
+        offered
+    };
+    let nonce = shared.nonces.make(source, turn.unix);
+    for value in digest::challenges(realm, &nonce, offered, stale) {
         reply.header(header, value.as_bytes());
     }
     reply.into()

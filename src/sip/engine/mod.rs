@@ -8,6 +8,7 @@ mod admit;
 mod arena;
 mod calls;
 mod core;
+mod dialect;
 mod digest;
 mod flow;
 mod forward;
@@ -40,7 +41,7 @@ pub use self::{
     settings::{RegistrarPolicy, Settings},
     transaction::Timers,
 };
-use self::{limits::Limiter, nonce::Nonces, route::Routes, secrets::Secrets};
+use self::{dialect::Dialects, limits::Limiter, nonce::Nonces, route::Routes, secrets::Secrets};
 
 /// What all engines have in common.
 pub struct Shared {
@@ -50,6 +51,7 @@ pub struct Shared {
     routes: Routes,
     limiter: Limiter,
     secrets: Secrets,
+    dialects: Dialects,
 }
 
 impl Shared {
@@ -63,6 +65,7 @@ impl Shared {
             routes: Routes::new(&[key, b"route"].concat()),
             limiter: Limiter::default(),
             secrets: Secrets::default(),
+            dialects: Dialects::default(),
         }
     }
 
