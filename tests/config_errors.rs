@@ -15,7 +15,12 @@ fn every_broken_configuration_is_explained() {
     let count = omnid_config::golden::run(directory, |path| {
         let arguments = ["-c", path.to_str().unwrap(), "check"];
         let output = run(binary(), &arguments, Duration::from_secs(60));
-        assert_eq!(output.code, Some(1), "{} is good: {output:?}", path.display());
+        assert_eq!(
+            output.code,
+            Some(1),
+            "{} is good: {output:?}",
+            path.display()
+        );
         assert_eq!(output.stdout, "", "{}", path.display());
         output.stderr
     });
