@@ -8,6 +8,7 @@
 mod answer;
 mod body;
 pub mod config;
+pub mod data;
 pub mod engine;
 pub mod files;
 pub mod io;

@@ -298,7 +298,7 @@ fn logs() {
     fs::rename(server.daemon.path("access.log"), &moved).unwrap();
     server
         .daemon
-        .write_config(&config.replace("access.log\" }", "access.log\", format = \"json\" }"));
+        .write_config(&config.replace("access.log\"", "access.log\"\naccess_log_format = \"json\""));
     server.daemon.omnid(&["reload"]).success();
     curl(&["-H", "Host: Example.Test", &server.url("/sub")]);
     let lines = server.log_lines(1);

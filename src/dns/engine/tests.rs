@@ -680,6 +680,8 @@ fn check_any(state: &State, name: &Name, rr_type: u16, size: u16, dnssec_ok: boo
     assert!(reply.len() <= usize::from(size.clamp(512, 1232)));
     assert_eq!(reply[12..question_end], message[12..question_end]);
     show(&reply);
+    // A second opinion on compression, counts and the data of every record.
+    hickory_proto::op::Message::from_vec(&reply).unwrap();
 }
 
 proptest! {

@@ -129,7 +129,9 @@ impl Files {
             .unwrap_or_default();
         let path = path.strip_prefix(b"/").unwrap_or(path);
         if !path.is_empty() && !path.ends_with(b"/") {
-            let entry = cache.find(&self.root, path).map_err(failure)?;
+            let entry = cache
+                .find(&self.root, path)
+                .map_err(|error| failure(&error))?;
             return match entry.kind {
                 Kind::File(_) => self.send(request, &entry),
                 Kind::Directory => Ok(add_slash(request)),
@@ -147,12 +149,14 @@ impl Files {
                 }
                 Ok(_) => {}
                 Err(error) if is_missing(&error) => {}
-                Err(error) => return Err(failure(error)),
+                Err(error) => return Err(failure(&error)),
             }
         }
         // Listing is off: a directory without an index is forbidden, and nothing is not found.
         let directory = path.strip_suffix(b"/").unwrap_or(path);
-        let entry = cache.find(&self.root, directory).map_err(failure)?;
+        let entry = cache
+            .find(&self.root, directory)
+            .map_err(|error| failure(&error))?;
         Err(Failure::new(match entry.kind {
             Kind::Directory => StatusCode::FORBIDDEN,
             _ => StatusCode::NOT_FOUND,
@@ -306,8 +310,8 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-fn failure(error: io::Error) -> Failure {
-    let status = match Errno::from_io_error(&error) {
+fn failure(error: &io::Error) -> Failure {
+    let status = match Errno::from_io_error(error) {
         Some(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => StatusCode::NOT_FOUND,
         // A link that leads out of the root says EXDEV, one that is not to be followed ELOOP.
         Some(Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::XDEV) => StatusCode::FORBIDDEN,

@@ -125,7 +125,7 @@ fn resuming() {
     let left: Vec<_> = outbox
         .finish()
         .into_iter()
-        .map(|(s, _)| s.id().unwrap().into_owned())
+        .map(|sent| sent.stanza.id().unwrap().into_owned())
         .collect();
     assert_eq!(left, ["4"]);
 }
