@@ -10,6 +10,11 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -666,7 +671,7 @@ fn queries_on_one_connection_overlap() {
     // Split where it hurts: in the midst of a length.
     let (head, tail) = bytes.split_at(axfr.len() + 3);
     stream.0.write_all(head).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    thread::sleep(Duration::from_millis(50));
     stream.0.write_all(tail).unwrap();
     let (mut ids, mut soas) = (HashSet::new(), 0);
     while ids.len() < 200 || soas < 2 {
@@ -723,7 +728,7 @@ fn garbage_and_slow_clients_keep_nobody_waiting() {
         if slow.0.write_all(&[0]).is_err() {
             break since.elapsed();
         }
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         assert!(since.elapsed() < Duration::from_secs(20), "never closed");
         slow.0.set_nonblocking(true).unwrap();
         let mut byte = [0];
@@ -783,5 +788,246 @@ fn faults_of_zone_files_are_told_and_change_nothing() {
     assert_eq!(
         dig(server.port, &["+short", "web.example.test", "A"]),
         "192.0.2.80\n"
+    );
+}
+
+/// Sends a question again and again and counts what stays unanswered.
+struct Asking {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<(u64, u64)>,
+}
+
+impl Asking {
+    fn start(port: u16, name: &'static str) -> Asking {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let thread = thread::spawn(move || {
+            let message = question(name, RrType::A, Class::IN, Some(1232));
+            let (mut asked, mut lost) = (0, 0);
+            while !told.load(Ordering::Relaxed) {
+                asked += 1;
+                let good = exchange(local(port), &message)
+                    .and_then(|bytes| Message::read(&bytes).ok())
+                    .is_some_and(|message| !message.answers.is_empty());
+                lost += u64::from(!good);
+            }
+            (asked, lost)
+        });
+        Asking { stop, thread }
+    }
+
+    fn stop(self) -> (u64, u64) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn reloads_lose_no_query_and_change_what_changed() {
+    let server = start("");
+    let asking: Vec<Asking> = (0..3)
+        .map(|_| Asking::start(server.port, "web.example.test"))
+        .collect();
+    let file = server.daemon.path("other.test.zone");
+    let text = fs::read_to_string(&file).unwrap();
+    for serial in 2..12 {
+        let text = text.replace("root 1 1d", &format!("root {serial} 1d"))
+            + &format!("new{serial} A 192.0.2.{serial}\n");
+        fs::write(&file, text).unwrap();
+        let plan = server.daemon.json(&["reload", "--dry-run"]);
+        let plan = plan["services"].as_array().unwrap();
+        assert_eq!(plan.len(), 1, "{plan:?}");
+        assert_eq!(plan[0]["what"], "zone other.test");
+        assert_eq!(plan[0]["how"], "changed live");
+        server.daemon.omnid(&["reload"]).success();
+        let name = format!("new{serial}.other.test");
+        let answer = dig(server.port, &["+short", &name, "A"]);
+        assert_eq!(answer, format!("192.0.2.{serial}\n"));
+    }
+    // Another zone, another listener, more sockets; then no such zone and listener.
+    let second = free_port();
+    let before = config(server.port, server.tls, "");
+    let more = before.replace("sockets = 1", "sockets = 3");
+    let both = more.replace(
+        &format!("listen = [\"127.0.0.1:{}\"]", server.port),
+        &format!(
+            "listen = [\"127.0.0.1:{}\", \"127.0.0.1:{second}\"]",
+            server.port
+        ),
+    ) + "[[dns.zone]]\nname = \"more.test\"\nfile = \"{dir}/other.test.zone\"\n";
+    server.daemon.write_config(&both);
+    server.daemon.omnid(&["reload"]).success();
+    wait_until("the new listener answers", LIMIT, || {
+        let message = question("target.more.test", RrType::A, Class::IN, None);
+        exchange(local(second), &message).is_some()
+    });
+    server.daemon.write_config(&more);
+    server.daemon.omnid(&["reload"]).success();
+    assert!(dig(server.port, &["target.more.test", "A"]).contains("REFUSED"));
+    for asking in asking {
+        let (asked, lost) = asking.stop();
+        println!("{asked} asked, {lost} lost");
+        assert!(asked > 100);
+        assert_eq!(lost, 0, "of {asked}");
+    }
+    // Fewer sockets: those left get all the queries.
+    server.daemon.write_config(&before);
+    server.daemon.omnid(&["reload"]).success();
+    let asking = Asking::start(server.port, "web.example.test");
+    thread::sleep(Duration::from_millis(300));
+    let (asked, lost) = asking.stop();
+    assert!(asked > 20 && lost == 0, "{lost} of {asked} lost");
+}
+
+#[test]
+fn scripts_answer_in_the_zones_place() {
+    let (port, tls) = (free_port(), free_port());
+    let script = r#"
+omnid.hook("dns.query", function(q)
+  if q.name == "time.example.test." then
+    return { answer = { { ttl = 5, type = "TXT", data = '"it is late"' } } }
+  elseif q.name == "secret.example.test." then
+    return { rcode = "REFUSED" }
+  elseif q.name == "broken.example.test." then
+    return { answer = { { type = "A", data = "not an address" } } }
+  end
+end)
+"#;
+    let config = config(port, tls, "") + "[script]\nfiles = [\"{dir}/hook.lua\"]\n";
+    let daemon = Daemon::start_with(&config, &[], |directory| {
+        lay_out(directory);
+        fs::write(directory.join("hook.lua"), script).unwrap();
+    });
+    for transport in ["+notcp", "+tcp"] {
+        let short = |name: &str, kind: &str| dig(port, &["+short", transport, name, kind]);
+        assert_eq!(short("time.example.test", "TXT"), "\"it is late\"\n");
+        assert_eq!(short("web.example.test", "A"), "192.0.2.80\n");
+        let refused = dig(port, &[transport, "secret.example.test", "A"]);
+        assert!(refused.contains("status: REFUSED"), "{refused}");
+        let failed = dig(port, &[transport, "broken.example.test", "A"]);
+        assert!(failed.contains("status: SERVFAIL"), "{failed}");
+    }
+    let log = daemon.log();
+    assert!(
+        log.contains("script's decision on dns.query is no answer"),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_services_publish_is_in_the_zone_and_its_serial_grows() {
+    let (port, tls, xmpp, bind_port) = (free_port(), free_port(), free_port(), free_port());
+    let base = config(port, tls, "").replace(
+        "name = \"other.test\"",
+        &format!("name = \"other.test\"\nnotify = [\"127.0.0.1:{bind_port}\"]"),
+    ) + "[[domain]]\nname = \"other.test\"\n";
+    let chat = format!(
+        "[xmpp]\nhosts = [\"other.test\"]\nlisten = [\"127.0.0.1:{xmpp}\"]\n\
+                        listen_tls = []\n"
+    );
+    let daemon = Daemon::start_with(&(base.clone() + &chat), &[], lay_out);
+    let published = |port: u16| dig(port, &["+short", "_xmpp-client._tcp.other.test", "SRV"]);
+    wait_until("chat is published", LIMIT, || {
+        published(port).contains(&format!(" {xmpp} "))
+    });
+    let serial = |port: u16| -> u32 {
+        let soa = dig(port, &["+short", "other.test", "SOA"]);
+        soa.split_whitespace()
+            .nth(2)
+            .and_then(|serial| serial.parse().ok())
+            .unwrap_or(0)
+    };
+    let first = serial(port);
+    assert!(first > 1, "{first}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let zones = format!(
+        "zone \"other.test\" {{ type secondary; file \"copy.zone\"; \
+         primaries {{ 127.0.0.1 port {port}; }}; allow-notify {{ 127.0.0.1; }}; }};"
+    );
+    let _named = start_named(directory.path(), bind_port, &zones);
+    wait_until("named has it", LIMIT, || {
+        published(bind_port).contains(&format!(" {xmpp} "))
+    });
+
+    // Off the air: the record goes, and the secondary hears of it.
+    daemon.write_config(&base);
+    daemon.omnid(&["reload"]).success();
+    wait_until("chat is withdrawn", LIMIT, || published(port).is_empty());
+    wait_until("named has heard", LIMIT, || published(bind_port).is_empty());
+    let second = serial(port);
+    assert!(second > first, "{second} after {first}");
+
+    // A restart with the same content gives the same serial, and one with other content the next.
+    let daemon = daemon.kill_and_start();
+    wait_until("it answers", LIMIT, || {
+        exchange(
+            local(port),
+            &question("other.test", RrType::SOA, Class::IN, None),
+        )
+        .is_some()
+    });
+    assert_eq!(serial(port), second);
+    daemon.write_config(&(base.clone() + &chat));
+    daemon.omnid(&["reload"]).success();
+    wait_until("chat is back", LIMIT, || {
+        published(bind_port).contains(&format!(" {xmpp} "))
+    });
+    assert!(serial(port) > second);
+}
+
+#[test]
+fn expectations_are_tested_without_a_socket() {
+    let more = "[[test]]\ndns = \"www.example.test\"\nanswer = [\"192.0.2.80\"]\n\
+                [[test]]\ndns = \"below.web.example.test\"\ntype = \"MX\"\nrcode = \"NXDOMAIN\"\n";
+    let (port, tls) = (free_port(), free_port());
+    let daemon = Daemon::start_with(&(config(port, tls, "") + more), &[], lay_out);
+    let output = daemon.omnid(&["test"]).success().stdout;
+    assert!(output.contains("2 passed, 0 failed"), "{output}");
+    daemon.write_config(&(config(port, tls, "") + &more.replace("192.0.2.80", "192.0.2.81")));
+    let output = daemon.omnid(&["test"]).failure().stdout;
+    assert!(output.contains("1 passed, 1 failed"), "{output}");
+}
+
+#[test]
+fn queries_are_counted_and_logged() {
+    let (port, tls, admin) = (free_port(), free_port(), free_port());
+    let text = config(port, tls, "")
+        + &format!(
+            "[log]\ntargets = {{ \"dns::query\" = \"debug\" }}\n\
+             [server]\nhostname = \"localhost\"\ndata_dir = \"{{dir}}/data\"\n\
+             [admin]\nsocket = \"{{dir}}/omnid.sock\"\nlisten = [\"127.0.0.1:{admin}\"]\n"
+        );
+    let daemon = Daemon::start_with(&text, &[], lay_out);
+    for _ in 0..5 {
+        dig(port, &["web.example.test", "A"]);
+    }
+    dig(port, &["+tcp", "below.web.example.test", "TXT"]);
+    kdig(tls, &["+tls", "example.test", "MX"]);
+    let metrics = || {
+        let url = format!("http://127.0.0.1:{admin}/metrics");
+        run("curl", &["-s", &url], LIMIT).success().stdout
+    };
+    wait_until("all is counted", LIMIT, || {
+        let metrics = metrics();
+        [
+            "omnid_dns_queries_total{transport=\"udp\"} 5",
+            "omnid_dns_queries_total{transport=\"tcp\"} 1",
+            "omnid_dns_queries_total{transport=\"tls\"} 1",
+            "omnid_dns_queries_by_type_total{type=\"MX\"} 1",
+            "omnid_dns_responses_total{rcode=\"NXDOMAIN\"} 1",
+            "omnid_dns_response_seconds_count{transport=\"tls\"} 1",
+        ]
+        .iter()
+        .all(|line| metrics.lines().any(|counted| counted == *line))
+    });
+    let log = daemon.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("below.web.example.test."))
+        .unwrap();
+    assert!(
+        line.contains("type=TXT") && line.contains("rcode=NXDOMAIN"),
+        "{line}"
     );
 }

@@ -16,9 +16,10 @@ use serde_json::Value;
 
 use crate::{
     config::{HttpConfig, SiteConfig},
+    data::Shelf,
     files::FileCache,
     io::{Door, Handler, serve},
-    site::{Shelf, Snapshot, compile},
+    site::{Snapshot, compile},
 };
 
 /// The HTTP service.

@@ -119,7 +119,7 @@ sockets = 2
 [http]
 listen = ["127.0.0.1:{http}"]
 listen_tls = ["127.0.0.1:{https}"]
-access_log = {{ file = "{{dir}}/access.log" }}
+access_log = "{{dir}}/access.log"
 {http_more}
   [[http.site]]
   hosts = ["{DOMAIN}"]

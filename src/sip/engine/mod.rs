@@ -6,26 +6,30 @@
 
 mod admit;
 mod arena;
+mod authenticate;
 mod calls;
 mod core;
 mod dialect;
+mod dialog;
 mod digest;
 mod flow;
 mod forward;
 mod limits;
 mod location;
 mod nonce;
+mod passing;
 mod proxy;
 mod registrar;
+mod reply;
 mod route;
 mod secrets;
 mod settings;
+mod table;
 pub mod transaction;
 mod wheel;
 
 use std::{
     net::IpAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -179,15 +183,6 @@ pub enum Decision {
     Refuse(u16, String),
     /// To send it to another URI.
     Redirect(String),
-}
-
-/// A request that waits for facts.
-struct Parked {
-    request: Arc<crate::wire::Message>,
-    arrival: Flow,
-    server: Key,
-    facts: admit::Facts,
-    deadline: Instant,
 }
 
 #[cfg(test)]

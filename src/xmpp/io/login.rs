@@ -59,8 +59,11 @@ impl Peer {
 pub(crate) async fn begin_plain(server: Arc<Server>, accepted: Accepted) -> ChildResult {
     let deadline = Instant::now() + server.settings.load().config.login_timeout;
     let net = server.ground.net.config();
+    let limit = net
+        .first_byte_timeout
+        .min(server.settings.load().config.login_timeout);
     // What goes wrong here has been closed and logged.
-    let Ok(mut socket) = plain_accept(accepted.socket, net.first_byte_timeout).await else {
+    let Ok(mut socket) = plain_accept(accepted.socket, limit).await else {
         return Ok(());
     };
     let peer = Peer {
@@ -98,6 +101,7 @@ pub(crate) async fn begin_tls(server: Arc<Server>, accepted: Accepted) -> ChildR
     let certificates = &server.ground.certificates;
     let config = certificates.server_config(&["xmpp-client"], ClientCertificates::None);
     let limit = server.ground.net.config().handshake_timeout;
+    let limit = limit.min(server.settings.load().config.login_timeout);
     let Ok(socket) = tls_accept(accepted.socket, config, limit).await else {
         return Ok(());
     };
