@@ -218,11 +218,8 @@ impl Http {
                         handshake: ground.net.config().handshake_timeout,
                     };
                     let span = accepted.span();
-                    child.spawn(
-                        "connection",
-                        span.clone(),
-                        serve(door, accepted, child.clone(), span),
-                    );
+                    let serving = Box::pin(serve(door, accepted, child.clone(), span.clone()));
+                    child.spawn("connection", span, serving);
                 },
             )
         };
