@@ -318,14 +318,17 @@ fn a_flood_is_cut_off_and_another_source_is_served() {
         "{answered} of {allowed}"
     );
 
+    // What the kernel could not hold is asked again, as every client does (timer E).
     let other = UdpSocket::bind("127.0.0.2:0").unwrap();
     other
-        .set_read_timeout(Some(Duration::from_secs(5)))
+        .set_read_timeout(Some(Duration::from_millis(500)))
         .unwrap();
     let text = options(1).replace("127.0.0.1:9;", "127.0.0.1:9;rport;");
-    other.send_to(text.as_bytes(), server(&stage)).unwrap();
-    let length = other.recv(&mut buffer).unwrap();
-    assert!(buffer[..length].starts_with(b"SIP/2.0 200 OK"));
+    let answer = (0..8).find_map(|_| {
+        other.send_to(text.as_bytes(), server(&stage)).unwrap();
+        other.recv(&mut buffer).ok()
+    });
+    assert!(buffer[..answer.unwrap()].starts_with(b"SIP/2.0 200 OK"));
     let grown = stage.daemon.resident_kib().saturating_sub(before);
     assert!(grown < 20_000, "{grown} KiB more");
 }

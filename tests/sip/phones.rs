@@ -25,7 +25,8 @@ impl Baresip {
     fn start(stage: &Stage, user: &str, transport: &str, tone: f64, answers: bool) -> Self {
         let directory = stage.daemon.path(&format!("baresip-{user}-{transport}"));
         fs::create_dir_all(&directory).unwrap();
-        let (sip, control) = (free_port(), free_port());
+        // The port after the one it is given is its port for TLS.
+        let (sip, _tls, control) = (free_port(), free_port(), free_port());
         let shown = directory.display();
         let media = 40_000 + (sip % 500) * 40;
         let authority = stage.daemon.path("data/tls/authority.pem");
@@ -83,16 +84,18 @@ impl Baresip {
         stream
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
-        // As a netstring.
-        write!(stream, "{}:{text},", text.len()).unwrap();
-        let mut answer = [0; 4096];
-        let length = stream.read(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-        assert!(
-            answer.contains("true"),
-            "{command}: {answer}\n{}",
-            self.log()
-        );
+        // A netstring, which it wants whole.
+        let netstring = format!("{}:{text},", text.len());
+        stream.write_all(netstring.as_bytes()).unwrap();
+        // What happens meanwhile is told first.
+        let mut answer = String::new();
+        let mut buffer = [0; 4096];
+        while !answer.contains("\"response\":true") {
+            let length = stream.read(&mut buffer).unwrap();
+            assert!(length > 0, "{command}: {answer}\n{}", self.log());
+            answer += &String::from_utf8_lossy(&buffer[..length]);
+        }
+        assert!(answer.contains("\"ok\":true"), "{command}: {answer}");
     }
 
     fn log(&self) -> String {
