@@ -34,7 +34,11 @@ impl Server {
             daemon.add_user(&format!("{user}@one.test"), &format!("secret-{user}"));
         }
         let local = |port| format!("127.0.0.1:{port}");
-        Self { daemon, plain: local(plain), tls: local(tls) }
+        Self {
+            daemon,
+            plain: local(plain),
+            tls: local(tls),
+        }
     }
 
     #[track_caller]
@@ -46,16 +50,25 @@ impl Server {
     fn scenario_with(&self, name: &str, more: &[&str]) -> String {
         let mut arguments = vec![name, &self.plain, &self.tls];
         arguments.extend(more);
-        python("xmpp_scenario.py", &arguments, LIMIT).success().stdout
+        python("xmpp_scenario.py", &arguments, LIMIT)
+            .success()
+            .stdout
     }
 
     fn kill_and_start(self) -> Self {
-        Self { daemon: self.daemon.kill_and_start(), ..self }
+        Self {
+            daemon: self.daemon.kill_and_start(),
+            ..self
+        }
     }
 
     /// Lines of log at `level`.
     fn lines(&self, level: &str) -> usize {
-        self.daemon.log().lines().filter(|line| line.contains(level)).count()
+        self.daemon
+            .log()
+            .lines()
+            .filter(|line| line.contains(level))
+            .count()
     }
 }
 
@@ -103,7 +116,9 @@ fn garbage_ends_streams_and_nothing_else() {
     assert!(grown < 32 * 1024, "{grown} KiB more");
     // Repeats are held back: some 180 broken streams are a few lines of log.
     let log = server.daemon.log();
-    let told = log.lines().filter(|line| line.contains("no XMPP") || line.contains("was ended"));
+    let told = log
+        .lines()
+        .filter(|line| line.contains("no XMPP") || line.contains("was ended"));
     assert!((1..20).contains(&told.count()), "{log}");
     assert_eq!(server.lines(" ERROR "), 0, "{log}");
 }
@@ -181,8 +196,15 @@ fn go_sendxmpp() {
     let server = Server::start();
     for (text, direct) in [("over STARTTLS", false), ("over direct TLS", true)] {
         let address = if direct { &server.tls } else { &server.plain };
-        let mut send =
-            vec!["-n", "-j", address, "-u", "alice@one.test", "-p", "secret-alice"];
+        let mut send = vec![
+            "-n",
+            "-j",
+            address,
+            "-u",
+            "alice@one.test",
+            "-p",
+            "secret-alice",
+        ];
         if direct {
             send.push("-t");
         }
@@ -191,7 +213,16 @@ fn go_sendxmpp() {
         let receive = [&server.plain, "bob@one.test", "secret-bob", text];
         python("xmpp_receive.py", &receive, LIMIT).success();
     }
-    let wrong = ["-n", "-j", &server.plain, "-u", "alice@one.test", "-p", "wrong", "bob@one.test"];
+    let wrong = [
+        "-n",
+        "-j",
+        &server.plain,
+        "-u",
+        "alice@one.test",
+        "-p",
+        "wrong",
+        "bob@one.test",
+    ];
     run_with("go-sendxmpp", &wrong, "hello\n", &[], LIMIT).failure();
 }
 
@@ -220,9 +251,22 @@ impl Profanity {
              SSL_CERT_FILE={} profanity -a {user}@one.test",
             authority.display()
         );
-        let arguments = ["-L", &socket, "new-session", "-d", "-x", "120", "-y", "40", &command];
+        let arguments = [
+            "-L",
+            &socket,
+            "new-session",
+            "-d",
+            "-x",
+            "120",
+            "-y",
+            "40",
+            &command,
+        ];
         run("tmux", &arguments, LIMIT).success();
-        let profanity = Self { socket, _home: home };
+        let profanity = Self {
+            socket,
+            _home: home,
+        };
         profanity.wait_for("logged in successfully");
         profanity
     }
@@ -232,20 +276,29 @@ impl Profanity {
     }
 
     fn say(&self, text: &str) {
-        run("tmux", &["-L", &self.socket, "send-keys", text, "Enter"], LIMIT).success();
+        run(
+            "tmux",
+            &["-L", &self.socket, "send-keys", text, "Enter"],
+            LIMIT,
+        )
+        .success();
     }
 
     #[track_caller]
     fn wait_for(&self, text: &str) {
         let mut last = String::new();
-        wait_until(&format!("{text:?} on profanity's screen"), Duration::from_secs(20), || {
-            last = self.screen();
-            let found = last.contains(text);
-            if !found {
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            found
-        });
+        wait_until(
+            &format!("{text:?} on profanity's screen"),
+            Duration::from_secs(20),
+            || {
+                last = self.screen();
+                let found = last.contains(text);
+                if !found {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                found
+            },
+        );
     }
 }
 
@@ -312,7 +365,11 @@ fn a_reload_keeps_sessions_and_a_stop_tells_them() {
     let mut leaving = Held::start(&server);
     let sessions = server.daemon.json(&["sessions"]);
     let listed = sessions.as_array().unwrap();
-    assert_eq!(listed.len(), 1, "the second took the first one's resource: {sessions}");
+    assert_eq!(
+        listed.len(),
+        1,
+        "the second took the first one's resource: {sessions}"
+    );
     assert_eq!(listed[0]["jid"], "alice@one.test/x");
     assert_eq!(listed[0]["mechanism"], "SCRAM-SHA-256");
     assert_eq!(listed[0]["state"], "available");
@@ -321,12 +378,23 @@ fn a_reload_keeps_sessions_and_a_stop_tells_them() {
 
     // Every listener goes, and another comes: the session stays.
     let moved = free_port();
-    server.daemon.write_config(&config(moved, free_port(), "offline_messages = 7"));
+    server
+        .daemon
+        .write_config(&config(moved, free_port(), "offline_messages = 7"));
     server.daemon.omnid(&["reload"]).success();
     server.plain = format!("127.0.0.1:{moved}");
     run_with(
         "go-sendxmpp",
-        &["-n", "-j", &server.plain, "-u", "bob@one.test", "-p", "secret-bob", "alice@one.test"],
+        &[
+            "-n",
+            "-j",
+            &server.plain,
+            "-u",
+            "bob@one.test",
+            "-p",
+            "secret-bob",
+            "alice@one.test",
+        ],
         "hello\n",
         &[],
         LIMIT,

@@ -59,9 +59,13 @@ impl Peer {
 pub(crate) async fn begin_plain(server: Arc<Server>, accepted: Accepted) -> ChildResult {
     let deadline = Instant::now() + server.settings.load().config.login_timeout;
     let net = server.ground.net.config();
-    let limit = net.first_byte_timeout.min(server.settings.load().config.login_timeout);
+    let limit = net
+        .first_byte_timeout
+        .min(server.settings.load().config.login_timeout);
     // What goes wrong here has been closed and logged.
-    let Ok(mut socket) = plain_accept(accepted.socket, limit).await else { return Ok(()) };
+    let Ok(mut socket) = plain_accept(accepted.socket, limit).await else {
+        return Ok(());
+    };
     let peer = Peer {
         server,
         address: accepted.peer,
