@@ -15,6 +15,7 @@ pub mod io;
 pub mod log;
 mod metrics;
 pub mod proxy;
+mod redirects;
 mod rehearse;
 mod service;
 pub mod site;

@@ -3,11 +3,6 @@
 //! This crate is the command line and the wiring from a configuration to a running tree. It holds
 //! no protocol logic; see ARCHITECTURE.md for where that is.
 
-#![allow(
-    unreachable_pub,
-    reason = "in a binary, `pub` says what a module offers to the others"
-)]
-
 mod check;
 mod cli;
 mod commands;

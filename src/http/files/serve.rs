@@ -25,6 +25,7 @@ use crate::{
         precondition::{self, Outcome},
         ranges::{self, Selection},
     },
+    redirects,
     wire::{range, target::NormalPath},
 };
 
@@ -134,7 +135,11 @@ impl Files {
                 .map_err(|error| failure(&error))?;
             return match entry.kind {
                 Kind::File(_) => self.send(request, &entry),
-                Kind::Directory => Ok(add_slash(request)),
+                Kind::Directory => Ok(redirects::add_slash(
+                    request.method,
+                    request.query,
+                    request.path,
+                )),
                 Kind::Other => Err(Failure::new(StatusCode::FORBIDDEN)),
             };
         }
@@ -276,18 +281,6 @@ fn unsatisfiable(size: u64) -> Failure {
         Ok(field) => failure.with(header::CONTENT_RANGE, field),
         Err(_) => failure,
     }
-}
-
-/// 301 to the same path with a slash. The path is absolute and begins with one slash, so that it
-/// cannot name another host.
-fn add_slash(request: &FileRequest<'_>) -> Response<Body> {
-    let mut location = request.path.to_escaped(0);
-    location.push('/');
-    if let Some(query) = request.query {
-        location.push('?');
-        location.push_str(query);
-    }
-    answer::redirect(StatusCode::MOVED_PERMANENTLY, &location)
 }
 
 /// A boundary that no file was made to hold.

@@ -3,7 +3,7 @@
 //! RFC 8760 has a server offer several algorithms, and a client take the first that it knows. But
 //! what was built before it often gives up on a challenge it does not know entirely, though MD5 is
 //! in it too. So who leaves such a challenge unanswered and asks again is offered MD5 alone; who has
-//! answered with SHA-256 never is. An attacker on the way could strip the better offer anyway, and
+//! answered an offer of both never is. An attacker on the way could strip the better offer anyway, and
 //! one elsewhere cannot, for what is remembered is remembered of his own address.
 
 use std::{
@@ -43,7 +43,8 @@ struct Client {
 enum Knows {
     Unclear,
     OnlyMd5,
-    Better,
+    /// How to choose, whatever it chose.
+    Choice,
 }
 
 impl Dialects {
@@ -91,11 +92,13 @@ impl Dialects {
             seen: now,
         });
         client.seen = now;
-        client.challenged = None;
-        client.knows = match algorithm {
-            DigestAlgorithm::Sha256 => Knows::Better,
-            DigestAlgorithm::Md5 if client.knows == Knows::Better => Knows::Better,
-            DigestAlgorithm::Md5 => Knows::OnlyMd5,
+        let offered = client.challenged.take().is_some();
+        client.knows = match (algorithm, client.knows) {
+            (DigestAlgorithm::Sha256, _) => Knows::Choice,
+            (DigestAlgorithm::Md5, Knows::Unclear) if offered => Knows::Choice,
+            // It answers a challenge of before a restart: there was a reason then.
+            (DigestAlgorithm::Md5, Knows::Unclear) => Knows::OnlyMd5,
+            (DigestAlgorithm::Md5, known) => known,
         };
     }
 

@@ -204,6 +204,9 @@ impl Outbox {
             // Another connection has the session already.
             return true;
         }
+        if matches!(state.phase, Phase::Asleep(_)) {
+            return true;
+        }
         let resumable = state
             .managed
             .as_ref()
