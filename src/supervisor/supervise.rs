@@ -274,11 +274,11 @@ impl Supervision<'_> {
         };
         if !window.allows(intensity, now) {
             let Intensity { restarts, within } = intensity;
-            let message = format!(
+            let reason = format!(
                 "more than {restarts} restarts within {within:?}, the last because {child}: {error}"
             );
-            tracing::error!(supervisor = self.node.shown(), message, "gives up");
-            return Verdict::GiveUp(ChildError::new(message));
+            tracing::error!(supervisor = self.node.shown(), reason, "gives up");
+            return Verdict::GiveUp(ChildError::new(reason));
         }
         let delay = slot.retry(self.family.spec.backoff, now);
         tracing::error!(child, error, ?delay, "ended; to be started again");
