@@ -10,6 +10,7 @@ use omnid_ground::config::{DomainConfig, ServerConfig};
 
 omnid_config::section! {
     /// omnid.toml: one daemon for DNS, HTTP, SIP and XMPP.
+    #[check(Root::check_domains, needs(domain))]
     pub struct Root {
         /// The server as a whole.
         pub server: ServerConfig = ServerConfig::default(),
@@ -69,6 +70,16 @@ omnid_config::section! {
         pub answer: Vec<String> = Vec::new(),
         /// Expected HTTP status or SIP refusal.
         pub status: Option<u16> = None,
+    }
+}
+
+impl Root {
+    fn check_domains(&self, problems: &mut Problems) {
+        let names = self.domain.iter().map(|domain| {
+            let name = domain.name.as_str().to_ascii_lowercase();
+            (name, domain.name.span)
+        });
+        omnid_config::check::unique("domain", names, problems);
     }
 }
 

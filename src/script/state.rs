@@ -306,14 +306,13 @@ impl State {
         run: impl FnOnce() -> mlua::Result<MultiValue>,
     ) -> Result<Step, Failure> {
         self.desk.running.store(address(thread), Ordering::Relaxed);
-        let begin = std::time::Instant::now();
         self.meter.begin(*budget);
         let result = run();
-        let stopped_at = self.meter.end();
-        *budget = budget.saturating_sub(begin.elapsed());
+        let stretch = self.meter.end();
+        *budget = budget.saturating_sub(stretch.took);
         self.desk.running.store(0, Ordering::Relaxed);
         // Also where the script caught the errors and came to an end: it took too long all the same.
-        if let Some(traceback) = stopped_at {
+        if let Some(traceback) = stretch.stopped_at {
             return Err(Failure::Time(traceback));
         }
         let mut values = result.map_err(|error| failure(&error))?;

@@ -25,7 +25,7 @@ use crate::{
         server::{Server, Settings},
         sweep,
     },
-    wire::{BareJid, Element, Jid, ns, time},
+    wire::{BareJid, Element, Jid, Stanza, ns, time},
 };
 
 /// How long streams may take to close.
@@ -399,6 +399,21 @@ impl Whereabouts for Presence {
     }
 }
 
+/// What a session says of itself (RFC 6121 4.7.2.1).
+fn state(presence: Option<&Stanza>) -> String {
+    let Some(presence) = presence else {
+        return "unavailable".to_owned();
+    };
+    let tree = presence.to_element().ok();
+    let show = tree
+        .as_ref()
+        .and_then(|tree| tree.get_child("show", ns::CLIENT));
+    let show = show
+        .map(Element::text_content)
+        .filter(|show| !show.is_empty());
+    show.unwrap_or_else(|| "available".to_owned())
+}
+
 /// The verb `sessions`: every bound session, or those of `account`.
 fn sessions(server: &Server, arguments: &Value) -> Result<Value, ControlError> {
     let account = match arguments.get("account").and_then(Value::as_str) {
@@ -429,7 +444,7 @@ fn sessions(server: &Server, arguments: &Value) -> Result<Value, ControlError> {
             "mechanism": facts.mechanism,
             "since": time::format(facts.since),
             "seconds": since.as_secs(),
-            "available": presence.is_some(),
+            "state": state(presence.map(|(presence, _)| presence)),
             "priority": presence.map(|(_, priority)| priority),
             "resumable": session.outbox.token().is_some(),
         }));

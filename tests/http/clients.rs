@@ -296,9 +296,9 @@ fn logs() {
     // Rotation: the file is moved away, a reload opens another, in another format this time.
     let moved = server.daemon.path("access.log.1");
     fs::rename(server.daemon.path("access.log"), &moved).unwrap();
-    server
-        .daemon
-        .write_config(&config.replace("access.log\" }", "access.log\", format = \"json\" }"));
+    server.daemon.write_config(
+        &config.replace("access.log\"", "access.log\"\naccess_log_format = \"json\""),
+    );
     server.daemon.omnid(&["reload"]).success();
     curl(&["-H", "Host: Example.Test", &server.url("/sub")]);
     let lines = server.log_lines(1);

@@ -27,6 +27,8 @@ const DIRECTED: usize = 1000;
 pub trait Outlet: Send + Sync {
     /// Takes a stanza for the client. `false` if it will not get there.
     fn send(&self, stanza: &Stanza) -> bool;
+    /// The same for a stanza that stays in the database until the client has it.
+    fn send_kept(&self, stanza: &Stanza) -> bool;
     /// Calls back once the client has all that was sent so far, as far as can be known, with
     /// `true`; or with `false` once it is known that it won't get it.
     fn then(&self, done: Box<dyn FnOnce(bool) + Send>);

@@ -12,10 +12,21 @@ pub const BYTES: usize = 2 * 1024 * 1024;
 /// seldom enough to let a phone sleep.
 const REQUEST: usize = 8;
 
+/// A stanza that was sent.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// The stanza.
+    pub stanza: Stanza,
+    /// When it was sent.
+    pub at: SystemTime,
+    /// It is kept in the database until it is acknowledged, so it can't get lost here.
+    pub kept: bool,
+}
+
 /// What was sent and not acknowledged.
 #[derive(Debug, Default)]
 pub struct Queue {
-    waiting: VecDeque<(Stanza, SystemTime)>,
+    waiting: VecDeque<Sent>,
     bytes: usize,
     /// How many stanzas the client has acknowledged, modulo 2^32.
     acknowledged: u32,
@@ -41,13 +52,13 @@ impl Queue {
     ///
     /// # Errors
     /// When too much waits already.
-    pub fn push(&mut self, stanza: &Stanza, now: SystemTime) -> Result<bool, Full> {
-        let bytes = self.bytes + stanza.bytes().len();
+    pub fn push(&mut self, sent: Sent) -> Result<bool, Full> {
+        let bytes = self.bytes + sent.stanza.bytes().len();
         if self.waiting.len() >= STANZAS || bytes > BYTES {
             return Err(Full);
         }
         self.bytes = bytes;
-        self.waiting.push_back((stanza.clone(), now));
+        self.waiting.push_back(sent);
         self.unasked += 1;
         if self.unasked < REQUEST {
             return Ok(false);
@@ -68,8 +79,8 @@ impl Queue {
                 sent: self.sent(),
             });
         }
-        for (stanza, _) in self.waiting.drain(..new) {
-            self.bytes = self.bytes.saturating_sub(stanza.bytes().len());
+        for sent in self.waiting.drain(..new) {
+            self.bytes = self.bytes.saturating_sub(sent.stanza.bytes().len());
         }
         self.acknowledged = handled;
         if self.waiting.is_empty() {
@@ -85,8 +96,8 @@ impl Queue {
         self.acknowledged.wrapping_add(self.waiting.len() as u32)
     }
 
-    /// What waits, with the time it was sent, oldest first.
-    pub fn waiting(&self) -> impl Iterator<Item = &(Stanza, SystemTime)> {
+    /// What waits, oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = &Sent> {
         self.waiting.iter()
     }
 
@@ -96,7 +107,7 @@ impl Queue {
     }
 
     /// Gives up the queue: what never got there.
-    pub fn into_waiting(self) -> impl Iterator<Item = (Stanza, SystemTime)> {
+    pub fn into_waiting(self) -> impl Iterator<Item = Sent> {
         self.waiting.into_iter()
     }
 }
@@ -107,16 +118,20 @@ mod tests {
     use super::*;
     use crate::wire::{Element, ns};
 
-    fn stanza() -> Stanza {
-        Stanza::from_element(&Element::new("message", ns::CLIENT)).unwrap()
+    fn sent() -> Sent {
+        let stanza = Stanza::from_element(&Element::new("message", ns::CLIENT)).unwrap();
+        Sent {
+            stanza,
+            at: SystemTime::UNIX_EPOCH,
+            kept: false,
+        }
     }
 
     #[test]
     fn acknowledging() {
         let mut queue = Queue::default();
-        let now = SystemTime::UNIX_EPOCH;
         for _ in 0..3 {
-            queue.push(&stanza(), now).unwrap();
+            queue.push(sent()).unwrap();
         }
         assert_eq!(queue.acknowledge(2), Ok(2));
         assert_eq!(queue.acknowledge(2), Ok(0));
@@ -147,7 +162,7 @@ mod tests {
             ..Queue::default()
         };
         for _ in 0..4 {
-            queue.push(&stanza(), SystemTime::UNIX_EPOCH).unwrap();
+            queue.push(sent()).unwrap();
         }
         assert_eq!(queue.sent(), 2);
         assert_eq!(queue.acknowledge(u32::MAX), Ok(1));
@@ -158,8 +173,8 @@ mod tests {
     #[test]
     fn bounded_and_asks() {
         let mut queue = Queue::default();
-        let asked = (0..STANZAS).filter(|_| queue.push(&stanza(), SystemTime::UNIX_EPOCH).unwrap());
+        let asked = (0..STANZAS).filter(|_| queue.push(sent()).unwrap());
         assert_eq!(asked.count(), STANZAS / REQUEST);
-        assert_eq!(queue.push(&stanza(), SystemTime::UNIX_EPOCH), Err(Full));
+        assert_eq!(queue.push(sent()), Err(Full));
     }
 }

@@ -59,8 +59,11 @@ impl Peer {
 pub(crate) async fn begin_plain(server: Arc<Server>, accepted: Accepted) -> ChildResult {
     let deadline = Instant::now() + server.settings.load().config.login_timeout;
     let net = server.ground.net.config();
+    let limit = net
+        .first_byte_timeout
+        .min(server.settings.load().config.login_timeout);
     // What goes wrong here has been closed and logged.
-    let Ok(mut socket) = plain_accept(accepted.socket, net.first_byte_timeout).await else {
+    let Ok(mut socket) = plain_accept(accepted.socket, limit).await else {
         return Ok(());
     };
     let peer = Peer {
@@ -98,6 +101,7 @@ pub(crate) async fn begin_tls(server: Arc<Server>, accepted: Accepted) -> ChildR
     let certificates = &server.ground.certificates;
     let config = certificates.server_config(&["xmpp-client"], ClientCertificates::None);
     let limit = server.ground.net.config().handshake_timeout;
+    let limit = limit.min(server.settings.load().config.login_timeout);
     let Ok(socket) = tls_accept(accepted.socket, config, limit).await else {
         return Ok(());
     };
@@ -254,11 +258,11 @@ impl Driver {
                 }
                 Step::Bind(binding) => match bind(peer, binding, &mut out).await {
                     Ok(ready) => return Some(End::Ready(ready)),
-                    Err(step) => Some(step),
+                    Err(step) => Some(*step),
                 },
                 Step::Resume(resuming) => match resume(peer, resuming, &mut out) {
                     Ok(ready) => return Some(End::Ready(ready)),
-                    Err(step) => Some(step),
+                    Err(step) => Some(*step),
                 },
                 Step::Close => {
                     if out.text.contains("<stream:error>") {
@@ -416,15 +420,21 @@ fn refusal(error: &AuthError) -> Failure {
 }
 
 /// Makes a session for a client that binds a resource.
-async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Ready>, Step> {
+async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Ready>, Box<Step>> {
     let server = &peer.server;
     let cell = match server.account(binding.account()).await {
         Ok(Some(cell)) => cell,
         // It was there a moment ago.
-        Ok(None) => return Err(binding.refused(&Condition::NotAllowed.into(), out)),
+        Ok(None) => {
+            return Err(Box::new(
+                binding.refused(&Condition::NotAllowed.into(), out),
+            ));
+        }
         Err(error) => {
             limited!(Duration::from_secs(10), error, "an account was not read", %error);
-            return Err(binding.refused(&Condition::InternalServerError.into(), out));
+            return Err(Box::new(
+                binding.refused(&Condition::InternalServerError.into(), out),
+            ));
         }
     };
     let (jid, mechanism) = (binding.jid().clone(), binding.mechanism());
@@ -445,7 +455,7 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
         Ok(wishes) => server.apply(wishes).await,
         Err(error) => {
             server.leave(session).await;
-            return Err(binding.refused(&error, out));
+            return Err(Box::new(binding.refused(&error, out)));
         }
     }
     match binding.bound(jid, out) {
@@ -461,7 +471,7 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
         }
         None => {
             server.leave(session).await;
-            Err(Step::Close)
+            Err(Box::new(Step::Close))
         }
     }
 }
@@ -477,12 +487,12 @@ fn facts(peer: &Peer, jid: &Jid, mechanism: &'static str) -> Facts {
 }
 
 /// Gives a client its earlier session back.
-fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready>, Step> {
+fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready>, Box<Step>> {
     let found = peer
         .server
         .find_resumable(resuming.previous(), resuming.account());
     let Some(session) = found else {
-        return Err(resuming.failed(None, out));
+        return Err(Box::new(resuming.failed(None, out)));
     };
     let jid = session.outbox.facts.jid.clone();
     let handled = resuming.handled();
@@ -509,7 +519,7 @@ fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready
                 unsaid,
             }))
         }
-        (Err(()), _, Some(resuming)) => Err(resuming.failed(None, out)),
-        _ => Err(Step::Close),
+        (Err(()), _, Some(resuming)) => Err(Box::new(resuming.failed(None, out))),
+        _ => Err(Box::new(Step::Close)),
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use crate::{
     engine::{
         account::Outlet,
-        sm::{Queue, TooMany},
+        sm::{Queue, Sent, TooMany},
     },
     wire::{Jid, Stanza, StreamCondition, StreamError, stream},
 };
@@ -204,6 +204,9 @@ impl Outbox {
             // Another connection has the session already.
             return true;
         }
+        if matches!(state.phase, Phase::Asleep(_)) {
+            return true;
+        }
         let resumable = state
             .managed
             .as_ref()
@@ -242,8 +245,8 @@ impl Outbox {
                 .map_err(|_: TooMany| ())?;
             managed.acknowledged += new as u64;
             let mut bytes = greeting(managed.handled).into_bytes();
-            for (stanza, _) in managed.queue.waiting() {
-                bytes.extend_from_slice(stanza.bytes());
+            for sent in managed.queue.waiting() {
+                bytes.extend_from_slice(sent.stanza.bytes());
             }
             managed.asked = !managed.queue.is_empty();
             if managed.asked {
@@ -330,8 +333,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// The session is over: gives back what the client never acknowledged.
-    pub(crate) fn finish(&self) -> Vec<(Stanza, SystemTime)> {
+    /// The session is over: gives back what the client never acknowledged and nobody else keeps.
+    pub(crate) fn finish(&self) -> Vec<Sent> {
         let (callbacks, managed) = {
             let mut state = self.state();
             state.phase = Phase::Closed;
@@ -445,15 +448,20 @@ impl State {
     }
 }
 
-impl Outlet for Outbox {
-    fn send(&self, stanza: &Stanza) -> bool {
+impl Outbox {
+    fn push(&self, stanza: &Stanza, kept: bool) -> bool {
         let mut state = self.state();
         if !matches!(state.phase, Phase::Open | Phase::Asleep(_)) {
             return false;
         }
         let mut request = false;
         if let Some(managed) = &mut state.managed {
-            match managed.queue.push(stanza, SystemTime::now()) {
+            let sent = Sent {
+                stanza: stanza.clone(),
+                at: SystemTime::now(),
+                kept,
+            };
+            match managed.queue.push(sent) {
                 Ok(asks) => {
                     managed.sent += 1;
                     request = asks;
@@ -477,6 +485,16 @@ impl Outlet for Outbox {
         }
         state.wake();
         true
+    }
+}
+
+impl Outlet for Outbox {
+    fn send(&self, stanza: &Stanza) -> bool {
+        self.push(stanza, false)
+    }
+
+    fn send_kept(&self, stanza: &Stanza) -> bool {
+        self.push(stanza, true)
     }
 
     fn then(&self, done: Callback) {

@@ -30,6 +30,7 @@ use crate::{
         account::{Account, Outlet, SessionId, bounce},
         delivery::is_storable,
         login::Policy,
+        sm::Sent,
         wish::{Plan, Wish, Wishes},
     },
     features::{Features, last::stored},
@@ -253,10 +254,10 @@ impl Server {
         let wishes = session.cell.live().unbind(session.id);
         let missed = session.outbox.finish();
         self.apply(wishes).await;
-        for (stanza, sent) in missed {
+        for Sent { stanza, at, .. } in missed {
             let wishes = match stanza.kind() {
                 Kind::Message(_) => {
-                    let delayed = delayed(&stanza, session.outbox.facts.jid.domain(), sent);
+                    let delayed = delayed(&stanza, session.outbox.facts.jid.domain(), at);
                     session.cell.live().message(&delayed)
                 }
                 Kind::Iq(_) => bounce(&stanza, Condition::RecipientUnavailable),
@@ -392,7 +393,7 @@ impl Server {
                 continue;
             };
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(message.at);
-            if !outlet.send(&delayed(&stanza, account.domain(), at)) {
+            if !outlet.send_kept(&delayed(&stanza, account.domain(), at)) {
                 break;
             }
         }

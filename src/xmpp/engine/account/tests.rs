@@ -33,6 +33,10 @@ impl Outlet for Inbox {
         true
     }
 
+    fn send_kept(&self, stanza: &Stanza) -> bool {
+        self.send(stanza)
+    }
+
     fn then(&self, done: Box<dyn FnOnce(bool) + Send>) {
         done(true);
     }

@@ -103,7 +103,7 @@ fn resuming() {
         0,
         "written is not acknowledged"
     );
-    assert!(outbox.sleep(0));
+    assert!(outbox.sleep(0) && outbox.sleep(0));
     // While nobody is there.
     assert!(outbox.send(&stanza("4")));
     assert_eq!(take(&outbox, 0), "lost");
@@ -125,7 +125,7 @@ fn resuming() {
     let left: Vec<_> = outbox
         .finish()
         .into_iter()
-        .map(|(s, _)| s.id().unwrap().into_owned())
+        .map(|sent| sent.stanza.id().unwrap().into_owned())
         .collect();
     assert_eq!(left, ["4"]);
 }
