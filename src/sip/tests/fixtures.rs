@@ -6,14 +6,14 @@
 use std::{fs, path::Path};
 
 /// One message and what the RFC wants done with it.
-pub struct Torture {
-    pub name: String,
-    pub expect: String,
-    pub bytes: Vec<u8>,
+pub(crate) struct Torture {
+    pub(crate) name: String,
+    pub(crate) expect: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// All of them, from the folder where they are.
-pub fn torture(directory: &Path) -> Vec<Torture> {
+pub(crate) fn torture(directory: &Path) -> Vec<Torture> {
     let mut all: Vec<Torture> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| {
