@@ -10,6 +10,11 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -471,7 +476,7 @@ fn is_documented(rr_type: RrType, ours: &Answer, theirs: &Answer) -> bool {
     let [our_answers, our_authority, our_additional] = &ours.sections;
     let [their_answers, their_authority, their_additional] = &theirs.sections;
     // RFC 2181 9: of a set that does not fit BIND sends a part; here it is left out.
-    if same_head && ours.truncated && theirs.truncated {
+    if ours.authoritative == theirs.authoritative && ours.truncated && theirs.truncated {
         return true;
     }
     // A chain into another zone of this server is followed (RFC 1034 4.3.2); BIND stops at the end
@@ -483,11 +488,17 @@ fn is_documented(rr_type: RrType, ours: &Answer, theirs: &Answer) -> bool {
     if stopped && (our_answers != their_answers || !our_authority.is_empty()) {
         return true;
     }
+    // A chain past the bound: BIND calls it a failure; here the client gets what there is of it,
+    // and asks for the rest.
+    let length = our_answers
+        .iter()
+        .filter(|record| record.contains(" CNAME "))
+        .count();
+    if length >= 10 && theirs.rcode == "SERVFAIL" && ours.authoritative == theirs.authoritative {
+        return true;
+    }
     if !same_head || our_answers != their_answers {
-        // A DNAME that points below itself: BIND calls a chain past its bound a failure; here the
-        // client gets what there is of it.
-        let grows = |record: &String| record.contains(" DNAME x.selfd.");
-        return our_answers.iter().any(grows) && their_answers.iter().any(grows);
+        return false;
     }
     // BIND's zero-no-soa-ttl: a denied SOA has TTL 0; RFC 2308 3 knows no such case.
     if rr_type == RrType::SOA && our_authority != their_authority {
@@ -513,52 +524,181 @@ fn is_documented(rr_type: RrType, ours: &Answer, theirs: &Answer) -> bool {
     rr_type == RrType::NAPTR && our_additional.is_empty()
 }
 
-#[test]
-fn every_answer_is_the_one_bind_gives() {
-    let server = start("");
-    let bind_port = free_port();
-    let zones: String = ZONES
-        .iter()
-        .map(|(name, _)| {
-            let file = server.daemon.path(&format!("{name}.zone"));
-            format!(
-                "zone \"{name}\" {{ type primary; file \"{}\"; }};\n",
-                file.display()
-            )
-        })
-        .collect();
-    let _named = start_named(server.daemon.directory(), bind_port, &zones);
+/// Asks both servers everything, and fails the test where they disagree.
+fn compare(ours: u16, theirs: u16, questions: impl Iterator<Item = (String, RrType)>) -> usize {
     let (mut compared, mut differences) = (0, Vec::new());
-    let names = names();
-    for name in &names {
-        for rr_type in TYPES {
-            for edns in [None, Some(1232)] {
-                let message = question(name, rr_type, Class::IN, edns);
-                let ours = exchange(local(server.port), &message).expect("an answer of ours");
-                let theirs = exchange(local(bind_port), &message).expect("an answer of named");
-                let (ours, theirs) = (Answer::of(&ours), Answer::of(&theirs));
-                compared += 1;
-                if ours != theirs && !is_documented(rr_type, &ours, &theirs) {
-                    let what =
-                        format!("{name} {rr_type} {edns:?}\n ours {ours:?}\n bind {theirs:?}");
-                    differences.push(what);
-                }
+    let mut ask = Asker::new([ours, theirs]);
+    for (name, rr_type) in questions {
+        for edns in [None, Some(1232)] {
+            let message = question(&name, rr_type, Class::IN, edns);
+            let [ours, theirs] = ask.both(&message);
+            compared += 1;
+            if ours != theirs && !is_documented(rr_type, &ours, &theirs) {
+                differences.push(format!(
+                    "{name} {rr_type} {edns:?}\n ours {ours:?}\n bind {theirs:?}"
+                ));
             }
         }
     }
-    println!("{compared} answers of {} names compared", names.len());
-    assert!(compared > 2000);
+    println!("{compared} answers compared");
     assert!(
         differences.is_empty(),
         "{} of {compared} differ:\n{}",
         differences.len(),
         differences
             .iter()
-            .take(40)
+            .take(20)
             .cloned()
             .collect::<Vec<_>>()
             .join("\n")
     );
+    compared
+}
+
+/// Two servers asked over one socket each.
+struct Asker([UdpSocket; 2]);
+
+impl Asker {
+    fn new(ports: [u16; 2]) -> Asker {
+        Asker(ports.map(|port| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let limit = Duration::from_secs(5);
+            socket.set_read_timeout(Some(limit)).unwrap();
+            socket.connect(local(port)).unwrap();
+            socket
+        }))
+    }
+
+    fn both(&mut self, message: &[u8]) -> [Answer; 2] {
+        self.0.each_ref().map(|socket| {
+            socket.send(message).unwrap();
+            let mut buffer = [0; 4096];
+            let length = socket.recv(&mut buffer).expect("an answer");
+            Answer::of(&buffer[..length])
+        })
+    }
+}
+
+fn primaries<'a>(directory: &Path, names: impl Iterator<Item = &'a str>) -> String {
+    names
+        .map(|name| {
+            let file = directory.join(format!("{name}.zone"));
+            format!(
+                "zone \"{name}\" {{ type primary; file \"{}\"; }};\n",
+                file.display()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_answer_is_the_one_bind_gives() {
+    let server = start("");
+    let bind_port = free_port();
+    let directory = server.daemon.directory();
+    let zones = primaries(directory, ZONES.iter().map(|(name, _)| *name));
+    let _named = start_named(directory, bind_port, &zones);
+    let names = names();
+    let questions = names
+        .iter()
+        .flat_map(|name| TYPES.map(|rr_type| (name.clone(), rr_type)));
+    assert!(compare(server.port, bind_port, questions) > 10_000);
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) as usize % sides
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.roll(from.len())]
+    }
+}
+
+/// A zone of a few names that lie close together, with everything that changes how names are
+/// found: wildcards, delegations, aliases of both kinds, empty non-terminals, glue.
+fn made_up_zone(dice: &mut Dice) -> String {
+    let mut text =
+        "$TTL 300\n@ SOA ns hm 1 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n".to_owned();
+    let mut owners = BTreeSet::new();
+    for _ in 0..6 + dice.roll(14) {
+        let labels: Vec<&str> = (0..1 + dice.roll(3)).map(|_| dice.pick(&LABELS)).collect();
+        owners.insert(labels.join("."));
+    }
+    for owner in owners {
+        let target = match dice.roll(6) {
+            0 => "far.invalid.".to_owned(),
+            1 => "@".to_owned(),
+            _ => {
+                let labels: Vec<&str> = (0..1 + dice.roll(3))
+                    .map(|_| dice.pick(&["a", "b", "c", "d"]))
+                    .collect();
+                labels.join(".")
+            }
+        };
+        match dice.roll(10) {
+            0 | 1 => text += &format!("{owner} CNAME {target}\n"),
+            2 | 3 if !owner.starts_with('*') => text += &format!("{owner} NS {target}\n"),
+            4 => text += &format!("{owner} DNAME {target}\n"),
+            5 => text += &format!("{owner} MX 5 {target}\n"),
+            6 => text += &format!("{owner} DNAME {target}\n{owner} A 192.0.2.7\n"),
+            7 => text += &format!("{owner} TXT \"{owner}\"\n"),
+            _ => text += &format!("{owner} A 192.0.2.8\n{owner} TXT \"both\"\n"),
+        }
+    }
+    text
+}
+
+const LABELS: [&str; 6] = ["a", "b", "c", "d", "*", "a"];
+
+#[test]
+fn made_up_zones_are_answered_as_by_bind() {
+    let (port, bind_port) = (free_port(), free_port());
+    let names: Vec<String> = (0..40).map(|index| format!("z{index}.test")).collect();
+    let mut config = format!("[dns]\nlisten = [\"127.0.0.1:{port}\"]\nsockets = 1\n");
+    for name in &names {
+        config += &format!("[[dns.zone]]\nname = \"{name}\"\nfile = \"{{dir}}/{name}.zone\"\n");
+    }
+    let daemon = Daemon::start_with(&config, &[], |directory| {
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        for name in &names {
+            fs::write(
+                directory.join(format!("{name}.zone")),
+                made_up_zone(&mut dice),
+            )
+            .unwrap();
+        }
+    });
+    let zones = primaries(daemon.directory(), names.iter().map(String::as_str));
+    let _named = start_named(daemon.directory(), bind_port, &zones);
+    let labels = ["a", "b", "c", "d", "*", "x"];
+    let mut below = vec![String::new()];
+    for first in labels {
+        below.push(format!("{first}."));
+        for second in labels {
+            below.push(format!("{second}.{first}."));
+            below.extend(["a", "*", "x"].map(|third| format!("{third}.{second}.{first}.")));
+        }
+    }
+    let types = [
+        RrType::A,
+        RrType::TXT,
+        RrType::MX,
+        RrType::NS,
+        RrType::CNAME,
+        RrType::DS,
+    ];
+    let questions = names.iter().flat_map(|zone| {
+        let names = below.iter().map(move |below| format!("{below}{zone}"));
+        names.flat_map(|name| types.map(|rr_type| (name.clone(), rr_type)))
+    });
+    assert!(compare(port, bind_port, questions) > 50_000);
 }
 
 /// The zone at a server, by AXFR, in a form to compare.
@@ -666,7 +806,7 @@ fn queries_on_one_connection_overlap() {
     // Split where it hurts: in the midst of a length.
     let (head, tail) = bytes.split_at(axfr.len() + 3);
     stream.0.write_all(head).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    thread::sleep(Duration::from_millis(50));
     stream.0.write_all(tail).unwrap();
     let (mut ids, mut soas) = (HashSet::new(), 0);
     while ids.len() < 200 || soas < 2 {
@@ -723,7 +863,7 @@ fn garbage_and_slow_clients_keep_nobody_waiting() {
         if slow.0.write_all(&[0]).is_err() {
             break since.elapsed();
         }
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
         assert!(since.elapsed() < Duration::from_secs(20), "never closed");
         slow.0.set_nonblocking(true).unwrap();
         let mut byte = [0];
@@ -783,5 +923,249 @@ fn faults_of_zone_files_are_told_and_change_nothing() {
     assert_eq!(
         dig(server.port, &["+short", "web.example.test", "A"]),
         "192.0.2.80\n"
+    );
+}
+
+/// Sends a question again and again and counts what stays unanswered.
+struct Asking {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<(u64, u64)>,
+}
+
+impl Asking {
+    fn start(port: u16, name: &'static str) -> Asking {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let thread = thread::spawn(move || {
+            let message = question(name, RrType::A, Class::IN, Some(1232));
+            let (mut asked, mut lost) = (0, 0);
+            while !told.load(Ordering::Relaxed) {
+                asked += 1;
+                let good = exchange(local(port), &message)
+                    .and_then(|bytes| Message::read(&bytes).ok())
+                    .is_some_and(|message| !message.answers.is_empty());
+                lost += u64::from(!good);
+            }
+            (asked, lost)
+        });
+        Asking { stop, thread }
+    }
+
+    fn stop(self) -> (u64, u64) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn reloads_lose_no_query_and_change_what_changed() {
+    let server = start("");
+    let asking: Vec<Asking> = (0..3)
+        .map(|_| Asking::start(server.port, "web.example.test"))
+        .collect();
+    let file = server.daemon.path("other.test.zone");
+    let text = fs::read_to_string(&file).unwrap();
+    for serial in 2..12 {
+        let text = text.replace("root 1 1d", &format!("root {serial} 1d"))
+            + &format!("new{serial} A 192.0.2.{serial}\n");
+        fs::write(&file, text).unwrap();
+        let plan = server.daemon.json(&["reload", "--dry-run"]);
+        let plan = plan["services"].as_array().unwrap();
+        assert_eq!(plan.len(), 1, "{plan:?}");
+        assert_eq!(plan[0]["what"], "zone other.test");
+        assert_eq!(plan[0]["how"], "changed live");
+        server.daemon.omnid(&["reload"]).success();
+        let name = format!("new{serial}.other.test");
+        let answer = dig(server.port, &["+short", &name, "A"]);
+        assert_eq!(answer, format!("192.0.2.{serial}\n"));
+    }
+    // Another zone, another listener, more sockets; then no such zone and listener.
+    let second = free_port();
+    let before = config(server.port, server.tls, "");
+    let more = before.replace("sockets = 1", "sockets = 3");
+    let both = more.replace(
+        &format!("listen = [\"127.0.0.1:{}\"]", server.port),
+        &format!(
+            "listen = [\"127.0.0.1:{}\", \"127.0.0.1:{second}\"]",
+            server.port
+        ),
+    ) + "[[dns.zone]]\nname = \"more.test\"\nfile = \"{dir}/other.test.zone\"\n";
+    server.daemon.write_config(&both);
+    server.daemon.omnid(&["reload"]).success();
+    wait_until("the new listener answers", LIMIT, || {
+        let message = question("target.more.test", RrType::A, Class::IN, None);
+        exchange(local(second), &message).is_some()
+    });
+    server.daemon.write_config(&more);
+    server.daemon.omnid(&["reload"]).success();
+    assert!(dig(server.port, &["target.more.test", "A"]).contains("REFUSED"));
+    for asking in asking {
+        let (asked, lost) = asking.stop();
+        println!("{asked} asked, {lost} lost");
+        assert!(asked > 100);
+        assert_eq!(lost, 0, "of {asked}");
+    }
+    // Fewer sockets: those left get all the queries.
+    server.daemon.write_config(&before);
+    server.daemon.omnid(&["reload"]).success();
+    let asking = Asking::start(server.port, "web.example.test");
+    thread::sleep(Duration::from_millis(300));
+    let (asked, lost) = asking.stop();
+    assert!(asked > 20 && lost == 0, "{lost} of {asked} lost");
+}
+
+#[test]
+fn scripts_answer_in_the_zones_place() {
+    let (port, tls) = (free_port(), free_port());
+    let script = r#"
+omnid.hook("dns.query", function(q)
+  if q.name == "time.example.test." then
+    return { answer = { { ttl = 5, type = "TXT", data = '"it is late"' } } }
+  elseif q.name == "secret.example.test." then
+    return { rcode = "REFUSED" }
+  elseif q.name == "broken.example.test." then
+    return { answer = { { type = "A", data = "not an address" } } }
+  end
+end)
+"#;
+    let config = config(port, tls, "") + "[script]\nfiles = [\"{dir}/hook.lua\"]\n";
+    let daemon = Daemon::start_with(&config, &[], |directory| {
+        lay_out(directory);
+        fs::write(directory.join("hook.lua"), script).unwrap();
+    });
+    for transport in ["+notcp", "+tcp"] {
+        let short = |name: &str, kind: &str| dig(port, &["+short", transport, name, kind]);
+        assert_eq!(short("time.example.test", "TXT"), "\"it is late\"\n");
+        assert_eq!(short("web.example.test", "A"), "192.0.2.80\n");
+        let refused = dig(port, &[transport, "secret.example.test", "A"]);
+        assert!(refused.contains("status: REFUSED"), "{refused}");
+        let failed = dig(port, &[transport, "broken.example.test", "A"]);
+        assert!(failed.contains("status: SERVFAIL"), "{failed}");
+    }
+    let log = daemon.log();
+    assert!(
+        log.contains("script's decision on dns.query is no answer"),
+        "{log}"
+    );
+}
+
+#[test]
+fn what_services_publish_is_in_the_zone_and_its_serial_grows() {
+    let (port, tls, xmpp, bind_port) = (free_port(), free_port(), free_port(), free_port());
+    let base = config(port, tls, "").replace(
+        "name = \"other.test\"",
+        &format!("name = \"other.test\"\nnotify = [\"127.0.0.1:{bind_port}\"]"),
+    ) + "[[domain]]\nname = \"other.test\"\n";
+    let chat = format!(
+        "[xmpp]\nhosts = [\"other.test\"]\nlisten = [\"127.0.0.1:{xmpp}\"]\n\
+                        listen_tls = []\n"
+    );
+    let daemon = Daemon::start_with(&(base.clone() + &chat), &[], lay_out);
+    let published = |port: u16| dig(port, &["+short", "_xmpp-client._tcp.other.test", "SRV"]);
+    wait_until("chat is published", LIMIT, || {
+        published(port).contains(&format!(" {xmpp} "))
+    });
+    let serial = |port: u16| -> u32 {
+        let soa = dig(port, &["+short", "other.test", "SOA"]);
+        soa.split_whitespace()
+            .nth(2)
+            .and_then(|serial| serial.parse().ok())
+            .unwrap_or(0)
+    };
+    let first = serial(port);
+    assert!(first > 1, "{first}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let zones = format!(
+        "zone \"other.test\" {{ type secondary; file \"copy.zone\"; \
+         primaries {{ 127.0.0.1 port {port}; }}; allow-notify {{ 127.0.0.1; }}; }};"
+    );
+    let _named = start_named(directory.path(), bind_port, &zones);
+    wait_until("named has it", LIMIT, || {
+        published(bind_port).contains(&format!(" {xmpp} "))
+    });
+
+    // Off the air: the record goes, and the secondary hears of it.
+    daemon.write_config(&base);
+    daemon.omnid(&["reload"]).success();
+    wait_until("chat is withdrawn", LIMIT, || published(port).is_empty());
+    wait_until("named has heard", LIMIT, || published(bind_port).is_empty());
+    let second = serial(port);
+    assert!(second > first, "{second} after {first}");
+
+    // A restart with the same content gives the same serial, and one with other content the next.
+    let daemon = daemon.kill_and_start();
+    wait_until("it answers", LIMIT, || {
+        exchange(
+            local(port),
+            &question("other.test", RrType::SOA, Class::IN, None),
+        )
+        .is_some()
+    });
+    assert_eq!(serial(port), second);
+    daemon.write_config(&(base.clone() + &chat));
+    daemon.omnid(&["reload"]).success();
+    wait_until("chat is back", LIMIT, || {
+        published(port).contains(&format!(" {xmpp} "))
+    });
+    wait_until("named has it again", LIMIT, || {
+        published(bind_port).contains(&format!(" {xmpp} "))
+    });
+    assert!(serial(port) > second);
+}
+
+#[test]
+fn expectations_are_tested_without_a_socket() {
+    let more = "[[test]]\ndns = \"www.example.test\"\nanswer = [\"192.0.2.80\"]\n\
+                [[test]]\ndns = \"below.web.example.test\"\ntype = \"MX\"\nrcode = \"NXDOMAIN\"\n";
+    let (port, tls) = (free_port(), free_port());
+    let daemon = Daemon::start_with(&(config(port, tls, "") + more), &[], lay_out);
+    let output = daemon.omnid(&["test"]).success().stdout;
+    assert!(output.contains("2 passed, 0 failed"), "{output}");
+    daemon.write_config(&(config(port, tls, "") + &more.replace("192.0.2.80", "192.0.2.81")));
+    let output = daemon.omnid(&["test"]).failure().stdout;
+    assert!(output.contains("1 passed, 1 failed"), "{output}");
+}
+
+#[test]
+fn queries_are_counted_and_logged() {
+    let (port, tls, admin) = (free_port(), free_port(), free_port());
+    let text = config(port, tls, "")
+        + &format!(
+            "[log]\ntargets = {{ \"dns::query\" = \"debug\" }}\n\
+             [server]\nhostname = \"localhost\"\ndata_dir = \"{{dir}}/data\"\n\
+             [admin]\nsocket = \"{{dir}}/omnid.sock\"\nlisten = [\"127.0.0.1:{admin}\"]\n"
+        );
+    let daemon = Daemon::start_with(&text, &[], lay_out);
+    for _ in 0..5 {
+        dig(port, &["web.example.test", "A"]);
+    }
+    dig(port, &["+tcp", "below.web.example.test", "TXT"]);
+    kdig(tls, &["+tls", "example.test", "MX"]);
+    let metrics = || {
+        let url = format!("http://127.0.0.1:{admin}/metrics");
+        run("curl", &["-s", &url], LIMIT).success().stdout
+    };
+    wait_until("all is counted", LIMIT, || {
+        let metrics = metrics();
+        [
+            "omnid_dns_queries_total{transport=\"udp\"} 5",
+            "omnid_dns_queries_total{transport=\"tcp\"} 1",
+            "omnid_dns_queries_total{transport=\"tls\"} 1",
+            "omnid_dns_queries_by_type_total{type=\"MX\"} 1",
+            "omnid_dns_responses_total{rcode=\"NXDOMAIN\"} 1",
+            "omnid_dns_response_seconds_count{transport=\"tls\"} 1",
+        ]
+        .iter()
+        .all(|line| metrics.lines().any(|counted| counted == *line))
+    });
+    let log = daemon.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("below.web.example.test."))
+        .unwrap();
+    assert!(
+        line.contains("type=TXT") && line.contains("rcode=NXDOMAIN"),
+        "{line}"
     );
 }

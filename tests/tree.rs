@@ -5,344 +5,425 @@
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    collections::BTreeMap,
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::{TcpStream, UdpSocket},
     os::unix::net::UnixStream,
+    process::{Command, Stdio},
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
-use support::{Daemon, free_port, wait_until};
+use serde_json::json;
+use support::{
+    Daemon, python_binary, tests, wait_until,
+    whole::{
+        self, More, Ports, REQUEST, SERVICES, STREAM, answers, children, control, framed_query,
+        inject, listener, loopback, options,
+    },
+};
 
-struct Ports {
-    dns: u16,
-    http: u16,
-    xmpp: u16,
-    sip: u16,
-}
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn start(environment: &[(&str, &str)]) -> (Daemon, Ports) {
-    let ports = Ports {
-        dns: free_port(),
-        http: free_port(),
-        xmpp: free_port(),
-        sip: free_port(),
-    };
-    let tls: Vec<u16> = (0..4).map(|_| free_port()).collect();
-    let config = format!(
-        r#"
-[tls]
-self_signed = true
-[dns]
-listen = ["127.0.0.1:{dns}"]
-listen_tls = ["127.0.0.1:{}"]
-  [[dns.zone]]
-  name = "example.test"
-  file = "{{dir}}/example.test.zone"
-[http]
-listen = ["127.0.0.1:{http}"]
-listen_tls = ["127.0.0.1:{}"]
-  [[http.site]]
-  hosts = ["example.test"]
-  default = true
-  root = "{{dir}}/site"
-[xmpp]
-hosts = ["example.test"]
-listen = ["127.0.0.1:{xmpp}"]
-listen_tls = ["127.0.0.1:{}"]
-[sip]
-domains = ["example.test"]
-listen = ["127.0.0.1:{sip}"]
-listen_tls = ["127.0.0.1:{}"]
-"#,
-        tls[0],
-        tls[1],
-        tls[2],
-        tls[3],
-        dns = ports.dns,
-        http = ports.http,
-        xmpp = ports.xmpp,
-        sip = ports.sip,
-    );
-    let daemon = Daemon::start_with(&config, environment, |directory| {
-        let zone = "@ 60 SOA ns root 1 3600 600 86400 60\n@ 60 NS ns\n@ 60 A 127.0.0.1\nns 60 A 127.0.0.1\n";
-        std::fs::write(directory.join("example.test.zone"), zone).unwrap();
-        std::fs::create_dir(directory.join("site")).unwrap();
-        std::fs::write(directory.join("site/index.html"), "here\n").unwrap();
-    });
-    (daemon, ports)
+    let ports = Ports::free();
+    (whole::start(&ports, More::default(), environment), ports)
 }
 
-/// Asks the control socket for a verb that the command line does not have.
-fn control(daemon: &Daemon, verb: &str, arguments: Value) -> Value {
-    let mut stream = UnixStream::connect(daemon.path("omnid.sock")).unwrap();
-    let request = json!({"verb": verb, "arguments": arguments}).to_string() + "\n";
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap()
+fn with_hooks() -> (Daemon, Ports) {
+    start(&[("OMNID_TEST_HOOKS", "1")])
 }
 
-/// One line a child: its path, how often it was restarted, whether it is a worker.
-fn children(daemon: &Daemon) -> Vec<(String, u64, bool)> {
-    fn walk(node: &Value, path: &str, found: &mut Vec<(String, u64, bool)>) {
-        for child in node["children"].as_array().into_iter().flatten() {
-            let name = child["name"].as_str().unwrap();
-            let path = if path.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{path}/{name}")
-            };
-            let worker = child["children"].as_array().is_none_or(Vec::is_empty);
-            found.push((path.clone(), child["restarts"].as_u64().unwrap(), worker));
-            walk(child, &path, found);
-        }
-    }
-    let mut found = Vec::new();
-    walk(&daemon.json(&["status"])["tree"], "", &mut found);
-    found
+/// Clients that come without end while something else happens, and must all be served.
+struct Clients {
+    over: Arc<AtomicBool>,
+    services: Vec<(&'static str, JoinHandle<(u32, Duration)>)>,
+    doors: JoinHandle<u32>,
 }
 
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-/// One exchange over UDP, tried until it is answered: datagrams may be lost, answers may not.
-fn datagram(port: u16, request: &[u8], answered: impl Fn(&[u8]) -> bool) -> bool {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_millis(500)))
-        .unwrap();
-    socket.connect(loopback(port)).unwrap();
-    let mut buffer = [0; 4096];
-    (0..4).any(|_| {
-        socket.send(request).is_ok()
-            && socket
-                .recv(&mut buffer)
-                .is_ok_and(|length| answered(&buffer[..length]))
-    })
-}
-
-fn stream(port: u16, request: &str, answer: &str) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&loopback(port), Duration::from_secs(3)) else {
-        return false;
-    };
-    stream
-        .set_read_timeout(Some(Duration::from_secs(3)))
-        .unwrap();
-    if stream.write_all(request.as_bytes()).is_err() {
-        return false;
-    }
-    let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(length) = stream.read(&mut buffer) {
-        received.extend_from_slice(&buffer[..length]);
-        if String::from_utf8_lossy(&received).contains(answer) {
-            return true;
-        }
-        if length == 0 {
-            break;
-        }
-    }
-    false
-}
-
-/// Whether a service answers a client that has just come.
-fn answers(service: &str, ports: &Ports) -> bool {
-    match service {
-        "dns" => {
-            let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x04test\x00\x00\x01\x00\x01";
-            datagram(ports.dns, query, |answer| answer.ends_with(&[127, 0, 0, 1]))
-        }
-        "http" => stream(
-            ports.http,
-            "GET / HTTP/1.1\r\nHost: example.test\r\nConnection: close\r\n\r\n",
-            "here",
-        ),
-        "xmpp" => stream(
-            ports.xmpp,
-            "<?xml version='1.0'?><stream:stream to='example.test' version='1.0' xmlns='jabber:client' \
-             xmlns:stream='http://etherx.jabber.org/streams'>",
-            "starttls",
-        ),
-        _ => {
-            let request = format!(
-                "OPTIONS sip:example.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK{:x};rport\r\n\
-                 Max-Forwards: 70\r\nFrom: <sip:a@example.test>;tag=1\r\nTo: <sip:example.test>\r\n\
-                 Call-ID: {:x}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
-                unique(),
-                unique()
-            );
-            datagram(ports.sip, request.as_bytes(), |answer| {
-                answer.starts_with(b"SIP/2.0 200")
-            })
-        }
-    }
-}
-
-fn unique() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    (u64::from(std::process::id()) << 32) + NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-const SERVICES: [&str; 4] = ["dns", "http", "xmpp", "sip"];
-
-#[test]
-fn a_panic_in_any_child_restarts_that_child_and_disturbs_nobody_else() {
-    let (daemon, ports) = start(&[("OMNID_TEST_HOOKS", "1")]);
-    let ports = Arc::new(ports);
-    let over = Arc::new(AtomicBool::new(false));
-    // The service whose child panics right now; every other must answer, all the time.
-    let disturbed = Arc::new(Mutex::new(String::new()));
-    let probes: Vec<_> = SERVICES
-        .into_iter()
-        .map(|service| {
-            let (ports, over, disturbed) = (ports.clone(), over.clone(), disturbed.clone());
-            thread::spawn(move || {
-                let mut asked = 0_u32;
+impl Clients {
+    fn come(ports: Ports) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ask = |service: &'static str| {
+            let over = over.clone();
+            let ask = move || {
+                let (mut asked, mut longest) = (0, Duration::ZERO);
                 while !over.load(Ordering::Relaxed) {
-                    let before = disturbed.lock().unwrap().clone();
-                    let answered = answers(service, &ports);
-                    let after = disturbed.lock().unwrap().clone();
-                    if before != service && after != service {
-                        assert!(
-                            answered,
-                            "{service} did not answer while {before:?} was disturbed"
-                        );
-                        asked += 1;
-                    }
-                    thread::sleep(Duration::from_millis(20));
+                    let since = Instant::now();
+                    assert!(answers(service, &ports), "{service} did not answer");
+                    longest = longest.max(since.elapsed());
+                    asked += 1;
+                    thread::sleep(Duration::from_millis(10));
                 }
-                asked
-            })
-        })
-        .collect();
-
-    let workers: Vec<String> = children(&daemon)
-        .into_iter()
-        // The conversation that carries the order would go with its own listener's child.
-        .filter(|(path, _, worker)| *worker && !path.contains("control "))
-        .map(|(path, ..)| path)
-        .collect();
-    assert!(workers.len() >= 10, "only {workers:?}");
-    for path in &workers {
-        let service = path.split('/').next().unwrap().to_owned();
-        *disturbed.lock().unwrap() = service.clone();
-        let before = children(&daemon);
-        let injected = control(&daemon, "test.panic", json!({"child": path}));
-        assert_eq!(injected["ok"]["injected"], true, "{path}: {injected}");
-        wait_until(&format!("{path} is back"), Duration::from_secs(20), || {
-            let now = children(&daemon);
-            let of = |all: &[(String, u64, bool)]| {
-                all.iter()
-                    .find(|(other, ..)| other == path)
-                    .map(|(_, restarts, _)| *restarts)
+                (asked, longest)
             };
-            of(&now) > of(&before)
-        });
-        for (other, restarts, _) in children(&daemon) {
-            let earlier = before
-                .iter()
-                .find(|(name, ..)| *name == other)
-                .map(|(_, n, _)| *n);
-            if &other != path && earlier.is_some() {
-                assert_eq!(
-                    Some(restarts),
-                    earlier,
-                    "{other} restarted when {path} panicked"
-                );
+            (service, thread::spawn(ask))
+        };
+        let services = SERVICES.map(ask).into();
+        let stop = over.clone();
+        let doors = thread::spawn(move || knock(&ports, &stop));
+        Self {
+            over,
+            services,
+            doors,
+        }
+    }
+
+    /// Ends them; a failed test where one was not served.
+    fn leave(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for (service, client) in self.services {
+            let (asked, longest) = client.join().unwrap();
+            println!("{service}: {asked} clients served, the slowest in {longest:?}");
+            assert!(asked > 10, "only {asked} clients of {service}");
+        }
+        println!(
+            "{} times at every port, none closed",
+            self.doors.join().unwrap()
+        );
+    }
+}
+
+/// Finds every port bound, again and again: a connection may have to wait, but is not refused.
+fn knock(ports: &Ports, over: &AtomicBool) -> u32 {
+    let datagrams = [ports.dns, ports.sip].map(|port| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(loopback(port)).unwrap();
+        (port, socket)
+    });
+    let mut rounds = 0;
+    while !over.load(Ordering::Relaxed) {
+        for (name, port, _) in ports.streams() {
+            if let Err(error) = TcpStream::connect(loopback(port)) {
+                panic!("{name} on {port}: {error}");
             }
         }
-        if SERVICES.contains(&&*service) {
-            wait_until(
-                &format!("{service} answers again"),
-                Duration::from_secs(20),
-                || answers(&service, &ports),
-            );
+        for (port, socket) in &datagrams {
+            // The kernel tells of a closed port with the next datagram.
+            if let Err(error) = socket.send(b"\r\n") {
+                assert_ne!(error.kind(), ErrorKind::ConnectionRefused, "UDP on {port}");
+            }
         }
-        disturbed.lock().unwrap().clear();
+        rounds += 1;
+        thread::sleep(Duration::from_millis(10));
     }
-    over.store(true, Ordering::Relaxed);
-    for probe in probes {
-        let asked = probe.join().unwrap();
-        assert!(asked > 10, "a probe asked only {asked} times");
-    }
-    let log = daemon.log();
-    assert!(
-        log.contains("panic"),
-        "no word of panics in the log:\n{log}"
-    );
+    rounds
+}
+
+/// Makes one child panic and sees that it comes back, and that nobody else was restarted.
+fn fell(daemon: &Daemon, path: &str) {
+    let restarts = || -> BTreeMap<String, u64> {
+        let all = children(daemon).into_iter();
+        all.map(|child| (child.path, child.restarts)).collect()
+    };
+    let mut expected = restarts();
+    inject(daemon, path);
+    *expected.get_mut(path).unwrap() += 1;
+    wait_until(&format!("{path} is back"), LIMIT, || {
+        let again = children(daemon)
+            .into_iter()
+            .find(|child| child.path == path);
+        again.is_some_and(|child| child.restarts == expected[path] && child.state == "ready")
+    });
+    assert_eq!(restarts(), expected, "after the panic of {path}");
 }
 
 #[test]
-fn a_restarted_listener_finds_its_port_bound_with_those_who_waited() {
-    let (daemon, ports) = start(&[("OMNID_TEST_HOOKS", "1")]);
-    let listener = children(&daemon)
-        .into_iter()
-        .map(|(path, ..)| path)
-        .find(|path| path.starts_with("http/") && path.ends_with(&ports.http.to_string()))
-        .unwrap();
-    control(&daemon, "test.panic", json!({"child": listener}));
-    // Nobody is refused in the moment without a child: the kernel queues for the socket.
-    let deadline = Instant::now() + Duration::from_secs(3);
-    while Instant::now() < deadline {
+fn a_panic_in_any_child_restarts_that_child_and_disturbs_nobody() {
+    let (daemon, ports) = with_hooks();
+    let clients = Clients::come(ports);
+    let mut felled = Vec::new();
+    for child in children(&daemon).into_iter().filter(|child| child.worker) {
+        fell(&daemon, &child.path);
+        // Without the address, which is another each time.
+        let kind = child.path.split([':', '.']).next().unwrap_or_default();
+        felled.push(
+            kind.trim_end_matches(|c: char| c.is_ascii_digit())
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    clients.leave();
+    let log = daemon.log();
+    assert!(log.contains("panicked: injected by a test"), "{log}");
+    let (code, _) = daemon.stop();
+    assert_eq!(code, Some(0));
+    println!("{} workers panicked: {}", felled.len(), felled.join(", "));
+    for kind in [
+        "certificates",
+        "scripts",
+        "store",
+        "watchdog",
+        "admin/control",
+        "admin/http",
+        "dns/udp",
+        "dns/tcp",
+        "dns/tls",
+        "dns/notify",
+        "dns/publish",
+        "dns/dot",
+        "http/http",
+        "http/https",
+        "http/access log",
+        "sip/udp",
+        "sip/tcp",
+        "sip/tls",
+        "sip/timers",
+        "sip/registrations",
+        "sip/accounts",
+        "sip/outbound",
+        "sip/alpn",
+        "xmpp/client",
+        "xmpp/client-tls",
+        "xmpp/sessions",
+    ] {
         assert!(
-            answers("http", &ports),
-            "refused while the listener restarted"
+            felled.iter().any(|path| path.starts_with(kind)),
+            "{kind} was not among them"
         );
     }
 }
 
 #[test]
-fn a_connection_that_panics_ends_alone() {
-    let (daemon, ports) = start(&[("OMNID_TEST_HOOKS", "1")]);
-    let open = || {
-        let stream = TcpStream::connect(loopback(ports.http)).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
-        stream
+fn a_service_that_cannot_be_held_up_restarts_whole_and_alone() {
+    let (daemon, ports) = with_hooks();
+    let others = ["http", "xmpp", "sip"];
+    let over = Arc::new(AtomicBool::new(false));
+    let clients = others.map(|service| {
+        let over = over.clone();
+        thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                assert!(answers(service, &ports), "{service} did not answer");
+            }
+        })
+    });
+    let restarts = |path: &str| {
+        let child = children(&daemon)
+            .into_iter()
+            .find(|child| child.path == path);
+        child.map_or(0, |child| child.restarts)
     };
-    let mut connections = [open(), open()];
-    let request = "GET / HTTP/1.1\r\nHost: example.test\r\n\r\n";
-    let mut buffer = [0; 4096];
-    for stream in &mut connections {
-        stream.write_all(request.as_bytes()).unwrap();
-        assert!(stream.read(&mut buffer).unwrap() > 0);
+    // Its back-off doubles from a tenth of a second: six panics take about three.
+    wait_until("dns is restarted", LIMIT, || {
+        control(&daemon, "test.panic", json!({"child": "dns/publish"}));
+        restarts("dns") == 1
+    });
+    wait_until("dns answers again", LIMIT, || answers("dns", &ports));
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
     }
-    let listener = children(&daemon)
-        .into_iter()
-        .map(|(path, ..)| path)
-        .find(|path| path.starts_with("http/") && path.ends_with(&ports.http.to_string()))
-        .unwrap();
-    let kind = format!("{listener}/connection");
-    let injected = control(&daemon, "test.panic", json!({"child": kind}));
-    assert_eq!(injected["ok"]["injected"], true, "{injected}");
-    // One of the two is gone, the other goes on.
-    let mut alive = 0;
-    for stream in &mut connections {
-        let answered = stream.write_all(request.as_bytes()).is_ok()
-            && stream.read(&mut buffer).is_ok_and(|length| length > 0);
-        alive += u32::from(answered);
+    for service in others {
+        assert_eq!(restarts(service), 0, "{service}");
     }
-    assert_eq!(alive, 1);
+    assert!(daemon.log().contains("gives up"));
+}
+
+/// A conversation with a listener that can be carried on.
+struct Talk {
+    stream: Box<dyn ReadWrite>,
+    request: Box<dyn Fn() -> Vec<u8>>,
+    answer: &'static str,
+}
+
+trait ReadWrite: Read + Write {}
+impl<S: Read + Write> ReadWrite for S {}
+
+impl Talk {
+    /// Whether there is an answer (still).
+    fn goes_on(&mut self) -> bool {
+        if self.stream.write_all(&(self.request)()).is_err() {
+            return false;
+        }
+        let (mut received, mut buffer) = (Vec::new(), [0; 65536]);
+        while let Ok(length @ 1..) = self.stream.read(&mut buffer) {
+            received.extend_from_slice(&buffer[..length]);
+            if String::from_utf8_lossy(&received).contains(self.answer) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+#[test]
+fn a_connection_that_panics_ends_alone() {
+    let (daemon, ports) = with_hooks();
+    let tcp = |port: u16| -> Box<dyn ReadWrite> {
+        let stream = TcpStream::connect(loopback(port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Box::new(stream)
+    };
+    let unix = |_| -> Box<dyn ReadWrite> {
+        let stream = UnixStream::connect(daemon.path("omnid.sock")).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        Box::new(stream)
+    };
+    type Open<'a> = &'a dyn Fn(u16) -> Box<dyn ReadWrite>;
+    type Ask = fn() -> Vec<u8>;
+    let kinds: [(&str, u16, &str, Open, Ask, &str); 6] = [
+        (
+            "dns",
+            ports.dns,
+            "connection",
+            &tcp,
+            framed_query,
+            "\x7f\0\0\x01",
+        ),
+        (
+            "http",
+            ports.http,
+            "connection",
+            &tcp,
+            || REQUEST.into(),
+            "here",
+        ),
+        (
+            "sip",
+            ports.sip,
+            "connection",
+            &tcp,
+            || options("TCP").into(),
+            "SIP/2.0 200",
+        ),
+        (
+            "admin",
+            ports.admin,
+            "connection",
+            &tcp,
+            || "GET /health HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+            "ok\n",
+        ),
+        // White space goes unanswered between elements; so each time the same, whose error is fatal
+        // only to who asks a second time: what counts is an answer at all.
+        (
+            "xmpp",
+            ports.xmpp,
+            "login",
+            &tcp,
+            || STREAM.into(),
+            "stream:",
+        ),
+        (
+            "admin",
+            0,
+            "conversation",
+            &unix,
+            || "{\"verb\": \"nonsense\"}\n".into(),
+            "nonsense",
+        ),
+    ];
+    for (service, port, kind, open, request, answer) in kinds {
+        let listener = if port == 0 {
+            format!("admin/control unix:{}", daemon.path("omnid.sock").display())
+        } else {
+            listener(&daemon, service, port)
+        };
+        let mut talks = [0, 1].map(|_| Talk {
+            stream: open(port),
+            request: Box::new(request),
+            answer,
+        });
+        let conversations = kind == "conversation";
+        if !conversations {
+            for talk in &mut talks {
+                assert!(talk.goes_on(), "{service}");
+            }
+        }
+        wait_until(&format!("both are at {listener}"), LIMIT, || {
+            let child = children(&daemon)
+                .into_iter()
+                .find(|child| child.path == listener);
+            let child = child.unwrap_or_else(|| panic!("no {listener}"));
+            // The conversation that asks is one of its kind as well.
+            let alive = if conversations { 3 } else { 2 };
+            child
+                .temporary
+                .iter()
+                .any(|(name, now, _)| name == kind && *now == alive)
+        });
+        inject(&daemon, &format!("{listener}/{kind}"));
+        // One of the two is gone, the other goes on. (Of the conversations it may be the one that
+        // orders the panic.)
+        let alive = talks
+            .iter_mut()
+            .filter_map(|talk| talk.goes_on().then_some(()))
+            .count();
+        let expected = if conversations { 1..=2 } else { 1..=1 };
+        assert!(expected.contains(&alive), "{alive} at {listener}/{kind}");
+        wait_until("the panic is counted", LIMIT, || {
+            let child = children(&daemon)
+                .into_iter()
+                .find(|child| child.path == listener);
+            let kinds = child.map(|child| child.temporary).unwrap_or_default();
+            kinds
+                .iter()
+                .any(|(name, _, failed)| name == kind && *failed == 1)
+        });
+    }
     assert!(
-        children(&daemon)
-            .iter()
-            .all(|(_, restarts, _)| *restarts == 0),
+        children(&daemon).iter().all(|child| child.restarts == 0),
         "a child restarted"
     );
 }
 
 #[test]
+fn a_chat_session_that_panics_ends_alone_and_its_user_comes_back() {
+    let (daemon, ports) = with_hooks();
+    daemon.add_user("alice@example.test", "correct horse battery");
+    let mut held = Command::new(python_binary())
+        .arg(tests().join("clients/xmpp_hold.py"))
+        .args([
+            &*format!("127.0.0.1:{}", ports.xmpps),
+            "alice@example.test",
+            "correct horse battery",
+            "3",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ask = held.stdin.take().unwrap();
+    let mut said = BufReader::new(held.stdout.take().unwrap());
+    let mut alive = || {
+        ask.write_all(b"\n").unwrap();
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(alive(), "3 of 3\n");
+    inject(&daemon, "xmpp/sessions/session");
+    assert_eq!(alive(), "2 of 3\n");
+    wait_until("two sessions are left", LIMIT, || {
+        let sessions = control(&daemon, "sessions", json!({}))["ok"].clone();
+        sessions
+            .as_array()
+            .is_some_and(|sessions| sessions.len() == 2)
+    });
+    drop(ask);
+    assert!(held.wait().unwrap().success());
+    let again = [
+        &*format!("127.0.0.1:{}", ports.xmpps),
+        "alice@example.test",
+        "correct horse battery",
+        "1",
+    ];
+    support::python("xmpp_hold.py", &again, LIMIT).success();
+    assert!(children(&daemon).iter().all(|child| child.restarts == 0));
+}
+
+#[test]
 fn past_the_intensity_the_process_ends_for_the_service_manager_to_take_over() {
-    let (mut daemon, _) = start(&[("OMNID_TEST_HOOKS", "1")]);
+    let (mut daemon, _) = with_hooks();
     let deadline = Instant::now() + Duration::from_secs(120);
-    while daemon.is_running() {
+    let status = loop {
+        if let Some(status) = daemon.ended() {
+            break status;
+        }
         assert!(
             Instant::now() < deadline,
             "still running:\n{}",
@@ -356,7 +437,8 @@ fn past_the_intensity_the_process_ends_for_the_service_manager_to_take_over() {
             let _gone = BufReader::new(stream).read_line(&mut line);
         }
         thread::sleep(Duration::from_millis(50));
-    }
+    };
+    assert_eq!(status.code(), Some(1));
     let log = daemon.log();
     assert!(log.contains("given up"), "{log}");
 }

@@ -22,6 +22,8 @@ use crate::{
 
 /// How long an operator's connection may sit between two requests.
 const IDLE: Duration = Duration::from_secs(300);
+/// How long a stranger may take to say what he wants before he is refused.
+const REFUSED: Duration = Duration::from_secs(2);
 
 pub(crate) fn listener(admin: &Arc<Admin>) -> Wanted {
     let path = admin.config.socket.clone();
@@ -65,9 +67,13 @@ async fn converse(admin: Arc<Admin>, accepted: Accepted, child: Child) -> ChildR
         Ok(user) => user,
         Err(reason) => {
             warn!(%reason, "control connection refused");
-            let mut stream = stream;
+            // Heard out before it is answered: closed with its request unread, the connection would
+            // be reset, and the answer with it.
+            let (reader, mut writer) = stream.into_split();
+            let mut reader = BufReader::new(reader).take(REQUEST_MAX);
+            let _heard = timeout(REFUSED, reader.read_until(b'\n', &mut Vec::new())).await;
             let error = ControlError::new(format!("{reason} (see [admin] users)"));
-            write(&mut stream, &Reply::Error(error)).await?;
+            write(&mut writer, &Reply::Error(error)).await?;
             return Ok(());
         }
     };
@@ -82,6 +88,12 @@ async fn converse(admin: Arc<Admin>, accepted: Accepted, child: Child) -> ChildR
         };
         match read {
             Ok(Ok(0)) | Err(_) => return Ok(()),
+            // What follows is the rest of the line, and no request.
+            Ok(Ok(length)) if length as u64 == REQUEST_MAX && line.last() != Some(&b'\n') => {
+                let error = format!("a request has at most {REQUEST_MAX} octets");
+                write(&mut writer, &Reply::Error(ControlError::new(error))).await?;
+                return Ok(());
+            }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(error.into()),
         }

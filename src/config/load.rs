@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::merge::merge;
-use crate::node::{self, Table};
+use crate::node::{self, Kind, Table};
 use crate::problem::{Label, Problem, Problems, Severity};
 use crate::reader::{Reader, Section};
 use crate::source::Sources;
@@ -98,6 +98,26 @@ pub fn load_str<R: Section>(text: &str) -> Result<Loaded<R>, Report> {
     let mut loader = Loader::new(Limits::default());
     loader.text(Path::new("omnid.toml"), text.as_bytes());
     loader.read(true)
+}
+
+/// The text at a path of keys, such as `["admin", "socket"]`, whatever else is wrong with the
+/// files: for a command that must find the running daemon while its config is being edited.
+pub fn peek(path: &Path, keys: &[&str]) -> Option<String> {
+    let mut loader = Loader::new(Limits::default());
+    loader.file(path);
+    loader.directory(&path.with_extension("d"));
+    let (last, outer) = keys.split_last()?;
+    let mut table = &loader.table;
+    for key in outer {
+        match &table.get(key)?.node.kind {
+            Kind::Table(inner) => table = inner,
+            _ => return None,
+        }
+    }
+    match &table.get(last)?.node.kind {
+        Kind::String(text) => Some(text.clone()),
+        _ => None,
+    }
 }
 
 pub(crate) struct Loader {

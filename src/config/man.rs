@@ -88,8 +88,19 @@ impl Page {
     }
 }
 
+/// Only ASCII goes into the page: what other characters are, not every roff is told.
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\e").replace('-', "\\-")
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\\' => escaped.push_str("\\e"),
+            '-' => escaped.push_str("\\-"),
+            '\n' | ' '..='~' => escaped.push(character),
+            // Writing to a string cannot fail.
+            other => drop(write!(escaped, "\\[u{:04X}]", u32::from(other))),
+        }
+    }
+    escaped
 }
 
 const INTRODUCTION: &str = r#".TH OMNID.TOML 5 "" omnid "File formats"

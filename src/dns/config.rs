@@ -20,7 +20,8 @@ omnid_config::section! {
         pub zone: Vec<ZoneConfig> = vec![],
         /// UDP sockets for each address, between which the kernel spreads the queries.
         ///
-        /// Without it, one for each processor.
+        /// Without it, one for each processor. A reload to fewer may lose the queries that wait in
+        /// those that go.
         #[range(1..=256)]
         pub sockets: Option<u16> = None,
         /// Largest answer sent over UDP, in octets; what is longer is asked for again over TCP.

@@ -95,7 +95,7 @@ impl Service for Dns {
                 continue;
             };
             let at = zone.file.span;
-            match data::load(&apex, &context.directory.join(&zone.file.value)) {
+            match data::load(&apex, &zone.file.value) {
                 Ok(loaded) => {
                     report(&loaded.warnings, zone, at, problems);
                     zones.push(loaded);
@@ -206,6 +206,7 @@ impl Service for Dns {
         tree: &Handle,
     ) -> Result<(), ServiceError> {
         let wanted = self.wanted(&prepared.config);
+        let groups: Vec<_> = udp_groups(&prepared.config).collect();
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
         {
@@ -214,12 +215,20 @@ impl Service for Dns {
             applied.zones = prepared.zones;
             self.publish_state(&mut applied).await;
         }
+        self.listeners
+            .apply(&self.shared.ground, tree, wanted)
+            .await?;
         if self.tree.set(tree.clone()).is_ok() {
             self.start_children(tree).await?;
         }
-        self.listeners
-            .apply(&self.shared.ground, tree, wanted)
-            .await
+        // Fewer sockets for an address than before: what is left open would go on getting its share
+        // of the queries, with nobody to answer them.
+        for (address, count) in groups {
+            if let Err(error) = self.shared.ground.net.datagrams("dns udp", address, count) {
+                tracing::debug!(%address, %error, "the listener is trying still");
+            }
+        }
+        Ok(())
     }
 
     fn rehearse(prepared: &Prepared, question: &Value) -> Result<Value, String> {
@@ -273,6 +282,19 @@ fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
             .then(|| CookieSecret::new(secret.unwrap_or(made_up))),
         keepalive: u16::try_from(config.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX),
     }
+}
+
+/// The addresses for UDP, with the number of sockets for each.
+fn udp_groups(config: &Config) -> impl Iterator<Item = (SocketAddr, usize)> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let sockets = config.sockets.map_or(processors, usize::from);
+    config
+        .listen
+        .iter()
+        .filter_map(move |address| match address.value {
+            ListenAddr::Ip(address) => Some((address, sockets)),
+            ListenAddr::Unix(_) => None,
+        })
 }
 
 /// Faults of a zone file as problems of the key that names it; the place in the zone file stands
@@ -332,20 +354,15 @@ impl Dns {
 
     fn wanted(&self, config: &Config) -> Vec<Wanted> {
         let ground = &self.shared.ground;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let sockets = config.sockets.map_or(processors, usize::from);
         let mut wanted = Vec::new();
-        for address in &config.listen {
-            let ListenAddr::Ip(socket) = address.value else {
-                continue;
-            };
+        for (socket, sockets) in udp_groups(config) {
             let shared = self.shared.clone();
             wanted.extend(datagrams(ground, Self::NAME, "udp", socket, sockets, {
                 move |child, socket| Box::pin(udp(shared.clone(), child, socket))
             }));
             let shared = self.shared.clone();
             let connect = move |child: &Child, accepted| tcp(&shared, child, accepted);
-            wanted.push(streams(ground, Self::NAME, "tcp", &address.value, connect));
+            wanted.push(streams(ground, Self::NAME, "tcp", &socket.into(), connect));
         }
         for address in &config.listen_tls {
             let shared = self.shared.clone();
@@ -362,9 +379,10 @@ impl Dns {
             reason: error.to_string(),
         };
         let dns = self.clone();
+        let handle = tree.clone();
         let notifier = ChildSpec::worker("notify", move |child: Child| {
-            let dns = dns.clone();
-            async move { notify(child, &dns.queue).await }
+            let (dns, handle) = (dns.clone(), handle.clone());
+            async move { notify(child, &dns.queue, handle.wait_ready()).await }
         });
         let dns = self.clone();
         let publisher = ChildSpec::worker("publish", move |child: Child| {
@@ -384,6 +402,8 @@ impl Dns {
     /// Merges what services publish as they publish it.
     async fn watch_published(&self, child: &Child) -> omnid_supervisor::ChildResult {
         let mut records = self.shared.ground.hub.records().watch();
+        // What was published before anybody watched counts as well.
+        records.mark_changed();
         child.ready();
         loop {
             tokio::select! {

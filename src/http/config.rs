@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use omnid_config::{ByteSize, ListenAddr, Spanned};
+use omnid_config::{ByteSize, Item, ListenAddr, Node, Reader, Shape, Spanned, Text, Value};
 
 omnid_config::section! {
     /// Sites served over HTTP/1.1 and HTTP/2.
@@ -14,8 +14,11 @@ omnid_config::section! {
         pub listen_tls: Vec<Spanned<ListenAddr>> = vec![],
         /// Sites, chosen by the host that a client asks for.
         pub site: Vec<SiteConfig> = vec![],
-        /// Where requests are logged, for sites that do not say otherwise.
-        pub access_log: AccessLogConfig = AccessLogConfig::default(),
+        /// Where requests are logged, for sites that do not say otherwise: a file, "log" for the
+        /// daemon's own log, "off".
+        pub access_log: AccessLogTo = AccessLogTo::Log,
+        /// How a line of it looks.
+        pub access_log_format: AccessLogFormat = AccessLogFormat::Combined,
         /// What clients may ask of the server.
         pub limits: LimitsConfig = LimitsConfig::default(),
         /// Files that are kept open.
@@ -54,8 +57,10 @@ omnid_config::section! {
         pub error_pages: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
         /// Changes to the fields of every response.
         pub headers: HeadersConfig = HeadersConfig::default(),
-        /// Where this site's requests are logged.
-        pub access_log: Option<AccessLogConfig> = None,
+        /// Where this site's requests are logged, if not where the others' are.
+        pub access_log: Option<AccessLogTo> = None,
+        /// How a line of it looks, if not as the others'.
+        pub access_log_format: Option<AccessLogFormat> = None,
         /// The largest request body.
         pub max_body: ByteSize = ByteSize::gib(1),
         /// Paths that are served in another way than as files of the root.
@@ -131,18 +136,6 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// Where requests are logged, and how.
-    pub struct AccessLogConfig {
-        /// Whether they are.
-        pub enabled: bool = true,
-        /// A file; without one the lines go to the daemon's own log.
-        pub file: Option<PathBuf> = None,
-        /// How a line looks.
-        pub format: AccessLogFormat = AccessLogFormat::Combined,
-    }
-}
-
-omnid_config::section! {
     /// What clients may ask of the server. Connections are bounded in `[net]`.
     pub struct LimitsConfig {
         /// All of a request's head.
@@ -195,6 +188,44 @@ omnid_config::section! {
         pub small: ByteSize = ByteSize::kib(128),
         /// How long a file is served without a look whether it changed.
         pub valid: Duration = Duration::from_secs(1),
+    }
+}
+
+/// Where requests are logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogTo {
+    /// A file.
+    File(PathBuf),
+    /// The daemon's own log.
+    Log,
+    /// Nowhere.
+    Off,
+}
+
+impl Value for AccessLogTo {
+    fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
+        Some(match String::parse(node, cx)?.as_str() {
+            "log" => Self::Log,
+            "off" => Self::Off,
+            _ => Self::File(PathBuf::parse(node, cx)?),
+        })
+    }
+
+    fn shape() -> Shape {
+        Shape::Text(Text {
+            name: "a file, \"log\" or \"off\"",
+            plural: "files, \"log\" or \"off\"",
+            example: "/var/log/omnid/access.log",
+            pattern: "",
+        })
+    }
+
+    fn item(&self) -> Item {
+        match self {
+            Self::File(path) => Value::item(path),
+            Self::Log => Item::text("log"),
+            Self::Off => Item::text("off"),
+        }
     }
 }
 

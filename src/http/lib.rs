@@ -8,12 +8,14 @@
 mod answer;
 mod body;
 pub mod config;
+pub mod data;
 pub mod engine;
 pub mod files;
 pub mod io;
 pub mod log;
 mod metrics;
 pub mod proxy;
+mod redirects;
 mod rehearse;
 mod service;
 pub mod site;

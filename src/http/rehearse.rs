@@ -9,7 +9,8 @@ use crate::{
         check::{Checked, check},
         routes::Found,
     },
-    files::{FileCache, FileRequest, Files},
+    files::{FileAnswer, FileCache, FileRequest, Files},
+    redirects,
     site::{Action, Route, Snapshot},
     wire::target::NormalPath,
 };
@@ -65,8 +66,8 @@ pub(crate) fn rehearse(snapshot: &Snapshot, question: &Value) -> Result<Value, S
     let site = snapshot.sites.find(name).unwrap_or(&snapshot.nowhere);
     answer.insert("site".into(), json!(&*site.name));
     if site.redirects_plain && !tls {
-        answer.insert("action".into(), json!("redirect to TLS"));
-        answer.insert("status".into(), json!(301));
+        let response = redirects::to_tls(&head, host.as_ref(), snapshot.tls_port);
+        tell("redirect to TLS".into(), response, &mut answer);
         return Ok(Value::Object(answer));
     }
     match site.route(path.as_bytes()) {
@@ -74,8 +75,12 @@ pub(crate) fn rehearse(snapshot: &Snapshot, question: &Value) -> Result<Value, S
             answer.insert("status".into(), json!(404));
         }
         Found::Slash => {
-            answer.insert("action".into(), json!("redirect to the path with a slash"));
-            answer.insert("status".into(), json!(301));
+            let response = Ok(redirects::add_slash(&head.method, head.uri.query(), &path));
+            tell(
+                "redirect to the path with a slash".into(),
+                response,
+                &mut answer,
+            );
         }
         Found::Route { route, matched } => {
             answer.insert("route".into(), json!(route.path));
@@ -114,9 +119,9 @@ fn describe(
                 json!(format!("proxy {}", upstreams.join(" "))),
             );
         }
-        Action::Redirect { to, status: code } => {
-            status(*code);
-            answer.insert("action".into(), json!(format!("redirect {to}")));
+        Action::Redirect { to, status } => {
+            let response = redirects::onward(to, *status, matched, head, path);
+            tell(format!("redirect {to}"), Ok(response), answer);
         }
         Action::Respond {
             status: code, body, ..
@@ -145,22 +150,24 @@ fn file(
         matched,
     };
     let cache = FileCache::new(snapshot.cache);
-    let response = files
-        .answer(&request, &cache)
-        .unwrap_or_else(Failure::into_response);
-    answer.insert(
-        "action".into(),
-        json!(format!("files {}", files.root.path().display())),
+    let response = files.answer(&request, &cache);
+    tell(
+        format!("files {}", files.root.path().display()),
+        response,
+        answer,
     );
+}
+
+fn tell(action: String, response: FileAnswer, answer: &mut Map<String, Value>) {
+    let response = response.unwrap_or_else(Failure::into_response);
+    answer.insert("action".into(), action.into());
     answer.insert("status".into(), json!(response.status().as_u16()));
     let headers: Map<String, Value> = response
         .headers()
         .iter()
         .map(|(name, value)| {
-            (
-                name.to_string(),
-                json!(String::from_utf8_lossy(value.as_bytes())),
-            )
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.to_string(), json!(value))
         })
         .collect();
     answer.insert("headers".into(), Value::Object(headers));

@@ -1,10 +1,15 @@
 //! From a file to everything that is ready to be applied, or to every problem that stands in the
 //! way. Changes nothing.
 
-use std::{io::IsTerminal, net::IpAddr, path::Path};
+use std::{
+    io::IsTerminal,
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+};
 
 use omnid_config::{ListenAddr, Loaded, Problem, Problems};
 use omnid_ground::{ListenerClaim, Prepare};
+use omnid_net::Transport;
 
 use crate::{
     daemon::services::{Prepared, Services},
@@ -71,7 +76,9 @@ pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
             .as_ref()
             .is_none_or(|certificates| !certificates.is_empty()),
     };
-    listeners_are_claimed_once(&services.claims(root), &mut problems);
+    let mut claims = services.claims(root);
+    claims.extend(admin_claims(root).map(|claim| ("admin", claim)));
+    listeners_are_claimed_once(&claims, &mut problems);
     let prepared = services.prepare(root, &context, &mut problems);
 
     let rendered = loaded.sources.render(&problems, colour);
@@ -98,19 +105,54 @@ fn certificate_names(root: &Root) -> Vec<String> {
     names
 }
 
+fn admin_claims(root: &Root) -> impl Iterator<Item = ListenerClaim> {
+    let socket = ListenerClaim {
+        transport: Transport::Stream,
+        address: ListenAddr::Unix(root.admin.socket.clone()),
+        span: None,
+    };
+    let watched = ListenerClaim::all(Transport::Stream, &root.admin.listen);
+    watched.into_iter().chain([socket])
+}
+
 fn listeners_are_claimed_once(claims: &[(&'static str, ListenerClaim)], problems: &mut Problems) {
+    // UDP and TCP of one key conflict alike, and are one mistake.
+    let mut reported = Vec::new();
     for (index, (service, claim)) in claims.iter().enumerate() {
         let earlier = claims.iter().take(index).find(|(_, earlier)| {
             earlier.transport == claim.transport && conflict(&earlier.address, &claim.address)
         });
         if let Some((first_service, first)) = earlier {
+            if reported.contains(&(claim.span, first.span)) {
+                continue;
+            }
+            reported.push((claim.span, first.span));
             problems.push(
                 Problem::error(format!("{} is claimed twice", claim.address))
                     .at(claim.span, format!("taken again by [{service}] here"))
                     .also(first.span, format!("taken by [{first_service}] here"))
-                    .help("give one of them another address or port"),
+                    .help(way_out(
+                        &first.address,
+                        &claim.address,
+                        service == first_service,
+                    )),
             );
         }
+    }
+}
+
+fn way_out(one: &ListenAddr, other: &ListenAddr, same_service: bool) -> String {
+    let every = |address: &ListenAddr| {
+        address
+            .ip()
+            .is_some_and(|ip| ip.ip() == Ipv6Addr::UNSPECIFIED)
+    };
+    let is_ipv4 = |address: &ListenAddr| address.ip().is_some_and(|ip| ip.is_ipv4());
+    match (one, other) {
+        (wide, narrow) | (narrow, wide) if same_service && every(wide) && is_ipv4(narrow) => {
+            format!("\"{wide}\" takes IPv4 too: leave \"{narrow}\" out")
+        }
+        _ => "give one of them another address or port".to_owned(),
     }
 }
 

@@ -1,12 +1,16 @@
 //! The whole of omnid.toml: each section is defined by the crate that uses it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 use omnid_config::{Problem, Problems, Spanned};
 use omnid_ground::config::{DomainConfig, ServerConfig};
 
 omnid_config::section! {
     /// omnid.toml: one daemon for DNS, HTTP, SIP and XMPP.
+    #[check(Root::check_domains, needs(domain))]
     pub struct Root {
         /// The server as a whole.
         pub server: ServerConfig = ServerConfig::default(),
@@ -69,6 +73,16 @@ omnid_config::section! {
     }
 }
 
+impl Root {
+    fn check_domains(&self, problems: &mut Problems) {
+        let names = self.domain.iter().map(|domain| {
+            let name = domain.name.as_str().to_ascii_lowercase();
+            (name, domain.name.span)
+        });
+        omnid_config::check::unique("domain", names, problems);
+    }
+}
+
 impl TestConfig {
     fn check(&self, problems: &mut Problems) {
         let asked: Vec<_> = [&self.dns, &self.http, &self.sip, &self.xmpp]
@@ -90,6 +104,17 @@ impl TestConfig {
 pub fn default_path() -> PathBuf {
     std::env::var_os("OMNID_CONFIG")
         .map_or_else(|| PathBuf::from("/etc/omnid/omnid.toml"), PathBuf::from)
+}
+
+/// Creates the data directory, for nobody's eyes but ours.
+///
+/// # Errors
+/// Where it cannot be created.
+pub fn create_data_directory(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// The directory that relative paths of the configuration start from.

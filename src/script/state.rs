@@ -81,7 +81,7 @@ pub(crate) struct Registrations {
 pub(crate) enum Failure {
     #[error("{0}")]
     Script(String),
-    #[error("out of processor time: {0}")]
+    #[error("out of processor time\n{0}")]
     Time(String),
     #[error("out of time for what it waits for")]
     Wait,
@@ -306,17 +306,14 @@ impl State {
         run: impl FnOnce() -> mlua::Result<MultiValue>,
     ) -> Result<Step, Failure> {
         self.desk.running.store(address(thread), Ordering::Relaxed);
-        let begin = std::time::Instant::now();
         self.meter.begin(*budget);
         let result = run();
-        let exceeded = self.meter.end();
-        *budget = budget.saturating_sub(begin.elapsed());
+        let stretch = self.meter.end();
+        *budget = budget.saturating_sub(stretch.took);
         self.desk.running.store(0, Ordering::Relaxed);
         // Also where the script caught the errors and came to an end: it took too long all the same.
-        if exceeded {
-            let message = result.err().map(|error| error.to_string());
-            let caught = || "it caught the error and went on".to_owned();
-            return Err(Failure::Time(message.unwrap_or_else(caught)));
+        if let Some(traceback) = stretch.stopped_at {
+            return Err(Failure::Time(traceback));
         }
         let mut values = result.map_err(|error| failure(&error))?;
         let first = values.pop_front().unwrap_or_default();
@@ -372,12 +369,10 @@ fn sandbox(desk: &Arc<Desk>, meter: &Arc<Meter>, limits: Limits) -> mlua::Result
     lua.set_interrupt(move |lua| match meter.interrupt() {
         Verdict::GoOn => Ok(VmState::Continue),
         Verdict::Stop => {
-            // An interrupt's error has no traceback of its own.
+            // An interrupt's error has no traceback, and the script may catch it and run into others.
             let traceback = lua.traceback(None, 0).map(|text| text.to_string_lossy());
-            let traceback = traceback.unwrap_or_default();
-            Err(Error::runtime(format!(
-                "the script takes too long\nstack traceback:\n{traceback}"
-            )))
+            meter.note(traceback.unwrap_or_default());
+            Err(Error::runtime("the script takes too long"))
         }
         Verdict::StopAgain => Err(Error::runtime("the script takes too long")),
     });

@@ -75,7 +75,7 @@ impl Child {
             match &outcome {
                 Outcome::Finished | Outcome::Cancelled => {}
                 Outcome::Failed(error) => tracing::warn!(%error, "{kind} failed"),
-                Outcome::Panicked(message) => tracing::error!(%message, "{kind} panicked"),
+                Outcome::Panicked(reason) => tracing::error!(%reason, "{kind} panicked"),
             }
             if matches!(outcome, Outcome::Failed(_) | Outcome::Panicked(_)) {
                 alive.0.failed.fetch_add(1, Ordering::Relaxed);

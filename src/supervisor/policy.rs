@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the children of one supervisor, taken together, may be restarted before it gives up.
+/// How many restarts are too many, so that the supervisor gives up and its whole branch begins anew.
+///
+/// With one-for-one it is each child's own number: the children are independent, and that each of many
+/// failed once says nothing about their supervisor. With the other strategies, all restarts are counted
+/// together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intensity {
     /// At most this many restarts…
@@ -76,36 +80,25 @@ pub(crate) fn chance() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// The restarts of the last while, against an [`Intensity`].
-#[derive(Debug)]
-pub(crate) struct Window {
-    intensity: Intensity,
-    restarts: VecDeque<Instant>,
-}
+/// The restarts of the last while, to be held against an [`Intensity`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Window(VecDeque<Instant>);
 
 impl Window {
-    pub(crate) fn new(intensity: Intensity) -> Self {
-        Self {
-            intensity,
-            restarts: VecDeque::new(),
-        }
-    }
-
     /// Notes a restart; false when it is one too many.
-    pub(crate) fn allows(&mut self, now: Instant) -> bool {
-        if self.intensity == Intensity::UNLIMITED {
+    pub(crate) fn allows(&mut self, intensity: Intensity, now: Instant) -> bool {
+        if intensity == Intensity::UNLIMITED {
             return true;
         }
-        let within = self.intensity.within;
         while self
-            .restarts
+            .0
             .front()
-            .is_some_and(|&then| now.duration_since(then) > within)
+            .is_some_and(|&then| now.duration_since(then) > intensity.within)
         {
-            self.restarts.pop_front();
+            self.0.pop_front();
         }
-        self.restarts.push_back(now);
-        self.restarts.len() <= usize::try_from(self.intensity.restarts).unwrap_or(usize::MAX)
+        self.0.push_back(now);
+        self.0.len() <= usize::try_from(intensity.restarts).unwrap_or(usize::MAX)
     }
 }
 
@@ -154,7 +147,7 @@ mod tests {
             gaps in prop::collection::vec(0_u64..30, 1..60),
         ) {
             let intensity = Intensity { restarts, within: Duration::from_secs(within) };
-            let mut window = Window::new(intensity);
+            let mut window = Window::default();
             let begin = Instant::now();
             let mut at = 0;
             let mut times = Vec::new();
@@ -162,7 +155,7 @@ mod tests {
                 at += gap;
                 times.push(at);
                 let recent = times.iter().filter(|&&then| at - then <= within).count();
-                let allowed = window.allows(begin + Duration::from_secs(at));
+                let allowed = window.allows(intensity, begin + Duration::from_secs(at));
                 prop_assert_eq!(allowed, recent <= restarts as usize);
             }
         }

@@ -40,13 +40,13 @@ pub(crate) fn supervise(
         };
         let (exits, exited) = unbounded_channel();
         let changed = node.changed.subscribe();
-        let window = Window::new(family.spec.intensity);
+        let together = Window::default();
         let supervisor = Supervision {
             node: &node,
             family,
             term: &term,
             exits,
-            window,
+            together,
         };
         supervisor.reclaim().await;
         node.say(run, State::Ready);
@@ -61,7 +61,8 @@ struct Supervision<'a> {
     term: &'a Term,
     /// Where children tell of their end. It holds at most one message per run, and is emptied at once.
     exits: UnboundedSender<Exited>,
-    window: Window,
+    /// The restarts of all, where one child's failure concerns the others.
+    together: Window,
 }
 
 struct Exited {
@@ -266,13 +267,18 @@ impl Supervision<'_> {
             (Restart::Transient | Restart::Temporary, error) => return slot.conclude(error),
         };
         let child = slot.node.shown();
-        if !self.window.allows(now) {
-            let Intensity { restarts, within } = self.family.spec.intensity;
-            let message = format!(
+        let intensity = self.family.spec.intensity;
+        let window = match strategy {
+            Strategy::OneForOne => &mut slot.restarts,
+            Strategy::OneForAll | Strategy::RestForOne => &mut self.together,
+        };
+        if !window.allows(intensity, now) {
+            let Intensity { restarts, within } = intensity;
+            let reason = format!(
                 "more than {restarts} restarts within {within:?}, the last because {child}: {error}"
             );
-            tracing::error!(supervisor = self.node.shown(), message, "gives up");
-            return Verdict::GiveUp(ChildError::new(message));
+            tracing::error!(supervisor = self.node.shown(), reason, "gives up");
+            return Verdict::GiveUp(ChildError::new(reason));
         }
         let delay = slot.retry(self.family.spec.backoff, now);
         tracing::error!(child, error, ?delay, "ended; to be started again");
@@ -356,6 +362,7 @@ impl Slot {
         self.phase = Phase::New;
         self.term = None;
         self.attempt = 0;
+        self.restarts = Window::default();
     }
 
     /// Notes that the child has ended for good.

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::AddError;
 use crate::guard::Trap;
+use crate::policy::Window;
 use crate::spec::{ChildSpec, Start, SupervisorSpec};
 use crate::status::{State, Status, Temporary};
 
@@ -67,6 +68,8 @@ pub(crate) struct Slot {
     pub(crate) term: Option<Arc<Term>>,
     /// Restarts since it last ran for long.
     pub(crate) attempt: u32,
+    /// Its own restarts of the last while.
+    pub(crate) restarts: Window,
 }
 
 #[derive(Clone)]
@@ -213,6 +216,7 @@ impl Node {
             phase: Phase::New,
             term: None,
             attempt: 0,
+            restarts: Window::default(),
         });
         drop(slots);
         self.changed.send_replace(());

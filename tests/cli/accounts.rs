@@ -63,7 +63,7 @@ fn life(config: &str) {
         .collect();
     assert_eq!(
         addresses,
-        [Some("alice@example.org"), Some("bob@example.net")]
+        [Some("bob@example.net"), Some("alice@example.org")]
     );
     assert!(!all.to_string().contains("correct horse"), "{all}");
     assert_eq!(json(&["list", "example.net"]).as_array().unwrap().len(), 1);

@@ -108,10 +108,14 @@ fn the_schema_accepts_what_we_ship_and_refuses_what_is_wrong() {
     }
 }
 
+const HEADING: &str = "# Key reference\n\n\
+    Every key of omnid.toml with its default, as `omnid config reference` prints it; \
+    [config.md](config.md) says how the file is written.\n\n";
+
 #[test]
 fn the_reference_in_the_manual_is_current() {
     let path = support::tests().parent().unwrap().join("docs/reference.md");
-    let generated = omnid(&["config", "reference"]).success().stdout;
+    let generated = HEADING.to_owned() + &omnid(&["config", "reference"]).success().stdout;
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(&path, &generated).unwrap();
     }

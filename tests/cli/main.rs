@@ -80,6 +80,60 @@ fn every_question_is_answered_for_people_and_as_json() {
 }
 
 #[test]
+fn services_answer_for_people_and_as_json() {
+    let config = format!(
+        "[tls]\nself_signed = true\n[[domain]]\nname = \"example.org\"\n\
+         [dns]\nlisten = [\"127.0.0.1:0\"]\n[[dns.zone]]\nname = \"example.org\"\n\
+         file = \"example.org.zone\"\n[http]\nlisten = [\"127.0.0.1:0\"]\n\
+         [xmpp]\nlisten = [\"127.0.0.1:{xmpp}\"]\nlisten_tls = []\n\
+         [sip]\nlisten = [\"127.0.0.1:0\"]\n",
+        xmpp = support::free_port()
+    );
+    let daemon = Daemon::start_with(&config, &[], |directory| {
+        let zone = "config/examples/zones/example.org.zone";
+        let zone = support::tests().parent().unwrap().join(zone);
+        std::fs::copy(zone, directory.join("example.org.zone")).unwrap();
+    });
+    for (command, heading) in [
+        (&["sessions"][..], "JID"),
+        (&["calls"], "CALL"),
+        (&["registrations"], "ADDRESS"),
+        (&["zone", "list"], "ZONE"),
+    ] {
+        let printed = daemon.omnid(command).success().stdout;
+        assert!(printed.starts_with(heading), "{command:?}: {printed}");
+        assert!(daemon.json(command).is_array());
+    }
+    let zones = daemon.json(&["zone", "list"]);
+    // Records that services publish into the zone raise its serial.
+    assert!(
+        zones[0]["serial"].as_u64().unwrap() >= 2_026_010_101,
+        "{zones}"
+    );
+    let zone = daemon
+        .omnid(&["zone", "show", "example.org"])
+        .success()
+        .stdout;
+    assert!(zone.contains("2001:db8::10"), "{zone}");
+    let unknown = daemon.omnid(&["zone", "show", "example.net"]);
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    assert!(unknown.stderr.contains("example.net"), "{}", unknown.stderr);
+    // What is published is printed as a zone file has it.
+    let records = daemon
+        .omnid(&["domain", "records", "example.org"])
+        .success()
+        .stdout;
+    assert!(
+        records.contains("_xmpp-client._tcp.example.org. "),
+        "{records}"
+    );
+    assert!(
+        records.lines().all(|line| line.contains(" IN ")),
+        "{records}"
+    );
+}
+
+#[test]
 fn status_shows_the_tree() {
     let daemon = daemon();
     let printed = daemon.omnid(&["status"]).success().stdout;

@@ -1,6 +1,8 @@
 """Registers a contact over UDP with digest authentication, and removes it again.
 
-    sip_register.py ADDRESS:PORT USER@DOMAIN PASSWORD ALGORITHM [keep]
+    sip_register.py [tcp:|tls:]ADDRESS:PORT USER@DOMAIN PASSWORD ALGORITHM [keep]
+
+The server's certificate is verified by SSL_CERT_FILE.
 
 With `keep`, the contact stays registered.
 
@@ -11,14 +13,19 @@ import hashlib
 import re
 import secrets
 import socket
+import ssl
 import sys
 
 server, address, password, algorithm = sys.argv[1:5]
+transport, server = server.split(":", 1) if server[:4] in ("tcp:", "tls:") else ("udp", server)
 host, port = server.rsplit(":", 1)
 user, domain = address.split("@")
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+sock = socket.socket(socket.AF_INET, kind)
 sock.settimeout(3)
 sock.connect((host, int(port)))
+if transport == "tls":
+    sock = ssl.create_default_context().wrap_socket(sock, server_hostname=domain)
 local = "%s:%d" % sock.getsockname()
 call = secrets.token_hex(8)
 tag = secrets.token_hex(4)
@@ -30,13 +37,13 @@ def register(expires, authorization=None):
     sequence += 1
     lines = [
         f"REGISTER sip:{domain} SIP/2.0",
-        f"Via: SIP/2.0/UDP {local};branch=z9hG4bK{secrets.token_hex(8)};rport",
+        f"Via: SIP/2.0/{transport.upper()} {local};branch=z9hG4bK{secrets.token_hex(8)};rport",
         "Max-Forwards: 70",
         f"From: <sip:{address}>;tag={tag}",
         f"To: <sip:{address}>",
         f"Call-ID: {call}",
         f"CSeq: {sequence} REGISTER",
-        f"Contact: <sip:{user}@{local}>",
+        f"Contact: <sip:{user}@{local};transport={transport}>",
         f"Expires: {expires}",
     ]
     if authorization:

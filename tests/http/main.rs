@@ -88,7 +88,7 @@ name = "example.test"
 [http]
 listen = ["127.0.0.1:{plain}"]
 listen_tls = ["127.0.0.1:{tls}"]
-access_log = {{ file = "{{dir}}/access.log" }}
+access_log = "{{dir}}/access.log"
 {http}
 [[http.site]]
 hosts = ["example.test"]

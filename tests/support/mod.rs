@@ -10,6 +10,8 @@
     clippy::indexing_slicing
 )]
 
+pub mod whole;
+
 use std::{
     ffi::OsStr,
     fs,
@@ -17,7 +19,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
@@ -165,18 +167,28 @@ impl Daemon {
         (code, since.elapsed())
     }
 
-    /// Kills the daemon as a power cut would, and starts it again on the same directory.
-    pub fn kill_and_start(mut self) -> Self {
+    /// Kills the daemon as a power cut would.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same directory, after [`Daemon::kill`].
+    pub fn start_again(&mut self) {
         self.child = spawn(self.directory.path(), &[]);
         self.wait_for_notice("READY=1", READY);
+    }
+
+    /// Kills it and starts it again.
+    pub fn kill_and_start(mut self) -> Self {
+        self.kill();
+        self.start_again();
         self
     }
 
-    /// Whether the process still runs.
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+    /// How the process ended, where it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Resident memory, in KiB.

@@ -55,7 +55,7 @@ fn read(apex: &Name, file: &Path) -> Result<Loaded, Vec<Fault>> {
         }]
     })?;
     let name = file.to_string_lossy();
-    let parsed = parse_zone(apex.as_ref(), &name, text, &mut disk, Limits::default());
+    let parsed = parse_zone(apex.as_ref(), &name, &text, &mut disk, Limits::default());
     let mut faults = parsed.faults;
     let broken = |faults: &[Fault]| faults.iter().any(|fault| fault.severity == Severity::Error);
     if broken(&faults) {

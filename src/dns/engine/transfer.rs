@@ -201,3 +201,110 @@ fn write(
     }
     result.map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::fmt::Write;
+
+    use super::super::answer::{Client, Outcome, Scratch, Transport, answer};
+    use super::super::state::{Settings, State};
+    use super::super::tests::{request, served, show, state};
+    use super::super::zones::Zones;
+    use crate::wire::reader::Header;
+
+    fn transfer(state: &State, address: &str, rr_type: &str) -> Result<Vec<Vec<u8>>, String> {
+        let client = Client {
+            address: address.parse().unwrap(),
+            transport: Transport::Tcp,
+        };
+        let mut out = vec![0; 65_535];
+        let message = request("example", rr_type, &[]);
+        match answer(
+            state,
+            &client,
+            0,
+            &message,
+            &mut out,
+            &mut Scratch::default(),
+        ) {
+            Outcome::Transfer(mut transfer) => {
+                let mut messages = Vec::new();
+                while let Some(length) = transfer.next_message(&mut out) {
+                    messages.push(out[..length].to_vec());
+                }
+                assert!(transfer.is_complete());
+                Ok(messages)
+            }
+            Outcome::Reply(answered) => Err(show(&out[..answered.len])),
+            Outcome::Drop => Err("drop".to_owned()),
+        }
+    }
+
+    #[test]
+    fn transfers() {
+        let state = state();
+        let messages = transfer(&state, "127.0.0.1", "AXFR").unwrap();
+        assert_eq!(messages.len(), 1);
+        let shown = show(&messages[0]);
+        let records: Vec<&str> = shown.split(['/', ';']).map(str::trim).collect();
+        assert_eq!(
+            records[1],
+            "example. 300 SOA ns.example. hm.example. 7 2 3 4 100"
+        );
+        let zone = &state.zones.iter().next().unwrap().zone;
+        assert_eq!(
+            records
+                .iter()
+                .filter(|record| record.contains(" 300 "))
+                .count(),
+            zone.record_count() + 1
+        );
+        assert_eq!(
+            records
+                .iter()
+                .filter(|record| record.contains("SOA"))
+                .count(),
+            2
+        );
+
+        assert_eq!(
+            transfer(&state, "192.0.2.1", "AXFR").unwrap_err(),
+            "REFUSED / / /"
+        );
+        assert!(transfer(&state, "127.0.0.1", "IXFR").is_ok());
+    }
+
+    #[test]
+    fn long_transfers_take_many_messages() {
+        let mut text = "$TTL 60\n@ SOA ns hm 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n".to_owned();
+        for index in 0..5000 {
+            writeln!(
+                text,
+                "h{index} A 192.0.2.{}\n  MX 10 h{}",
+                index % 250,
+                index / 2
+            )
+            .unwrap();
+        }
+        writeln!(text, "big TYPE999 \\# 60000 {}", "ab".repeat(60_000)).unwrap();
+        let zones = Zones::new(vec![served("example", &text)]);
+        let state = State {
+            zones,
+            settings: Settings::default(),
+        };
+        let messages = transfer(&state, "127.0.0.1", "AXFR").unwrap();
+        assert!(messages.len() > 5 && messages.iter().map(Vec::len).sum::<usize>() > 65_536 * 2);
+        let records: usize = messages
+            .iter()
+            .map(|message| usize::from(Header::read(message).unwrap().answers))
+            .sum();
+        assert_eq!(
+            records,
+            state.zones.iter().next().unwrap().zone.record_count() + 1
+        );
+        for message in &messages {
+            show(message);
+        }
+    }
+}

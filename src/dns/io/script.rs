@@ -69,14 +69,11 @@ pub(super) async fn decide(
                 })
             }
         },
-        // Whether an error means "go on" or "deny" is the script engine's to say; here it failed.
-        Err(error) => {
-            limited!(every, warn, "script failed on dns.query", %error, name);
-            Some(Decision {
-                rcode: Rcode::SERVFAIL,
-                answers: Vec::new(),
-            })
-        }
+        // It is logged already, and means that nothing may go on without the script's word.
+        Err(_) => Some(Decision {
+            rcode: Rcode::REFUSED,
+            answers: Vec::new(),
+        }),
     }
 }
 

@@ -25,7 +25,7 @@ pub fn fuzz_zone(bytes: &[u8]) {
         records: 10_000,
         ..Limits::default()
     };
-    let parse = |text: &[u8]| parse_zone(NameRef::ROOT, "zone", text.into(), &mut NoFiles, limits);
+    let parse = |text: &[u8]| parse_zone(NameRef::ROOT, "zone", &text.into(), &mut NoFiles, limits);
     let first = parse(bytes);
     let printed = ZoneText(&first.records).to_string();
     let second = parse(printed.as_bytes());

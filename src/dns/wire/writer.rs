@@ -1,7 +1,7 @@
 //! Writing of a message into a caller's buffer, with name compression and without allocation.
 
 use super::code::{Class, RrType};
-use super::name::{MAX_LABEL, NameRef};
+use super::name::NameRef;
 use super::rdata::compressible;
 use super::reader::{Header, Reader};
 
@@ -336,7 +336,6 @@ impl<'b> Writer<'b> {
             at += size;
             tail = tail.get(size..).unwrap_or(&[]);
         }
-        debug_assert!(MAX_LABEL == 63);
     }
 
     /// Appends one record. `rdata` is uncompressed; the offset of the name in it that begins at

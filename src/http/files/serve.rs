@@ -25,6 +25,7 @@ use crate::{
         precondition::{self, Outcome},
         ranges::{self, Selection},
     },
+    redirects,
     wire::{range, target::NormalPath},
 };
 
@@ -129,10 +130,16 @@ impl Files {
             .unwrap_or_default();
         let path = path.strip_prefix(b"/").unwrap_or(path);
         if !path.is_empty() && !path.ends_with(b"/") {
-            let entry = cache.find(&self.root, path).map_err(failure)?;
+            let entry = cache
+                .find(&self.root, path)
+                .map_err(|error| failure(&error))?;
             return match entry.kind {
                 Kind::File(_) => self.send(request, &entry),
-                Kind::Directory => Ok(add_slash(request)),
+                Kind::Directory => Ok(redirects::add_slash(
+                    request.method,
+                    request.query,
+                    request.path,
+                )),
                 Kind::Other => Err(Failure::new(StatusCode::FORBIDDEN)),
             };
         }
@@ -147,12 +154,14 @@ impl Files {
                 }
                 Ok(_) => {}
                 Err(error) if is_missing(&error) => {}
-                Err(error) => return Err(failure(error)),
+                Err(error) => return Err(failure(&error)),
             }
         }
         // Listing is off: a directory without an index is forbidden, and nothing is not found.
         let directory = path.strip_suffix(b"/").unwrap_or(path);
-        let entry = cache.find(&self.root, directory).map_err(failure)?;
+        let entry = cache
+            .find(&self.root, directory)
+            .map_err(|error| failure(&error))?;
         Err(Failure::new(match entry.kind {
             Kind::Directory => StatusCode::FORBIDDEN,
             _ => StatusCode::NOT_FOUND,
@@ -274,18 +283,6 @@ fn unsatisfiable(size: u64) -> Failure {
     }
 }
 
-/// 301 to the same path with a slash. The path is absolute and begins with one slash, so that it
-/// cannot name another host.
-fn add_slash(request: &FileRequest<'_>) -> Response<Body> {
-    let mut location = request.path.to_escaped(0);
-    location.push('/');
-    if let Some(query) = request.query {
-        location.push('?');
-        location.push_str(query);
-    }
-    answer::redirect(StatusCode::MOVED_PERMANENTLY, &location)
-}
-
 /// A boundary that no file was made to hold.
 fn boundary() -> String {
     static KEY: OnceLock<RandomState> = OnceLock::new();
@@ -306,8 +303,8 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-fn failure(error: io::Error) -> Failure {
-    let status = match Errno::from_io_error(&error) {
+fn failure(error: &io::Error) -> Failure {
+    let status = match Errno::from_io_error(error) {
         Some(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => StatusCode::NOT_FOUND,
         // A link that leads out of the root says EXDEV, one that is not to be followed ELOOP.
         Some(Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::XDEV) => StatusCode::FORBIDDEN,

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use omnid_hub::{Hub, Mount};
 use omnid_identity::Identity;
@@ -33,6 +33,7 @@ use crate::{
     },
     files::{FileAnswer, FileCache, FileRequest, Files},
     log::Record,
+    redirects,
     site::{Action, Route, Site, Snapshot},
     wire::{host::Host, target::NormalPath},
 };
@@ -221,6 +222,14 @@ impl Handler {
         ))
     }
 
+    /// Logs that what came was answered, but was no request.
+    pub(super) fn log_no_request(&self, connection: &ConnectionFacts, status: StatusCode) {
+        let snapshot = self.snapshot.load();
+        let mut record = blank_record(&snapshot.nowhere, connection);
+        record.status = status.as_u16();
+        record.finish(0);
+    }
+
     /// Answers what can be answered without waiting.
     #[allow(clippy::too_many_arguments)]
     fn quick(
@@ -234,7 +243,7 @@ impl Handler {
         connection: &ConnectionFacts,
     ) -> Quick {
         if site.redirects_plain && !connection.tls && !path.as_bytes().starts_with(ACME) {
-            return Quick::Answer(to_tls(head, host, snapshot.tls_port));
+            return Quick::Answer(redirects::to_tls(head, host, snapshot.tls_port));
         }
         let matched = match found {
             Found::Route { matched, .. } => Some(*matched),
@@ -244,7 +253,9 @@ impl Handler {
             .ok()
             .and_then(|path| self.hub.mounts().find(path))
             // A route of the site's own at the same place comes first, and one further down too.
-            .filter(|(prefix, _)| matched.is_none_or(|matched| bare(prefix).len() > matched))
+            .filter(|(prefix, _)| {
+                matched.is_none_or(|matched| redirects::bare(prefix).len() > matched)
+            })
             .filter(|(prefix, _)| site.serves_mount(prefix));
         if let Some((prefix, mount)) = mount {
             return Quick::Mount(prefix, mount);
@@ -262,7 +273,11 @@ impl Handler {
                     None => Quick::Slow,
                 }
             }
-            Found::Slash => Quick::Answer(Ok(add_slash(head, path))),
+            Found::Slash => Quick::Answer(Ok(redirects::add_slash(
+                &head.method,
+                head.uri.query(),
+                path,
+            ))),
             Found::Nothing => Quick::Answer(Err(Failure::new(StatusCode::NOT_FOUND))),
         }
     }
@@ -278,7 +293,9 @@ impl Handler {
         Some(match &route.action {
             Action::Files(files) => self.file(files, matched, head, path),
             Action::SiteFiles(files) => self.file(files, 0, head, path),
-            Action::Redirect { to, status } => Ok(redirect(to, *status, matched, head, path)),
+            Action::Redirect { to, status } => {
+                Ok(redirects::onward(to, *status, matched, head, path))
+            }
             Action::Respond {
                 status,
                 content_type,
@@ -315,10 +332,6 @@ fn ready(response: Response<SentBody>) -> Answering {
     Answering::Ready(Some(Box::new(response)))
 }
 
-pub(super) fn bare(prefix: &str) -> &str {
-    prefix.strip_suffix('/').unwrap_or(prefix)
-}
-
 pub(super) fn found_route<'a>(found: &Found<'a, Route>) -> Option<&'a Route> {
     match found {
         Found::Route { route, .. } => Some(route),
@@ -326,7 +339,7 @@ pub(super) fn found_route<'a>(found: &Found<'a, Route>) -> Option<&'a Route> {
     }
 }
 
-fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record> {
+fn blank_record(site: &Site, connection: &ConnectionFacts) -> Box<Record> {
     let mut record = Record::new(
         site.log.clone(),
         site.name.clone(),
@@ -336,73 +349,16 @@ fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record
     );
     record.tls = connection.tls;
     record.connection = connection.id;
+    record.meter = Some(site.meter.clone());
+    Box::new(record)
+}
+
+fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record> {
+    let mut record = blank_record(site, connection);
     record.method = head.method.clone();
     record.target = Some(head.uri.clone());
     record.version = head.version;
     record.referer = head.headers.get(header::REFERER).cloned();
     record.agent = head.headers.get(header::USER_AGENT).cloned();
-    record.meter = Some(site.meter.clone());
-    Box::new(record)
-}
-
-/// The same request, over TLS.
-fn to_tls(head: &Parts, host: Option<&Host<'_>>, port: Option<u16>) -> FileAnswer {
-    let Some(host) = host else {
-        return Err(Failure::new(StatusCode::BAD_REQUEST).because("no host to redirect to"));
-    };
-    let mut location = format!("https://{}", host.name);
-    if let Some(port) = port.filter(|&port| port != 443) {
-        location.push_str(&format!(":{port}"));
-    }
-    location.push_str(
-        head.uri
-            .path_and_query()
-            .map_or("/", http::uri::PathAndQuery::as_str),
-    );
-    let status = if head.method == Method::GET || head.method == Method::HEAD {
-        StatusCode::MOVED_PERMANENTLY
-    } else {
-        StatusCode::PERMANENT_REDIRECT
-    };
-    Ok(answer::redirect(status, &location))
-}
-
-fn add_slash(head: &Parts, path: &NormalPath<'_>) -> Response<crate::body::Body> {
-    let mut location = path.to_escaped(0);
-    location.push('/');
-    push_query(&mut location, head);
-    let status = if head.method == Method::GET || head.method == Method::HEAD {
-        StatusCode::MOVED_PERMANENTLY
-    } else {
-        StatusCode::PERMANENT_REDIRECT
-    };
-    answer::redirect(status, &location)
-}
-
-/// The target of a redirect, with what follows the route's path and the query.
-fn redirect(
-    to: &str,
-    status: StatusCode,
-    matched: usize,
-    head: &Parts,
-    path: &NormalPath<'_>,
-) -> Response<crate::body::Body> {
-    let rest = path.to_escaped(matched);
-    let mut location = String::with_capacity(to.len() + rest.len() + 16);
-    if to.contains('?') {
-        // A target with a query of its own is complete.
-        location.push_str(to);
-    } else {
-        location.push_str(if rest.starts_with('/') { bare(to) } else { to });
-        location.push_str(&rest);
-        push_query(&mut location, head);
-    }
-    answer::redirect(status, &location)
-}
-
-fn push_query(location: &mut String, head: &Parts) {
-    if let Some(query) = head.uri.query() {
-        location.push('?');
-        location.push_str(query);
-    }
+    record
 }

@@ -4,11 +4,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use omnid_hub::BodyError;
+use omnid_telemetry::limited;
 
 use super::{exchange::Exchange, executor::StreamProgress};
 use crate::body::Body;
@@ -20,6 +22,7 @@ pub struct SentBody {
     /// For HTTP/2, where pieces are also cut to [`PIECE_MAX`].
     progress: Option<Arc<StreamProgress>>,
     rest: Bytes,
+    broken: Option<BodyError>,
 }
 
 /// What one HTTP/2 stream hands out at once. A frame holds no more, and a piece that is larger
@@ -38,6 +41,7 @@ impl SentBody {
             exchange,
             progress,
             rest: Bytes::new(),
+            broken: None,
         }
     }
 
@@ -65,6 +69,9 @@ impl http_body::Body for SentBody {
         if let Some(progress) = &this.progress {
             progress.asked();
         }
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(this.hand_out(rest))));
@@ -75,8 +82,11 @@ impl http_body::Body for SentBody {
                 Err(trailers) => trailers,
             }))),
             Poll::Ready(Some(Err(error))) => {
-                tracing::warn!(error = %error, "response cut off");
-                Poll::Ready(Some(Err(error)))
+                limited!(Duration::from_secs(1), warn, "response cut off", %error);
+                // What was handed over before is sent before the error ends the connection.
+                this.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             other => other,
         }

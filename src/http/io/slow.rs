@@ -47,11 +47,6 @@ impl Job {
         incoming: Incoming,
         exchange: &mut Exchange,
     ) -> FileAnswer {
-        if self.handler.scripts.hooked(Hook::HttpRequest)
-            && let Some(answer) = self.ask_script(&head).await
-        {
-            return answer;
-        }
         let found = self.site.route(self.path.as_bytes());
         let (route, matched) = match found {
             Found::Route { route, matched } => (Some(route), matched),
@@ -63,28 +58,44 @@ impl Job {
             let failure = Failure::new(StatusCode::PAYLOAD_TOO_LARGE).closing();
             return Err(failure.because("the request body is too large"));
         }
+        let mut head = head;
+        let mut user = None;
+        if let Some(auth) = route.and_then(|route| route.auth.as_ref())
+            && self.is_guarded()
+        {
+            let name = self.authenticate(auth, &head.headers).await?;
+            // A back end must not mistake the password for its own, nor learn it.
+            head.headers.remove(header::AUTHORIZATION);
+            tracing::Span::current().record("user", &*name);
+            if let Some(record) = &mut exchange.record {
+                record.user = Some(name.as_str().into());
+            }
+            user = Some(Arc::from(name));
+        }
+        if self.handler.scripts.hooked(Hook::HttpRequest)
+            && let Some(answer) = self.ask_script(&head, user.as_deref()).await
+        {
+            return answer;
+        }
         if let Some((prefix, mount)) = &self.mount {
-            return Ok(self.serve_mount(head, body, prefix, mount).await);
+            return Ok(self.serve_mount(head, body, prefix, mount, user).await);
         }
         let Some(route) = route else {
             return Err(Failure::new(StatusCode::NOT_FOUND));
         };
-        let mut head = head;
-        if let Some(auth) = &route.auth {
-            let user = self.authenticate(auth, &head.headers).await?;
-            // A back end must not mistake the password for its own, nor learn it.
-            head.headers.remove(header::AUTHORIZATION);
-            tracing::Span::current().record("user", &*user);
-            if let Some(record) = &mut exchange.record {
-                record.user = Some(user.into());
-            }
-        }
         if let Action::Proxy(proxy) = &route.action {
             return self.forward(proxy, head, body, matched).await;
         }
         self.handler
             .act(route, matched, &head, &self.path)
             .unwrap_or_else(|| Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)))
+    }
+
+    /// Whether the route's authentication holds. It does for what other services mount below the
+    /// route too, but not for what is well known: that is there for everybody (RFC 8615).
+    fn is_guarded(&self) -> bool {
+        let mounted = self.mount.as_ref().map(|(prefix, _)| &**prefix);
+        !mounted.is_some_and(|prefix| prefix.starts_with("/.well-known/"))
     }
 
     async fn forward(
@@ -134,6 +145,7 @@ impl Job {
         body: RequestBody,
         prefix: &Arc<str>,
         mount: &Arc<dyn Mount>,
+        user: Option<Arc<str>>,
     ) -> Response<Body> {
         // A mount reads the path by itself: it gets the one that the decision was made by.
         let mut target = self.path.to_escaped(0);
@@ -152,7 +164,7 @@ impl Job {
                 .host
                 .as_ref()
                 .map_or_else(|| self.site.name.clone(), |host| host.name.as_ref().into()),
-            user: None,
+            user,
             prefix: prefix.clone(),
         };
         let request = Request::from_parts(head, body.boxed_unsync());
@@ -160,7 +172,7 @@ impl Job {
     }
 
     /// What a script makes of the request; `None` to go on.
-    async fn ask_script(&self, head: &Parts) -> Option<FileAnswer> {
+    async fn ask_script(&self, head: &Parts, user: Option<&str>) -> Option<FileAnswer> {
         let question = json!({
             "method": head.method.as_str(),
             "host": self.host.as_ref().map(|host| &*host.name),
@@ -169,6 +181,7 @@ impl Job {
             "headers": fields(&head.headers),
             "client": client(self.connection.peer),
             "tls": self.connection.tls,
+            "user": user,
         });
         match self.handler.scripts.call(Hook::HttpRequest, question).await {
             Ok(None) => None,

@@ -4,8 +4,6 @@
 mod escape;
 mod format;
 mod record;
-mod writer;
 
 pub use format::Format;
 pub use record::{AccessLog, Record};
-pub use writer::{Destination, LogFile, LogFiles};

@@ -9,7 +9,8 @@ use std::{
 
 use http::{HeaderValue, Method, Uri, Version};
 
-use super::{Format, format::Ended, writer::LogFile};
+use super::{Format, format::Ended};
+use crate::data::LogFile;
 
 /// Where a site's lines go, and how they look.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! Sites as they are served: compiled from the config, swapped whole.
 
+mod actions;
 mod compile;
 mod edits;
-mod shelf;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,6 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
-pub use shelf::Shelf;
 
 use crate::{
     engine::{

@@ -14,6 +14,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use crate::sys;
 
+/// How long a message waits for room in the manager's queue.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// A line to the service manager. Without one, or when it does not listen, nothing is said.
 #[derive(Clone, Debug, Default)]
 pub struct Notify(Option<Arc<Line>>);
@@ -62,8 +65,10 @@ impl Notify {
         };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
-        // A manager that does not read must not stop a service.
-        socket.set_nonblocking(true)?;
+        // A manager that is slow to read (its queue holds ten messages, and every parked socket is
+        // one) is waited for, or READY=1 would be lost; one that does not read at all must not stop
+        // a service.
+        socket.set_write_timeout(Some(PATIENCE))?;
         Ok(Self(Some(Arc::new(Line { socket, watchdog }))))
     }
 

@@ -26,9 +26,13 @@ pub(super) fn restore(context: &Context, directory: &Path, force: bool) -> Outco
     let answer = waiting("restoring", || {
         let data = &root.server.data_dir;
         runtime()?.block_on(async {
-            let report =
-                omnid_store::Database::restore(directory, &root.store, data, force).await?;
-            Ok(serde_json::to_value(report)?)
+            match omnid_store::Database::restore(directory, &root.store, data, force).await {
+                Ok(report) => Ok(serde_json::to_value(report)?),
+                Err(error @ omnid_store::StoreError::NotEmpty(_)) => {
+                    Err(format!("{error}; --force says that it may").into())
+                }
+                Err(error) => Err(error.into()),
+            }
         })
     })?;
     report(
@@ -46,7 +50,19 @@ pub(super) fn verify(context: &Context, directory: Option<&Path>) -> Outcome {
             Ok(serde_json::to_value(found)?)
         }),
     })?;
-    report(context, &answer, "sound")
+    let problems = answer.get("problems").and_then(Value::as_array);
+    let problems: Vec<_> = problems
+        .into_iter()
+        .flatten()
+        .map(|problem| print::text(Some(problem)))
+        .collect();
+    if problems.is_empty() {
+        return report(context, &answer, "sound");
+    }
+    if context.json {
+        out(&answer)?;
+    }
+    Err(format!("not sound:\n{}", problems.join("\n")).into())
 }
 
 fn report(context: &Context, answer: &Value, done: &str) -> Outcome {

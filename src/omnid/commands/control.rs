@@ -7,13 +7,13 @@ use std::{
     time::SystemTime,
 };
 
-use omnid_admin::Client;
+use omnid_admin::{Client, ClientError};
 use serde_json::{Value, json};
 
 use super::{CommandError, Context, Outcome, out, print};
 use crate::{
     cli::{Cert, Domain, Log, Zone},
-    root::Root,
+    root::{Root, directory},
 };
 
 /// The socket named on the command line, or else by the configuration.
@@ -21,15 +21,24 @@ pub fn socket(context: &Context) -> PathBuf {
     if let Some(socket) = &context.socket {
         return socket.clone();
     }
-    // A configuration that is being edited may be broken; the default socket is then the best guess.
-    omnid_config::load::<Root>(&context.config)
-        .map(|loaded| loaded.value.admin.socket)
-        .unwrap_or_else(|_| omnid_admin::Config::default().socket)
+    match omnid_config::load::<Root>(&context.config) {
+        Ok(loaded) => loaded.value.admin.socket,
+        // A configuration that is being edited may be broken, and the daemon runs all the same.
+        Err(_) => omnid_config::peek(&context.config, &["admin", "socket"]).map_or_else(
+            || omnid_admin::Config::default().socket,
+            |socket| directory(&context.config).join(socket),
+        ),
+    }
+}
+
+/// Connects to the daemon.
+pub fn connect(context: &Context) -> Result<Client, ClientError> {
+    Client::connect(&socket(context))
 }
 
 /// Carries out one verb.
 pub fn call(context: &Context, verb: &str, arguments: Value) -> Result<Value, CommandError> {
-    Ok(Client::connect(&socket(context))?.call(verb, arguments)?)
+    Ok(connect(context)?.call(verb, arguments)?)
 }
 
 fn rows(value: &Value) -> &[Value] {
@@ -283,7 +292,7 @@ pub fn log(context: &Context, log: &Log) -> Outcome {
             .into());
     }
     let mut failure = None;
-    Client::connect(&socket(context))?.follow("log.follow", Value::Null, |item| {
+    connect(context)?.follow("log.follow", Value::Null, |item| {
         let printed = match item.get("lost") {
             Some(lost) => out(format_args!(
                 "… {lost} lines lost: this terminal is too slow"

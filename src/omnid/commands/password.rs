@@ -26,7 +26,9 @@ pub fn obtain(stdin: bool, generate: bool) -> Result<Secret, CommandError> {
         let text = line.trim_end_matches(['\r', '\n']).to_owned();
         return checked(text);
     }
-    let first = rpassword::prompt_password("Password: ")?;
+    let first = rpassword::prompt_password("Password: ").map_err(|error| {
+        format!("there is no terminal to ask on ({error}); use --stdin or --generate")
+    })?;
     if rpassword::prompt_password("Again: ")? != first {
         return Err("the two passwords differ".into());
     }

@@ -33,7 +33,7 @@ pub(super) fn run(context: &Context, interval: f64, once: bool) -> Outcome {
             (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(interval)
         })
         .ok_or("--interval is from 0.1 to 3600 seconds")?;
-    let mut client = Client::connect(&control::socket(context))?;
+    let mut client = control::connect(context)?;
     if context.json || once {
         let earlier = look(&mut client)?;
         std::thread::sleep(interval);

@@ -127,7 +127,7 @@ async fn each_is_stopped_and_the_next_call_served() {
         let took = begin.elapsed();
         println!("{name}: {took:?} {}", first_line(&outcome));
         // Of 50 ms; the rest is for a busy machine. Some are no runaways any more.
-        assert!(took < Duration::from_secs(2), "{name} took {took:?}");
+        assert!(took < Duration::from_secs(5), "{name} took {took:?}");
         let harmless = [
             "long plain find",
             "long find without specials",

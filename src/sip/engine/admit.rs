@@ -5,74 +5,30 @@
 //! users exist, and nobody at all gets a request through us to anywhere but a user of ours, or the
 //! other end of a dialog that we let begin.
 
-use std::borrow::Cow;
-
 use omnid_identity::{Address, DigestAlgorithm};
 
 use super::{
     Action, Decision, Engine, Fact, Flow, Question, Settings, Turn,
-    digest::{self, Answer, Claim, Judgement},
     forward::Passing,
     proxy::Target,
     registrar::{self, Refusal},
-    route::Leg,
+    reply::Reply,
 };
 use crate::wire::{HeaderName, Message, Method, SipUri, Uri};
-
-/// An answer of our own.
-#[derive(Debug, Default)]
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) reason: Option<Cow<'static, str>>,
-    pub(super) headers: Vec<(HeaderName, Box<[u8]>)>,
-    /// Whether it goes to somebody who has not shown who they are, and so counts against them.
-    pub(super) unasked: bool,
-}
-
-impl Reply {
-    /// With the status' usual reason.
-    pub(super) fn new(status: u16) -> Self {
-        Self {
-            status,
-            ..Self::default()
-        }
-    }
-
-    /// The same, to a stranger.
-    pub(super) fn unasked(status: u16) -> Self {
-        Self {
-            unasked: true,
-            ..Self::new(status)
-        }
-    }
-
-    fn because(status: u16, reason: &'static str) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..Self::new(status)
-        }
-    }
-
-    pub(super) fn header(&mut self, name: HeaderName, value: &[u8]) {
-        self.headers.push((name, value.into()));
-    }
-
-    fn with(mut self, name: HeaderName, value: &[u8]) -> Self {
-        self.header(name, value);
-        self
-    }
-}
 
 /// What is to become of a request.
 pub(super) enum Plan {
     Reply(Reply),
-    Ask(Question),
-    Pass {
-        passing: Passing,
-        targets: Vec<Target>,
-        /// The address that was called, where it is one of ours.
-        to: Option<String>,
-    },
+    Ask(Box<Question>),
+    Pass(Box<Pass>),
+}
+
+/// How a request is passed on, and where to.
+pub(super) struct Pass {
+    pub(super) passing: Passing,
+    pub(super) targets: Vec<Target>,
+    /// The address that was called, where it is one of ours.
+    pub(super) to: Option<String>,
 }
 
 impl From<Reply> for Plan {
@@ -86,9 +42,9 @@ impl From<Reply> for Plan {
 pub(super) struct Facts {
     /// Whose it is.
     pub(super) account: Option<Address>,
-    secret: Option<Option<Box<[u8]>>>,
+    pub(super) secret: Option<Option<Box<[u8]>>>,
     secret_of: Option<(String, String, DigestAlgorithm)>,
-    refused: Option<std::time::Duration>,
+    pub(super) refused: Option<std::time::Duration>,
     reached: Option<Option<Address>>,
     decision: Option<Decision>,
     unknown: bool,
@@ -213,120 +169,6 @@ impl Engine {
         find(called, realm, passing, request, facts, turn)
     }
 
-    /// Where a request goes on the strength of its own headers alone: its Route, and whether there
-    /// is any way left for it (RFC 3261 16.3, 16.4).
-    fn route(
-        &self,
-        request: &Message,
-        arrival: &Flow,
-        turn: &Turn<'_>,
-    ) -> Result<(Passing, Box<[u8]>), Reply> {
-        let mut passing = Passing::default();
-        let mut uri_text: Box<[u8]> = request.uri_text().into();
-        let routes: Vec<&[u8]> = request.list(HeaderName::Route).collect();
-        let mut pending = routes.as_slice();
-        if let Ok(Uri::Sip(uri)) = request.uri()
-            && let Some(leg) = turn.shared.routes.read(&uri, request)
-        {
-            // RFC 3261 16.4: the peer knows no loose routing, and put us here; what it wants to
-            // reach is the last of its routes.
-            let last = pending.split_last();
-            let Some((last, others)) = last else {
-                return Err(Reply::unasked(404));
-            };
-            let address = crate::wire::Address::parse(last, "Route");
-            let target = address.map_err(|_| Reply::unasked(400))?.uri_text;
-            uri_text = target.into();
-            passing.strict = Some(target.into());
-            passing.leg = Some(leg);
-            pending = others;
-        }
-        for route in pending {
-            let address = crate::wire::Address::parse(route, "Route");
-            let address = address.map_err(|_| Reply::unasked(400))?;
-            let Uri::Sip(uri) = &address.uri else {
-                break;
-            };
-            if let Some(leg) = turn.shared.routes.read(uri, request) {
-                passing.leg = Some(leg);
-            } else if !turn.settings.is_us(uri, arrival) {
-                break;
-            }
-            passing.routes_done += 1;
-        }
-        let left = pending.len() - passing.routes_done;
-        // A dialog's way beyond us leads through whomever we had it from, and back there it goes.
-        if left > 0 && passing.leg.is_none() {
-            return Err(refuse_relay());
-        }
-        if request.to_tag().is_none() {
-            // Nothing begins with a way back.
-            passing.leg = None;
-        }
-        let ours = request.method() == Method::Register
-            || matches!(request.uri(), Ok(Uri::Sip(uri)) if uri.user.is_none());
-        if request.max_forwards() == Some(0) && !ours {
-            return Err(Reply::unasked(483));
-        }
-        let trail = self.branches.trail(request, passing.routes_done);
-        if self.branches.has_been_here(request, trail) {
-            return Err(Reply::unasked(482));
-        }
-        Ok((passing, uri_text))
-    }
-
-    /// The way of an ACK for a 2xx.
-    pub(super) fn within_dialog(
-        &mut self,
-        ack: &Message,
-        arrival: &Flow,
-        turn: &Turn<'_>,
-    ) -> Option<(Passing, Flow)> {
-        let (passing, _) = self.route(ack, arrival, turn).ok()?;
-        let to = self.far_end(ack, arrival, passing.leg?, turn);
-        Some((passing, to))
-    }
-
-    /// A request of a dialog goes to its other end.
-    fn pass_along(
-        &mut self,
-        request: &Message,
-        arrival: &Flow,
-        passing: Passing,
-        turn: &Turn<'_>,
-    ) -> Plan {
-        let Some(leg) = passing.leg else {
-            return Reply::new(481).into();
-        };
-        let target = Target {
-            uri: None,
-            flow: self.far_end(request, arrival, leg, turn),
-            q: 1000,
-        };
-        Plan::Pass {
-            passing,
-            targets: vec![target],
-            to: None,
-        }
-    }
-
-    fn far_end(&mut self, request: &Message, arrival: &Flow, leg: Leg, turn: &Turn<'_>) -> Flow {
-        let flow = self.calls.pass(request, &leg, arrival, turn.now);
-        if flow.connection == 0 || (turn.alive)(&flow) {
-            return flow;
-        }
-        // The phone's connection broke. If it has registered again since, it is found over the new
-        // one.
-        let parties = self.calls.parties(request, &leg).into_iter().flatten();
-        let again = parties
-            .filter_map(|party| party.parse::<Address>().ok())
-            .flat_map(|party| turn.shared.location.lookup(&party, turn.unix))
-            .find(|binding| Uri::parse(binding.uri.as_bytes()) == request.uri());
-        again
-            .and_then(|binding| binding.destination(turn.alive))
-            .unwrap_or(flow)
-    }
-
     fn register(
         &self,
         request: &Message,
@@ -398,90 +240,6 @@ impl Engine {
         }
     }
 
-    /// Makes sure of who sent a request, or says what has to happen first.
-    fn authenticate(
-        &self,
-        request: &Message,
-        arrival: &Flow,
-        name: HeaderName,
-        realm: &str,
-        facts: &mut Facts,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), Plan> {
-        if facts.account.is_some() {
-            return Ok(());
-        }
-        let shared = turn.shared;
-        let answer = digest::answer(
-            request,
-            name,
-            realm,
-            arrival,
-            &shared.nonces,
-            turn.settings,
-            turn.unix,
-        );
-        let claim = match answer {
-            Answer::Claim(claim) => claim,
-            Answer::None => return Err(challenge(name, realm, false, arrival, turn)),
-            Answer::Stale => return Err(challenge(name, realm, true, arrival, turn)),
-            Answer::Malformed => return Err(Reply::unasked(400).into()),
-        };
-        if let Some(wait) = facts.refused {
-            let seconds = wait.as_secs().max(1).to_string();
-            return Err(Reply::unasked(403)
-                .with(HeaderName::RetryAfter, seconds.as_bytes())
-                .into());
-        }
-        let secret = facts.secret.take().or_else(|| {
-            shared.secrets.get(
-                &claim.username,
-                realm,
-                claim.algorithm,
-                arrival.remote.ip(),
-                turn.now,
-            )
-        });
-        let Some(secret) = secret else {
-            return Err(Plan::Ask(Question::Secret {
-                username: claim.username.clone(),
-                realm: realm.to_owned(),
-                algorithm: claim.algorithm,
-                source: arrival.remote.ip(),
-            }));
-        };
-        match claim.judge(
-            request,
-            arrival,
-            secret.as_deref(),
-            &shared.nonces,
-            turn.settings,
-            turn.unix,
-        ) {
-            Judgement::Right => {
-                let Some(account) = account_of(&claim) else {
-                    return Err(challenge(name, realm, false, arrival, turn));
-                };
-                shared.limiter.refund(arrival.remote.ip());
-                facts.account = Some(account);
-                Ok(())
-            }
-            // The password is right, so its user need not be asked again.
-            Judgement::Replayed => Err(challenge(name, realm, true, arrival, turn)),
-            Judgement::Wrong => {
-                shared
-                    .secrets
-                    .distrust(&claim.username, arrival.remote.ip(), turn.now);
-                turn.actions.push(Action::Login {
-                    name: account_of(&claim).map_or(claim.username, |account| account.to_string()),
-                    source: arrival.remote.ip(),
-                    succeeded: false,
-                });
-                Err(challenge(name, realm, false, arrival, turn))
-            }
-        }
-    }
-
     /// The domain of whoever From names, if it is one of ours: that is where they have a password.
     fn realm_of_sender(
         &self,
@@ -512,7 +270,7 @@ fn serve(request: &Message) -> Plan {
     }
 }
 
-fn refuse_relay() -> Reply {
+pub(super) fn refuse_relay() -> Reply {
     Reply {
         reason: Some("Relaying Denied".into()),
         ..Reply::unasked(403)
@@ -525,24 +283,6 @@ fn unsupported(request: &Message, name: HeaderName) -> Reply {
         reply.header(HeaderName::Unsupported, value);
     }
     reply
-}
-
-fn challenge(name: HeaderName, realm: &str, stale: bool, arrival: &Flow, turn: &Turn<'_>) -> Plan {
-    let (status, header) = match name {
-        HeaderName::Authorization => (401, HeaderName::WwwAuthenticate),
-        _ => (407, HeaderName::ProxyAuthenticate),
-    };
-    let mut reply = Reply::unasked(status);
-    let nonces = &turn.shared.nonces;
-    for value in digest::challenges(realm, arrival, nonces, turn.settings, turn.unix, stale) {
-        reply.header(header, value.as_bytes());
-    }
-    reply.into()
-}
-
-/// The account of a name that logs in: its local part, or the whole address.
-fn account_of(claim: &Claim) -> Option<Address> {
-    Address::parse_in(&claim.username, &claim.realm).ok()
 }
 
 /// Who From says the request is from, if it is one of ours.
@@ -578,14 +318,14 @@ fn script(
             let address = |address: Result<crate::wire::Address<'_>, _>| {
                 address.map_or_else(|_| String::new(), |address| text(address.uri_text))
             };
-            Err(Plan::Ask(Question::Script {
+            Err(Plan::Ask(Box::new(Question::Script {
                 method: text(request.method_text()),
                 from: address(request.from()),
                 to: address(request.to()),
                 uri: text(request.uri_text()),
                 source: arrival.remote.ip(),
                 user: Some(account.to_string()),
-            }))
+            })))
         }
     }
 }
@@ -614,7 +354,7 @@ fn find(
     };
     let mut bindings = turn.shared.location.lookup(account, turn.unix);
     if bindings.is_empty() && facts.reached.is_none() {
-        return Plan::Ask(Question::Account(called));
+        return Plan::Ask(Box::new(Question::Account(called)));
     }
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q));
     let targets: Vec<Target> = bindings
@@ -636,11 +376,11 @@ fn find(
         request.method(),
         Method::Invite | Method::Subscribe | Method::Refer
     );
-    Plan::Pass {
+    Plan::Pass(Box::new(Pass {
         passing,
         targets,
         to: Some(called.to_string()),
-    }
+    }))
 }
 
 /// A contact may ask for headers; in a request's URI they are not allowed (RFC 3261 19.1.1), and to

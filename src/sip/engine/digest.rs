@@ -30,7 +30,7 @@ pub(super) enum Answer {
     /// Nothing, or nothing to the challenge it would get.
     None,
     /// Something too old: worth another try by the client, without asking its user.
-    Stale,
+    Stale(DigestAlgorithm),
     /// Something that can be judged.
     Claim(Box<Claim>),
     /// Something that cannot be read.
@@ -99,7 +99,7 @@ pub(super) fn answer(
                     credentials,
                 }));
             }
-            Verdict::Stale => outcome = Answer::Stale,
+            Verdict::Stale => outcome = Answer::Stale(algorithm),
             Verdict::Forged => {}
         }
     }
@@ -199,16 +199,13 @@ fn fingerprint(request: &Message) -> u64 {
 
 /// The values of the headers that challenge: one per algorithm, the preferred one first
 /// (RFC 8760 2.4).
-pub(super) fn challenges<'a>(
+pub(crate) fn challenges<'a>(
     realm: &'a str,
-    flow: &Flow,
-    nonces: &Nonces,
-    settings: &'a Settings,
-    unix: u64,
+    nonce: &'a str,
+    algorithms: &'a [DigestAlgorithm],
     stale: bool,
 ) -> impl Iterator<Item = String> + use<'a> {
-    let nonce = nonces.make(flow.remote.ip(), unix);
-    settings.algorithms.iter().map(move |algorithm| {
+    algorithms.iter().map(move |algorithm| {
         let stale = if stale { ", stale=true" } else { "" };
         format!(
             "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={}, qop=\"auth\"{stale}",

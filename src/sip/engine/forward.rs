@@ -26,18 +26,33 @@ pub(super) struct Passing {
     pub record_route: bool,
 }
 
-/// The request for one destination. `uri` replaces its own where it is given.
+/// One hop that a request takes from us.
+pub(super) struct Hop<'a> {
+    /// The URI that replaces its own, where it is given.
+    pub(super) uri: Option<&'a [u8]>,
+    /// Where it goes.
+    pub(super) to: &'a Flow,
+    /// What brings the dialog's further requests through us.
+    pub(super) record_route: Option<&'a str>,
+    /// The identifier of the transaction.
+    pub(super) branch: &'a str,
+}
+
+/// The request for one hop.
 #[must_use]
 pub(super) fn forwarded(
     request: &Message,
     arrival: &Flow,
     passing: &Passing,
-    uri: Option<&[u8]>,
-    to: &Flow,
-    record_route: Option<&str>,
-    branch: &str,
+    hop: &Hop<'_>,
     settings: &Settings,
 ) -> Bytes {
+    let Hop {
+        uri,
+        to,
+        record_route,
+        branch,
+    } = hop;
     let mut edit = Edit::new(request);
     if let Some(uri) = uri.or(passing.strict.as_deref()) {
         edit.set_uri(uri);
@@ -111,6 +126,15 @@ impl Branches {
         self.count += 1;
         let secret = self.hasher.hash_one(self.count);
         format!("z9hG4bK{:x}.{secret:x}.{trail:x}", key.to_bits())
+    }
+
+    /// The branch of a request that has no transaction here: the same for the same request, so that
+    /// whoever gets it twice notices (RFC 3261 16.11).
+    pub(crate) fn without_transaction(&self, request: &Message, trail: u64) -> String {
+        let via = request.list(HeaderName::Via).next();
+        let same = self.hasher.hash_one((via, request.call_id()));
+        let nobody = Key::from_bits(u64::MAX).to_bits();
+        format!("z9hG4bK{nobody:x}.{same:x}.{trail:x}")
     }
 
     /// The transaction that a branch may be of.

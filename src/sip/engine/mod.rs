@@ -6,25 +6,30 @@
 
 mod admit;
 mod arena;
+mod authenticate;
 mod calls;
 mod core;
+mod dialect;
+mod dialog;
 mod digest;
 mod flow;
 mod forward;
 mod limits;
 mod location;
 mod nonce;
+mod passing;
 mod proxy;
 mod registrar;
+mod reply;
 mod route;
 mod secrets;
 mod settings;
+mod table;
 pub mod transaction;
 mod wheel;
 
 use std::{
     net::IpAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -40,7 +45,7 @@ pub use self::{
     settings::{RegistrarPolicy, Settings},
     transaction::Timers,
 };
-use self::{limits::Limiter, nonce::Nonces, route::Routes, secrets::Secrets};
+use self::{dialect::Dialects, limits::Limiter, nonce::Nonces, route::Routes, secrets::Secrets};
 
 /// What all engines have in common.
 pub struct Shared {
@@ -50,6 +55,7 @@ pub struct Shared {
     routes: Routes,
     limiter: Limiter,
     secrets: Secrets,
+    dialects: Dialects,
 }
 
 impl Shared {
@@ -63,6 +69,7 @@ impl Shared {
             routes: Routes::new(&[key, b"route"].concat()),
             limiter: Limiter::default(),
             secrets: Secrets::default(),
+            dialects: Dialects::default(),
         }
     }
 
@@ -176,15 +183,6 @@ pub enum Decision {
     Refuse(u16, String),
     /// To send it to another URI.
     Redirect(String),
-}
-
-/// A request that waits for facts.
-struct Parked {
-    request: Arc<crate::wire::Message>,
-    arrival: Flow,
-    server: Key,
-    facts: admit::Facts,
-    deadline: Instant,
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub(super) struct Proxy {
     cancelled: bool,
     answered: bool,
     invite: bool,
+    /// The earliest moment it will be woken.
+    pub(super) armed: Option<Instant>,
     /// Transactions that still refer to it.
     pub references: usize,
 }
@@ -137,6 +139,7 @@ impl Proxy {
             cancelled: false,
             answered: false,
             invite,
+            armed: None,
             references: 1,
         }
     }

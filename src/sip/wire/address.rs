@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_star_stands_alone() {
         let contacts =
-            |lines: &[&'static str]| Contacts::parse(lines.to_vec().into_iter().map(str::as_bytes));
+            |lines: &[&'static str]| Contacts::parse(lines.iter().copied().map(str::as_bytes));
         assert!(matches!(contacts(&["*"]), Ok(Contacts::Star)));
         assert!(contacts(&["*", "<sip:a@b>"]).is_err());
         assert!(contacts(&["*, *"]).is_err());

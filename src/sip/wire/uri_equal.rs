@@ -91,7 +91,9 @@ mod tests {
         let a = Uri::parse(a.as_bytes());
         let b = Uri::parse(b.as_bytes());
         assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
-        a == b && b == a
+        let forth = a == b;
+        assert_eq!(forth, b == a, "equality goes both ways");
+        forth
     }
 
     #[test]

@@ -228,6 +228,31 @@ async fn past_its_intensity_the_root_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_independent_children_that_each_fail_once_do_not_escalate() {
+    let names: Vec<String> = (0..20).map(|number| format!("child {number}")).collect();
+    for strategy in [Strategy::OneForOne, Strategy::OneForAll] {
+        let worker = |name: &String| {
+            ChildSpec::worker(name, |child| async move {
+                child.ready();
+                child.draining().await;
+                Ok(())
+            })
+        };
+        let spec = SupervisorSpec::new("root").strategy(strategy);
+        let (handle, exit) =
+            Supervisor::start(names.iter().map(worker).fold(spec, SupervisorSpec::child));
+        for name in &names {
+            handle.wait_ready().await;
+            handle.inject_panic(name);
+            handle.wait(|status| !status.is_ready()).await;
+        }
+        let independent = strategy == Strategy::OneForOne;
+        assert_eq!(handle.wait_ready().await, independent);
+        assert_eq!(exit.is_finished(), !independent);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_far_enough_apart_never_escalate() {
     let journal = Journal::new();
     let intensity = Intensity {

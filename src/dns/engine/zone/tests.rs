@@ -8,7 +8,7 @@ pub(crate) fn load(apex: &str, text: &str) -> Built {
     let parsed = parse_zone(
         apex.as_ref(),
         "zone",
-        text.as_bytes().into(),
+        &text.as_bytes().into(),
         &mut NoFiles,
         Limits::default(),
     );

@@ -74,7 +74,7 @@ impl Parsed {
 pub fn parse_zone(
     origin: NameRef<'_>,
     name: &str,
-    text: Arc<[u8]>,
+    text: &Arc<[u8]>,
     files: &mut dyn Files,
     limits: Limits,
 ) -> Parsed {
@@ -102,7 +102,7 @@ pub fn parse_zone(
         return parser.parsed;
     }
     let file = parser.parsed.sources.add(name.into(), text.clone(), None);
-    parser.file(file, &text);
+    parser.file(file, text);
     parser.parsed
 }
 

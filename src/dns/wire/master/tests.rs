@@ -29,7 +29,7 @@ fn parse_with(text: &str, files: &[(&'static str, &'static str)]) -> Parsed {
     parse_zone(
         origin.as_ref(),
         "zone",
-        text.as_bytes().into(),
+        &text.as_bytes().into(),
         &mut files,
         Limits::default(),
     )
@@ -246,7 +246,7 @@ fn faults_are_bounded() {
     let parsed = parse_zone(
         origin.as_ref(),
         "z",
-        text.as_bytes().into(),
+        &text.as_bytes().into(),
         &mut NoFiles,
         limits,
     );

@@ -40,7 +40,7 @@ pub(crate) fn read_base64<'a>(
         (0, 0) => {}
         (2, 2) if bits & 0xf == 0 => out.push((bits >> 4) as u8),
         (3, 1) if bits & 0x3 == 0 => {
-            out.extend_from_slice(&[(bits >> 10) as u8, (bits >> 2) as u8])
+            out.extend_from_slice(&[(bits >> 10) as u8, (bits >> 2) as u8]);
         }
         _ => return Err(BadEncoding),
     }

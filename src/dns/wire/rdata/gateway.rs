@@ -72,7 +72,9 @@ pub(crate) fn check_ipseckey(bytes: &[u8]) -> Result<(), BadRdata> {
 }
 
 /// Precedence, gateway type, algorithm; gateway; key.
-fn split_ipseckey(bytes: &[u8]) -> Result<([u8; 3], &[u8], &[u8]), BadRdata> {
+type IpsecKey<'a> = ([u8; 3], &'a [u8], &'a [u8]);
+
+fn split_ipseckey(bytes: &[u8]) -> Result<IpsecKey<'_>, BadRdata> {
     let (head, rest) = bytes.split_first_chunk::<3>().ok_or(BadRdata)?;
     let [_, kind, _] = *head;
     let (gateway, key) = split_gateway(kind, rest)?;

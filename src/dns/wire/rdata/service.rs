@@ -193,16 +193,16 @@ fn check_value(key: u16, value: &[u8], all: &[u8]) -> bool {
             let keys = || value.chunks(2).map(|key| number(key) as u16);
             let rising = keys().zip(keys().skip(1)).all(|(left, right)| left < right);
             let fits = |key: u16| key != MANDATORY && present(key);
-            !value.is_empty() && value.len() % 2 == 0 && rising && keys().all(fits)
+            !value.is_empty() && value.len().is_multiple_of(2) && rising && keys().all(fits)
         }
         ALPN => strings(value).is_some_and(|items| items.iter().all(|item| !item.is_empty())),
         NO_DEFAULT_ALPN => value.is_empty() && present(ALPN),
         OHTTP => value.is_empty(),
         PORT => value.len() == 2,
-        IPV4HINT => !value.is_empty() && value.len() % 4 == 0,
-        IPV6HINT => !value.is_empty() && value.len() % 16 == 0,
+        IPV4HINT => !value.is_empty() && value.len().is_multiple_of(4),
+        IPV6HINT => !value.is_empty() && value.len().is_multiple_of(16),
         ECH => !value.is_empty(),
-        GROUPS => !value.is_empty() && value.len() % 2 == 0,
+        GROUPS => !value.is_empty() && value.len().is_multiple_of(2),
         DOHPATH => std::str::from_utf8(value).is_ok_and(is_doh_template),
         _ => true,
     }

@@ -288,3 +288,22 @@ fn responses_to_nothing_are_dropped() {
     let forged = forged.replace(branch, &parts.join("."));
     assert!(world.deliver(MALLORY, &forged).is_empty());
 }
+
+#[test]
+fn a_stranger_gets_little_more_than_he_sent() {
+    let mut world = World::new();
+    for text in [
+        request("OPTIONS", "sip:example.org", 1, "User-Agent: a phone\n"),
+        request("NEW", BOB_URI, 2, ""),
+        request("INVITE", "sip:victim@example.com", 3, ""),
+        request("SUBSCRIBE", "sip:example.org", 4, ""),
+    ] {
+        let sent = world.deliver(MALLORY, &text);
+        let asked = text.replace('\n', "\r\n").len();
+        let answered = sent[0].message.bytes().len();
+        assert!(
+            answered * 10 <= asked * 13,
+            "{asked} octets asked, {answered} answered"
+        );
+    }
+}

@@ -141,3 +141,36 @@ fn our_address_will_do_for_our_domain() {
     assert_eq!(lines(&answer), ["1 SIP/2.0 200 OK"]);
     assert_eq!(world.bound("alice"), 1);
 }
+
+#[test]
+fn a_phone_that_a_choice_is_too_much_for_gets_none() {
+    let mut world = World::new();
+    let offers = |world: &mut World, cseq, agent: &str| {
+        let headers = format!("User-Agent: {agent}\n{}", contact(ALICE));
+        let challenge = world.deliver(ALICE, &register("alice", ALICE, cseq, &headers));
+        challenge[0]
+            .message
+            .lines(HeaderName::WwwAuthenticate)
+            .count()
+    };
+    assert_eq!(offers(&mut world, 1, "old"), 2);
+    assert_eq!(offers(&mut world, 1, "old"), 2, "a retransmission");
+    assert_eq!(
+        offers(&mut world, 2, "old"),
+        1,
+        "it gave up and tries again"
+    );
+    assert_eq!(offers(&mut world, 3, "old"), 1);
+    assert_eq!(offers(&mut world, 1, "baresip v1.0.0 (x86_64/linux)"), 1);
+    // One that has answered with the better algorithm is always offered it.
+    let text = register(
+        "alice",
+        ALICE,
+        7,
+        &format!("User-Agent: new\n{}", contact(ALICE)),
+    );
+    world.with_password(ALICE, "wonderland", &text);
+    for cseq in 8..12 {
+        assert_eq!(offers(&mut world, cseq, "new"), 2);
+    }
+}

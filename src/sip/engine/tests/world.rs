@@ -169,10 +169,10 @@ impl World {
 
     /// A message arrives from somewhere.
     pub(super) fn deliver(&mut self, from: &str, text: &str) -> Vec<Sent> {
-        self.deliver_bytes(from, Bytes::from(text.replace('\n', "\r\n")))
+        self.deliver_bytes(from, &Bytes::from(text.replace('\n', "\r\n")))
     }
 
-    pub(super) fn deliver_bytes(&mut self, from: &str, bytes: Bytes) -> Vec<Sent> {
+    pub(super) fn deliver_bytes(&mut self, from: &str, bytes: &Bytes) -> Vec<Sent> {
         let limits = self.settings.limits;
         self.turn(&mut |engine, turn| receive(engine, turn, from, bytes.clone(), &limits))
     }

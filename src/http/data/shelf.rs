@@ -8,9 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use super::LogFiles;
 use crate::{
     files::{Root, Symlinks},
-    log::LogFiles,
     metrics::SiteMeter,
     proxy::{Pool, Target},
 };

@@ -1,0 +1,287 @@
+//! What a route does, from the config: one action, who may come in, and nothing that contradicts.
+
+use std::{path::Path, sync::Arc};
+
+use http::{HeaderValue, StatusCode, Uri};
+use omnid_config::{Problem, Problems, Spanned};
+use omnid_identity::Role;
+
+use super::{Action, Auth, HeaderEdits, Route};
+use crate::{
+    config::{AuthConfig, ProxyHostChoice, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
+    data::Shelf,
+    files::{Files, Symlinks},
+    proxy::{HostPolicy, Proxy, ProxyTimes},
+};
+
+pub(super) fn compile_route(
+    route: &RouteConfig,
+    site: &SiteConfig,
+    root: Option<&Arc<Files>>,
+    shelf: &Shelf,
+    problems: &mut Problems,
+) -> Route {
+    conflicts(route, problems);
+    Route {
+        path: route.path.value.clone(),
+        auth: route.auth.as_ref().map(|auth| compile_auth(auth, problems)),
+        action: action(route, site, root, shelf, problems),
+        headers: HeaderEdits::compile(&route.headers, problems),
+        max_body: route.max_body.unwrap_or(site.max_body).bytes(),
+    }
+}
+
+/// A route does one thing, and has no settings for another.
+fn conflicts(route: &RouteConfig, problems: &mut Problems) {
+    let root = route.root.as_ref().map(|root| ("root", root.span));
+    let proxy = route.proxy.first().map(|proxy| ("proxy", proxy.span));
+    let redirect = route
+        .redirect
+        .as_ref()
+        .map(|redirect| ("redirect", redirect.span));
+    let respond = route
+        .respond
+        .as_ref()
+        .map(|respond| ("respond", respond.span));
+    let mut actions = [root, proxy, redirect, respond].into_iter().flatten();
+    if let (Some((first, first_span)), Some((second, second_span))) =
+        (actions.next(), actions.next())
+    {
+        problems.push(
+            Problem::error(format!("a route cannot have both {first} and {second}"))
+                .at(second_span, "and this?")
+                .also(first_span, "this")
+                .help("make it two routes"),
+        );
+    }
+    if let Some(status) = &route.status
+        && route.redirect.is_none()
+        && route.respond.is_none()
+    {
+        problems.push(
+            Problem::error("only a redirect or a fixed text has a status of its own")
+                .at(status.span, ""),
+        );
+    }
+    if route.root.is_none() && (route.index.is_some() || route.fallback.is_some()) {
+        problems.push(
+            Problem::error("index and fallback are for a route with a root of its own")
+                .at(route.place, ""),
+        );
+    }
+}
+
+fn action(
+    route: &RouteConfig,
+    site: &SiteConfig,
+    root: Option<&Arc<Files>>,
+    shelf: &Shelf,
+    problems: &mut Problems,
+) -> Action {
+    if let Some(path) = &route.root {
+        let index = route.index.as_ref().unwrap_or(&site.index);
+        let files = files(path, index, route.fallback.clone(), site, shelf, problems);
+        return files.map_or(Action::Nothing, |files| Action::Files(Arc::new(files)));
+    }
+    if !route.proxy.is_empty() {
+        return proxy(route, shelf, problems);
+    }
+    if let Some(to) = &route.redirect {
+        return redirect(to, route.status.as_ref(), problems);
+    }
+    if let Some(text) = &route.respond {
+        return respond(text, route, problems);
+    }
+    if site.root.is_none() && route.auth.is_none() {
+        problems.push(
+            Problem::error("this route does nothing")
+                .at(route.place, "")
+                .help("give it one of root, proxy, redirect, respond"),
+        );
+    }
+    root.map_or(Action::Nothing, |root| Action::SiteFiles(root.clone()))
+}
+
+pub(super) fn files(
+    path: &Spanned<std::path::PathBuf>,
+    index: &[String],
+    fallback: Option<String>,
+    site: &SiteConfig,
+    shelf: &Shelf,
+    problems: &mut Problems,
+) -> Option<Files> {
+    let symlinks = match site.symlinks {
+        SymlinksChoice::Follow => Symlinks::Follow,
+        SymlinksChoice::Inside => Symlinks::Inside,
+        SymlinksChoice::Deny => Symlinks::Deny,
+    };
+    for name in index {
+        if name.is_empty() || name.contains('/') {
+            problems.push(
+                Problem::error(format!("\"{name}\" is not the name of an index file"))
+                    .at(path.span, "for this root"),
+            );
+        }
+    }
+    let directory: &Path = path;
+    match shelf.root(directory, symlinks) {
+        Ok(root) => Some(Files {
+            root,
+            index: index.to_vec(),
+            fallback,
+            hidden: site.hidden_files,
+            charset: site.charset.clone(),
+        }),
+        Err(error) => {
+            problems.push(
+                Problem::error(format!(
+                    "the root {} cannot be served: {error}",
+                    directory.display()
+                ))
+                .at(path.span, ""),
+            );
+            None
+        }
+    }
+}
+
+fn proxy(route: &RouteConfig, shelf: &Shelf, problems: &mut Problems) -> Action {
+    let times = ProxyTimes {
+        connect: route.proxy_connect,
+        first_byte: route.proxy_timeout,
+        idle: route.proxy_timeout,
+        websocket: route.websocket_timeout,
+    };
+    let host = match route.proxy_host {
+        ProxyHostChoice::Client => HostPolicy::Client,
+        ProxyHostChoice::Upstream => HostPolicy::Upstream,
+    };
+    let mut good = Vec::new();
+    for upstream in &route.proxy {
+        // Each by itself, so that each fault is found with its place.
+        match Proxy::new(&[upstream.as_str()], host, times, |target| {
+            shelf.pool(target)
+        }) {
+            Ok(_) => good.push(upstream.as_str()),
+            Err(fault) => problems.push(
+                Problem::error(format!(
+                    "\"{}\" is not an upstream: {fault}",
+                    upstream.value
+                ))
+                .at(upstream.span, "")
+                .help("an upstream is written \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\""),
+            ),
+        }
+    }
+    match Proxy::new(&good, host, times, |target| shelf.pool(target)) {
+        Ok(proxy) if !good.is_empty() => Action::Proxy(proxy),
+        _ => Action::Nothing,
+    }
+}
+
+fn redirect(
+    to: &Spanned<String>,
+    status: Option<&Spanned<u16>>,
+    problems: &mut Problems,
+) -> Action {
+    let code = status.map_or(302, |status| status.value);
+    let status = match code {
+        301 | 302 | 303 | 307 | 308 => StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND),
+        _ => {
+            problems.push(
+                Problem::error(format!("{code} is not the status of a redirect"))
+                    .at(status.and_then(|status| status.span), "")
+                    .help("301, 302, 303, 307 or 308"),
+            );
+            StatusCode::FOUND
+        }
+    };
+    let fits = match to.parse::<Uri>() {
+        Ok(_) if to.starts_with('/') => !to.starts_with("//"),
+        Ok(uri) => uri.scheme().is_some() && uri.authority().is_some(),
+        Err(_) => false,
+    };
+    if !fits || to.contains('#') {
+        problems.push(
+            Problem::error(format!("\"{}\" is no place to redirect to", to.value))
+                .at(to.span, "")
+                .help("a path such as \"/new/\", or a URL such as \"https://example.org/\""),
+        );
+    }
+    Action::Redirect {
+        to: to.value.clone(),
+        status,
+    }
+}
+
+fn respond(text: &Spanned<String>, route: &RouteConfig, problems: &mut Problems) -> Action {
+    let code = route.status.as_ref().map_or(200, |status| status.value);
+    let status = StatusCode::from_u16(code)
+        .ok()
+        .filter(|_| (200..=599).contains(&code));
+    if status.is_none() {
+        problems.push(
+            Problem::error(format!("{code} is not the status of a response"))
+                .at(route.status.as_ref().and_then(|status| status.span), "")
+                .help("a number from 200 to 599"),
+        );
+    }
+    if matches!(code, 204 | 304) && !text.is_empty() {
+        problems.push(
+            Problem::error(format!("a {code} response has no text"))
+                .at(text.span, "")
+                .help("respond = \"\""),
+        );
+    }
+    let Ok(content_type) = HeaderValue::from_str(&route.content_type) else {
+        problems.push(Problem::error("content_type holds a control character").at(route.place, ""));
+        return Action::Nothing;
+    };
+    Action::Respond {
+        status: status.unwrap_or(StatusCode::OK),
+        content_type,
+        body: text.value.clone().into(),
+    }
+}
+
+fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
+    let realm: String = auth
+        .basic
+        .chars()
+        .flat_map(|c| match c {
+            '"' | '\\' => vec!['\\', c],
+            c => vec![c],
+        })
+        .collect();
+    let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
+    if challenge.is_err() {
+        problems.push(Problem::error("a realm has no control characters").at(auth.basic.span, ""));
+    }
+    let accounts = auth
+        .accounts
+        .iter()
+        .map(|account| account.to_lowercase())
+        .collect();
+    for account in &auth.accounts {
+        if !account.contains('@') {
+            problems.push(
+                Problem::error(format!("\"{}\" is not an account", account.value))
+                    .at(account.span, "")
+                    .help("an account is written \"alice@example.org\""),
+            );
+        }
+    }
+    Auth {
+        challenge: challenge.unwrap_or(HeaderValue::from_static("Basic realm=\"\"")),
+        roles: auth
+            .roles
+            .iter()
+            .map(|role| match role {
+                RoleChoice::User => Role::User,
+                RoleChoice::DomainAdmin => Role::DomainAdmin,
+                RoleChoice::Admin => Role::Admin,
+            })
+            .collect(),
+        accounts,
+    }
+}

@@ -1,0 +1,3 @@
+omnid.hook("dns.querry", function(query)
+  return nil
+end)

@@ -1,0 +1,4 @@
+omnid.hook("dns.query", function(query)
+  if query.name == "example.org" then
+    return { rcode = "REFUSED" }
+end)
