@@ -476,7 +476,7 @@ fn is_documented(rr_type: RrType, ours: &Answer, theirs: &Answer) -> bool {
     let [our_answers, our_authority, our_additional] = &ours.sections;
     let [their_answers, their_authority, their_additional] = &theirs.sections;
     // RFC 2181 9: of a set that does not fit BIND sends a part; here it is left out.
-    if same_head && ours.truncated && theirs.truncated {
+    if ours.authoritative == theirs.authoritative && ours.truncated && theirs.truncated {
         return true;
     }
     // A chain into another zone of this server is followed (RFC 1034 4.3.2); BIND stops at the end
@@ -488,11 +488,17 @@ fn is_documented(rr_type: RrType, ours: &Answer, theirs: &Answer) -> bool {
     if stopped && (our_answers != their_answers || !our_authority.is_empty()) {
         return true;
     }
+    // A chain past the bound: BIND calls it a failure; here the client gets what there is of it,
+    // and asks for the rest.
+    let length = our_answers
+        .iter()
+        .filter(|record| record.contains(" CNAME "))
+        .count();
+    if length >= 10 && theirs.rcode == "SERVFAIL" && ours.authoritative == theirs.authoritative {
+        return true;
+    }
     if !same_head || our_answers != their_answers {
-        // A DNAME that points below itself: BIND calls a chain past its bound a failure; here the
-        // client gets what there is of it.
-        let grows = |record: &String| record.contains(" DNAME x.selfd.");
-        return our_answers.iter().any(grows) && their_answers.iter().any(grows);
+        return false;
     }
     // BIND's zero-no-soa-ttl: a denied SOA has TTL 0; RFC 2308 3 knows no such case.
     if rr_type == RrType::SOA && our_authority != their_authority {
@@ -518,52 +524,181 @@ fn is_documented(rr_type: RrType, ours: &Answer, theirs: &Answer) -> bool {
     rr_type == RrType::NAPTR && our_additional.is_empty()
 }
 
-#[test]
-fn every_answer_is_the_one_bind_gives() {
-    let server = start("");
-    let bind_port = free_port();
-    let zones: String = ZONES
-        .iter()
-        .map(|(name, _)| {
-            let file = server.daemon.path(&format!("{name}.zone"));
-            format!(
-                "zone \"{name}\" {{ type primary; file \"{}\"; }};\n",
-                file.display()
-            )
-        })
-        .collect();
-    let _named = start_named(server.daemon.directory(), bind_port, &zones);
+/// Asks both servers everything, and fails the test where they disagree.
+fn compare(ours: u16, theirs: u16, questions: impl Iterator<Item = (String, RrType)>) -> usize {
     let (mut compared, mut differences) = (0, Vec::new());
-    let names = names();
-    for name in &names {
-        for rr_type in TYPES {
-            for edns in [None, Some(1232)] {
-                let message = question(name, rr_type, Class::IN, edns);
-                let ours = exchange(local(server.port), &message).expect("an answer of ours");
-                let theirs = exchange(local(bind_port), &message).expect("an answer of named");
-                let (ours, theirs) = (Answer::of(&ours), Answer::of(&theirs));
-                compared += 1;
-                if ours != theirs && !is_documented(rr_type, &ours, &theirs) {
-                    let what =
-                        format!("{name} {rr_type} {edns:?}\n ours {ours:?}\n bind {theirs:?}");
-                    differences.push(what);
-                }
+    let mut ask = Asker::new([ours, theirs]);
+    for (name, rr_type) in questions {
+        for edns in [None, Some(1232)] {
+            let message = question(&name, rr_type, Class::IN, edns);
+            let [ours, theirs] = ask.both(&message);
+            compared += 1;
+            if ours != theirs && !is_documented(rr_type, &ours, &theirs) {
+                differences.push(format!(
+                    "{name} {rr_type} {edns:?}\n ours {ours:?}\n bind {theirs:?}"
+                ));
             }
         }
     }
-    println!("{compared} answers of {} names compared", names.len());
-    assert!(compared > 2000);
+    println!("{compared} answers compared");
     assert!(
         differences.is_empty(),
         "{} of {compared} differ:\n{}",
         differences.len(),
         differences
             .iter()
-            .take(40)
+            .take(20)
             .cloned()
             .collect::<Vec<_>>()
             .join("\n")
     );
+    compared
+}
+
+/// Two servers asked over one socket each.
+struct Asker([UdpSocket; 2]);
+
+impl Asker {
+    fn new(ports: [u16; 2]) -> Asker {
+        Asker(ports.map(|port| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let limit = Duration::from_secs(5);
+            socket.set_read_timeout(Some(limit)).unwrap();
+            socket.connect(local(port)).unwrap();
+            socket
+        }))
+    }
+
+    fn both(&mut self, message: &[u8]) -> [Answer; 2] {
+        self.0.each_ref().map(|socket| {
+            socket.send(message).unwrap();
+            let mut buffer = [0; 4096];
+            let length = socket.recv(&mut buffer).expect("an answer");
+            Answer::of(&buffer[..length])
+        })
+    }
+}
+
+fn primaries<'a>(directory: &Path, names: impl Iterator<Item = &'a str>) -> String {
+    names
+        .map(|name| {
+            let file = directory.join(format!("{name}.zone"));
+            format!(
+                "zone \"{name}\" {{ type primary; file \"{}\"; }};\n",
+                file.display()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn every_answer_is_the_one_bind_gives() {
+    let server = start("");
+    let bind_port = free_port();
+    let directory = server.daemon.directory();
+    let zones = primaries(directory, ZONES.iter().map(|(name, _)| *name));
+    let _named = start_named(directory, bind_port, &zones);
+    let names = names();
+    let questions = names
+        .iter()
+        .flat_map(|name| TYPES.map(|rr_type| (name.clone(), rr_type)));
+    assert!(compare(server.port, bind_port, questions) > 10_000);
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) as usize % sides
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.roll(from.len())]
+    }
+}
+
+/// A zone of a few names that lie close together, with everything that changes how names are
+/// found: wildcards, delegations, aliases of both kinds, empty non-terminals, glue.
+fn made_up_zone(dice: &mut Dice) -> String {
+    let mut text =
+        "$TTL 300\n@ SOA ns hm 1 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n".to_owned();
+    let mut owners = BTreeSet::new();
+    for _ in 0..6 + dice.roll(14) {
+        let labels: Vec<&str> = (0..1 + dice.roll(3)).map(|_| dice.pick(&LABELS)).collect();
+        owners.insert(labels.join("."));
+    }
+    for owner in owners {
+        let target = match dice.roll(6) {
+            0 => "far.invalid.".to_owned(),
+            1 => "@".to_owned(),
+            _ => {
+                let labels: Vec<&str> = (0..1 + dice.roll(3))
+                    .map(|_| dice.pick(&["a", "b", "c", "d"]))
+                    .collect();
+                labels.join(".")
+            }
+        };
+        match dice.roll(10) {
+            0 | 1 => text += &format!("{owner} CNAME {target}\n"),
+            2 | 3 if !owner.starts_with('*') => text += &format!("{owner} NS {target}\n"),
+            4 => text += &format!("{owner} DNAME {target}\n"),
+            5 => text += &format!("{owner} MX 5 {target}\n"),
+            6 => text += &format!("{owner} DNAME {target}\n{owner} A 192.0.2.7\n"),
+            7 => text += &format!("{owner} TXT \"{owner}\"\n"),
+            _ => text += &format!("{owner} A 192.0.2.8\n{owner} TXT \"both\"\n"),
+        }
+    }
+    text
+}
+
+const LABELS: [&str; 6] = ["a", "b", "c", "d", "*", "a"];
+
+#[test]
+fn made_up_zones_are_answered_as_by_bind() {
+    let (port, bind_port) = (free_port(), free_port());
+    let names: Vec<String> = (0..40).map(|index| format!("z{index}.test")).collect();
+    let mut config = format!("[dns]\nlisten = [\"127.0.0.1:{port}\"]\nsockets = 1\n");
+    for name in &names {
+        config += &format!("[[dns.zone]]\nname = \"{name}\"\nfile = \"{{dir}}/{name}.zone\"\n");
+    }
+    let daemon = Daemon::start_with(&config, &[], |directory| {
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        for name in &names {
+            fs::write(
+                directory.join(format!("{name}.zone")),
+                made_up_zone(&mut dice),
+            )
+            .unwrap();
+        }
+    });
+    let zones = primaries(daemon.directory(), names.iter().map(String::as_str));
+    let _named = start_named(daemon.directory(), bind_port, &zones);
+    let labels = ["a", "b", "c", "d", "*", "x"];
+    let mut below = vec![String::new()];
+    for first in labels {
+        below.push(format!("{first}."));
+        for second in labels {
+            below.push(format!("{second}.{first}."));
+            below.extend(["a", "*", "x"].map(|third| format!("{third}.{second}.{first}.")));
+        }
+    }
+    let types = [
+        RrType::A,
+        RrType::TXT,
+        RrType::MX,
+        RrType::NS,
+        RrType::CNAME,
+        RrType::DS,
+    ];
+    let questions = names.iter().flat_map(|zone| {
+        let names = below.iter().map(move |below| format!("{below}{zone}"));
+        names.flat_map(|name| types.map(|rr_type| (name.clone(), rr_type)))
+    });
+    assert!(compare(port, bind_port, questions) > 50_000);
 }
 
 /// The zone at a server, by AXFR, in a form to compare.
@@ -971,6 +1106,9 @@ fn what_services_publish_is_in_the_zone_and_its_serial_grows() {
     daemon.write_config(&(base.clone() + &chat));
     daemon.omnid(&["reload"]).success();
     wait_until("chat is back", LIMIT, || {
+        published(port).contains(&format!(" {xmpp} "))
+    });
+    wait_until("named has it again", LIMIT, || {
         published(bind_port).contains(&format!(" {xmpp} "))
     });
     assert!(serial(port) > second);

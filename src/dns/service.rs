@@ -215,12 +215,12 @@ impl Service for Dns {
             applied.zones = prepared.zones;
             self.publish_state(&mut applied).await;
         }
-        if self.tree.set(tree.clone()).is_ok() {
-            self.start_children(tree).await?;
-        }
         self.listeners
             .apply(&self.shared.ground, tree, wanted)
             .await?;
+        if self.tree.set(tree.clone()).is_ok() {
+            self.start_children(tree).await?;
+        }
         // Fewer sockets for an address than before: what is left open would go on getting its share
         // of the queries, with nobody to answer them.
         for (address, count) in groups {
@@ -379,9 +379,10 @@ impl Dns {
             reason: error.to_string(),
         };
         let dns = self.clone();
+        let handle = tree.clone();
         let notifier = ChildSpec::worker("notify", move |child: Child| {
-            let dns = dns.clone();
-            async move { notify(child, &dns.queue).await }
+            let (dns, handle) = (dns.clone(), handle.clone());
+            async move { notify(child, &dns.queue, handle.wait_ready()).await }
         });
         let dns = self.clone();
         let publisher = ChildSpec::worker("publish", move |child: Child| {

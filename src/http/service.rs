@@ -29,8 +29,8 @@ pub struct Http {
     /// `None` until the first configuration is applied.
     handler: Mutex<Option<Arc<Handler>>>,
     listeners: ListenerSet,
-    /// What runs, to tell what a new configuration changes.
-    applied: Mutex<Option<HttpConfig>>,
+    /// What runs, and where, to tell what a new configuration changes.
+    applied: Mutex<Option<(HttpConfig, Handle)>>,
 }
 
 /// A configuration that was found good.
@@ -95,9 +95,13 @@ impl Service for Http {
 
     fn plan(&self, prepared: &Prepared) -> Vec<Change> {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changes = site_changes(applied.as_ref(), &prepared.config);
+        let (config, tree) = applied
+            .as_ref()
+            .map(|(config, tree)| (config, tree))
+            .unzip();
+        let mut changes = site_changes(config, &prepared.config);
         let wanted = self.wanted(&prepared.config, None);
-        changes.extend(self.listeners.plan(&wanted, None));
+        changes.extend(self.listeners.plan(&wanted, tree));
         changes
     }
 
@@ -133,7 +137,7 @@ impl Service for Http {
         }
         let wanted = self.wanted(&config, Some(&handler));
         self.listeners.apply(&self.ground, tree, wanted).await?;
-        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some((config, tree.clone()));
         Ok(())
     }
 
@@ -214,11 +218,8 @@ impl Http {
                         handshake: ground.net.config().handshake_timeout,
                     };
                     let span = accepted.span();
-                    child.spawn(
-                        "connection",
-                        span.clone(),
-                        serve(door, accepted, child.clone(), span),
-                    );
+                    let serving = Box::pin(serve(door, accepted, child.clone(), span.clone()));
+                    child.spawn("connection", span, serving);
                 },
             )
         };

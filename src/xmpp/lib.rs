@@ -7,6 +7,7 @@ mod config;
 pub mod data;
 pub mod engine;
 pub mod features;
+pub mod fuzz;
 mod io;
 mod service;
 pub mod wire;

@@ -22,8 +22,17 @@ pub(crate) struct News {
 /// Answers are headers with a question.
 const MAX_ANSWER: usize = 1232;
 
-/// Runs until the child is to stop. News outlives a restart in its queue.
-pub(crate) async fn notify(child: Child, queue: &Mutex<mpsc::Receiver<News>>) -> ChildResult {
+/// How long secondaries may wait for our own listeners.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs until the child is to stop. News outlives a restart in its queue. Nobody is told before
+/// `listening`: a secondary that hears of a change and then finds no server here believes the
+/// server dead, and leaves it alone for long minutes.
+pub(crate) async fn notify(
+    child: Child,
+    queue: &Mutex<mpsc::Receiver<News>>,
+    listening: impl Future<Output = bool>,
+) -> ChildResult {
     let mut queue = queue.lock().await;
     let mut notifier = Notifier::default();
     let v4 = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await?;
@@ -32,6 +41,10 @@ pub(crate) async fn notify(child: Child, queue: &Mutex<mpsc::Receiver<News>>) ->
         .await
         .ok();
     child.ready();
+    tokio::select! {
+        _listening_or_late = tokio::time::timeout(PATIENCE, listening) => {}
+        () = child.draining() => return Ok(()),
+    }
     let (mut from_v4, mut from_v6) = ([0u8; MAX_ANSWER], [0u8; MAX_ANSWER]);
     loop {
         let wait = notifier.next().map_or(Duration::MAX, |next| {

@@ -62,6 +62,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a new connection may take to bring its first request once the server is to finish.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// RFC 9113 section 3.4. "PRI" is no method, so that four bytes tell.
 const PREFACE: &[u8] = b"PRI ";
 
@@ -99,13 +102,14 @@ pub async fn serve(
     };
     let Some(certificates) = &door.certificates else {
         // What cannot be begun has been answered and logged already.
-        let Ok(socket) = plain_accept(socket, times.first_byte).await else {
+        let accepting = plain_accept(socket, times.first_byte);
+        let Some(Ok(socket)) = unless_over(&child, accepting).await else {
             return Ok(());
         };
         let Some(h2) = speaks_h2(&socket, times.first_byte).await else {
             return Ok(());
         };
-        return drive(door.handler, socket, h2, facts(false), times, permit).await;
+        return Box::pin(drive(door.handler, socket, h2, facts(false), times, permit)).await;
     };
     let others = door.hub.alpn().protocols();
     let mut protocols = vec!["h2", "http/1.1"];
@@ -115,7 +119,8 @@ pub async fn serve(
             .filter(|other| !matches!(*other, "h2" | "http/1.1")),
     );
     let config = certificates.server_config(&protocols, ClientCertificates::None);
-    let Ok(socket) = tls_accept(socket, config, door.handshake).await else {
+    let accepting = Box::pin(tls_accept(socket, config, door.handshake));
+    let Some(Ok(socket)) = unless_over(&child, accepting).await else {
         return Ok(());
     };
     let h2 = match alpn(&socket) {
@@ -134,7 +139,19 @@ pub async fn serve(
             return Ok(());
         }
     };
-    drive(door.handler, socket, h2, facts(true), times, permit).await
+    Box::pin(drive(door.handler, socket, h2, facts(true), times, permit)).await
+}
+
+/// What comes of a new connection's first steps, unless the server is to finish and they take long:
+/// a browser that opened a connection ahead of time must not hold up the end.
+async fn unless_over<T>(child: &Child, steps: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = steps => Some(done),
+        () = async {
+            child.draining().await;
+            tokio::time::sleep(FIRST_REQUEST).await;
+        } => None,
+    }
 }
 
 /// Whether the first bytes are HTTP/2's, known in advance ("prior knowledge"). `None` where the
@@ -205,39 +222,63 @@ where
     let span = facts.span.clone();
     let streams = handler.snapshot.load().streams;
     let requests = Requests {
-        handler: handler.clone(),
-        facts: facts.clone(),
+        handler,
+        facts,
         line: line.clone(),
         h2,
     };
+    // Each in its own box: what a connection does not speak should not cost it memory.
     if h2 {
-        let executor = Streams {
-            line: line.clone(),
-            window: times.window,
-            span,
-        };
-        let mut builder = http2::Builder::new(executor);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(streams)
-            .max_header_list_size(HEADER_LIST_MAX)
-            .max_local_error_reset_streams(LOCAL_RESETS_MAX)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
-        let mut connection = builder.serve_connection(io, requests);
-        let driven = Driven {
-            connection: &mut connection,
-            line: &line,
-            timer: Timer::new(),
-            leaving: false,
-            h2: true,
-        };
-        report(driven.run(&child).await);
-        return Ok(());
+        Box::pin(drive_h2(io, requests, &line, &child, span, &times, streams)).await;
+    } else {
+        Box::pin(drive_h1(io, requests, &line, &child)).await;
     }
+    Ok(())
+}
+
+async fn drive_h2<S>(
+    io: TokioIo<Wire<S>>,
+    requests: Requests,
+    line: &Arc<Line>,
+    child: &Child,
+    span: tracing::Span,
+    times: &TimeLimits,
+    streams: u32,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let executor = Streams {
+        line: line.clone(),
+        window: times.window,
+        span,
+    };
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(streams)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let mut connection = builder.serve_connection(io, requests);
+    let driven = Driven {
+        connection: &mut connection,
+        line,
+        timer: Timer::new(),
+        leaving: false,
+        h2: true,
+    };
+    report(driven.run(child).await);
+}
+
+async fn drive_h1<S>(io: TokioIo<Wire<S>>, requests: Requests, line: &Line, child: &Child)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (handler, facts) = (requests.handler.clone(), requests.facts.clone());
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // The guard has the time of heads: one timer for a connection, not one for each request.
@@ -248,12 +289,12 @@ where
         .with_upgrades();
     let driven = Driven {
         connection: &mut connection,
-        line: &line,
+        line,
         timer: Timer::new(),
         leaving: false,
         h2: false,
     };
-    let ended = driven.run(&child).await;
+    let ended = driven.run(child).await;
     if let Some(status) = ended.status() {
         handler.log_no_request(&facts, status);
     }
@@ -266,9 +307,8 @@ where
     report(ended);
     // An upgraded connection has no parts left here.
     if unread && let Some(parts) = connection.into_parts() {
-        linger::close(parts.io.into_inner(), last).await;
+        Box::pin(linger::close(parts.io.into_inner(), last)).await;
     }
-    Ok(())
 }
 
 /// How a connection ended.
@@ -346,15 +386,27 @@ struct Driven<'a, C> {
 
 impl<C: Leave> Driven<'_, C> {
     async fn run(mut self, child: &Child) -> Ended {
-        let mut draining = pin!(child.draining());
-        std::future::poll_fn(move |cx| {
-            if !self.leaving && draining.as_mut().poll(cx).is_ready() {
+        // Told to finish, hyper closes a connection of which it has read nothing, though its first
+        // request may lie in the socket: who was let in before the drain is heard once.
+        let mut told = pin!(async {
+            child.draining().await;
+            if self.line.is_silent() {
+                tokio::time::sleep(FIRST_REQUEST).await;
+            }
+        });
+        let mut over = false;
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(done) = Pin::new(&mut *self.connection).poll(cx) {
+                    return Poll::Ready(Ended::Done(done));
+                }
+                over = over || told.as_mut().poll(cx).is_ready();
+                let now = over || (child.is_draining() && !self.line.is_silent());
+                if self.leaving || !now {
+                    return self.poll_time(cx).map(Ended::Expired);
+                }
                 self.leave();
             }
-            if let Poll::Ready(done) = Pin::new(&mut *self.connection).poll(cx) {
-                return Poll::Ready(Ended::Done(done));
-            }
-            self.poll_time(cx).map(Ended::Expired)
         })
         .await
     }
@@ -415,5 +467,20 @@ impl Timer {
             *set_to = deadline;
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_costs_little_memory() {
+        let task = size_of_future(serve);
+        assert!(task < 2048, "{task}");
     }
 }

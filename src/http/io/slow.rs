@@ -47,11 +47,6 @@ impl Job {
         incoming: Incoming,
         exchange: &mut Exchange,
     ) -> FileAnswer {
-        if self.handler.scripts.hooked(Hook::HttpRequest)
-            && let Some(answer) = self.ask_script(&head).await
-        {
-            return answer;
-        }
         let found = self.site.route(self.path.as_bytes());
         let (route, matched) = match found {
             Found::Route { route, matched } => (Some(route), matched),
@@ -76,6 +71,11 @@ impl Job {
                 record.user = Some(name.as_str().into());
             }
             user = Some(Arc::from(name));
+        }
+        if self.handler.scripts.hooked(Hook::HttpRequest)
+            && let Some(answer) = self.ask_script(&head, user.as_deref()).await
+        {
+            return answer;
         }
         if let Some((prefix, mount)) = &self.mount {
             return Ok(self.serve_mount(head, body, prefix, mount, user).await);
@@ -172,7 +172,7 @@ impl Job {
     }
 
     /// What a script makes of the request; `None` to go on.
-    async fn ask_script(&self, head: &Parts) -> Option<FileAnswer> {
+    async fn ask_script(&self, head: &Parts, user: Option<&str>) -> Option<FileAnswer> {
         let question = json!({
             "method": head.method.as_str(),
             "host": self.host.as_ref().map(|host| &*host.name),
@@ -181,6 +181,7 @@ impl Job {
             "headers": fields(&head.headers),
             "client": client(self.connection.peer),
             "tls": self.connection.tls,
+            "user": user,
         });
         match self.handler.scripts.call(Hook::HttpRequest, question).await {
             Ok(None) => None,

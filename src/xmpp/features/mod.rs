@@ -62,7 +62,7 @@ pub struct Handler {
     /// Who can be asked.
     pub to: To,
     /// Answers.
-    pub answer: fn(Asked<'_>) -> Reply,
+    pub answer: fn(&mut Asked<'_>) -> Reply,
 }
 
 /// Who can be asked.

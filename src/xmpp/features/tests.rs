@@ -31,7 +31,7 @@ fn ask(kind: &str, payload: &str, account: Option<&mut Account>, from: &str) -> 
     let Some(handler) = features.find(query.ns(), fits) else {
         return "nobody".into();
     };
-    let reply = (handler.answer)(Asked {
+    let reply = (handler.answer)(&mut Asked {
         iq: &iq,
         query,
         set: kind == "set",

@@ -84,10 +84,9 @@ impl Accounts {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.retain(|_, cell| {
                 // Nobody else holds it, and nobody can get it while the shard is locked.
-                let busy = Arc::strong_count(cell) > 1
+                Arc::strong_count(cell) > 1
                     || cell.used.swap(false, Ordering::Relaxed)
-                    || !cell.live().sessions().is_empty();
-                busy
+                    || !cell.live().sessions().is_empty()
             });
             if shard.capacity() > 64 && shard.len() < shard.capacity() / 4 {
                 shard.shrink_to_fit();

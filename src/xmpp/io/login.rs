@@ -258,11 +258,11 @@ impl Driver {
                 }
                 Step::Bind(binding) => match bind(peer, binding, &mut out).await {
                     Ok(ready) => return Some(End::Ready(ready)),
-                    Err(step) => Some(step),
+                    Err(step) => Some(*step),
                 },
                 Step::Resume(resuming) => match resume(peer, resuming, &mut out) {
                     Ok(ready) => return Some(End::Ready(ready)),
-                    Err(step) => Some(step),
+                    Err(step) => Some(*step),
                 },
                 Step::Close => {
                     if out.text.contains("<stream:error>") {
@@ -420,15 +420,21 @@ fn refusal(error: &AuthError) -> Failure {
 }
 
 /// Makes a session for a client that binds a resource.
-async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Ready>, Step> {
+async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Ready>, Box<Step>> {
     let server = &peer.server;
     let cell = match server.account(binding.account()).await {
         Ok(Some(cell)) => cell,
         // It was there a moment ago.
-        Ok(None) => return Err(binding.refused(&Condition::NotAllowed.into(), out)),
+        Ok(None) => {
+            return Err(Box::new(
+                binding.refused(&Condition::NotAllowed.into(), out),
+            ));
+        }
         Err(error) => {
             limited!(Duration::from_secs(10), error, "an account was not read", %error);
-            return Err(binding.refused(&Condition::InternalServerError.into(), out));
+            return Err(Box::new(
+                binding.refused(&Condition::InternalServerError.into(), out),
+            ));
         }
     };
     let (jid, mechanism) = (binding.jid().clone(), binding.mechanism());
@@ -449,7 +455,7 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
         Ok(wishes) => server.apply(wishes).await,
         Err(error) => {
             server.leave(session).await;
-            return Err(binding.refused(&error, out));
+            return Err(Box::new(binding.refused(&error, out)));
         }
     }
     match binding.bound(jid, out) {
@@ -465,7 +471,7 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
         }
         None => {
             server.leave(session).await;
-            Err(Step::Close)
+            Err(Box::new(Step::Close))
         }
     }
 }
@@ -481,12 +487,12 @@ fn facts(peer: &Peer, jid: &Jid, mechanism: &'static str) -> Facts {
 }
 
 /// Gives a client its earlier session back.
-fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready>, Step> {
+fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready>, Box<Step>> {
     let found = peer
         .server
         .find_resumable(resuming.previous(), resuming.account());
     let Some(session) = found else {
-        return Err(resuming.failed(None, out));
+        return Err(Box::new(resuming.failed(None, out)));
     };
     let jid = session.outbox.facts.jid.clone();
     let handled = resuming.handled();
@@ -513,7 +519,7 @@ fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready
                 unsaid,
             }))
         }
-        (Err(()), _, Some(resuming)) => Err(resuming.failed(None, out)),
-        _ => Err(Step::Close),
+        (Err(()), _, Some(resuming)) => Err(Box::new(resuming.failed(None, out))),
+        _ => Err(Box::new(Step::Close)),
     }
 }

@@ -196,7 +196,7 @@ impl Server {
         let tree = iq.to_element().map_err(|_| Condition::BadRequest)?;
         let query = tree.children().next().ok_or(Condition::BadRequest)?;
         let mut live = cell.map(|cell| cell.live());
-        Ok((handler.answer)(Asked {
+        Ok((handler.answer)(&mut Asked {
             iq,
             query,
             set: iq.kind() == Kind::Iq(IqType::Set),

@@ -343,6 +343,9 @@ impl<'a> Visit<'a> for Tree {
             return;
         };
         let text = if cdata { raw.into() } else { unescape(raw) };
+        if text.is_empty() {
+            return;
+        }
         match element.nodes.last_mut() {
             Some(Node::Text(before)) => before.push_str(&text),
             _ => element.nodes.push(Node::Text(text.into_owned())),

@@ -112,7 +112,7 @@ pub struct StanzaError {
     /// For a person to read.
     pub text: Option<String>,
     /// A condition of the application's own.
-    pub application: Option<Element>,
+    pub application: Option<Box<Element>>,
 }
 
 impl StanzaError {
@@ -133,7 +133,7 @@ impl StanzaError {
             error = error.child(Element::new("text", ns::STANZA_ERRORS).text(text.as_str()));
         }
         if let Some(application) = &self.application {
-            error = error.child(application.clone());
+            error = error.child(Element::clone(application));
         }
         error
     }

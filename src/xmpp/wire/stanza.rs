@@ -176,6 +176,10 @@ impl Span {
 
 /// A first-level element of a client's stream.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "never kept, and a box would cost each stanza"
+)]
 pub enum Incoming<'a> {
     /// A message, presence or iq.
     Stanza(Draft<'a>),
@@ -317,7 +321,8 @@ impl Draft<'_> {
         let mut has_lang = false;
         for attr in &self.head.attrs {
             let name = self.text(attr.name);
-            if matches!(name, "from" | "xmlns") {
+            // An empty `to` is none, and one may be put in later.
+            if matches!(name, "from" | "xmlns") || (name == "to" && to.is_none()) {
                 continue;
             }
             root.push(' ');
@@ -941,6 +946,8 @@ mod tests {
             out,
             "<iq from='a@b/&apos;c' type='get' id='&lt;' xml:lang='de'><q xmlns='u'/></iq>"
         );
+        let empty = stamp("<presence to='' id='1'/>", &scope, None).unwrap();
+        assert_eq!(empty.bytes(), "<presence from='a@b/&apos;c' id='1'/>");
         let out = check("<message xml:lang='en'></message>", &scope, Some("de"));
         assert_eq!(out, "<message from='a@b/&apos;c' xml:lang='en'/>");
     }

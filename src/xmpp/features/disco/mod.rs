@@ -36,7 +36,7 @@ pub const FEATURE: Feature = Feature {
     ],
 };
 
-fn server_info(asked: Asked<'_>) -> Reply {
+fn server_info(asked: &mut Asked<'_>) -> Reply {
     let features = asked
         .features
         .on()
@@ -45,10 +45,10 @@ fn server_info(asked: Asked<'_>) -> Reply {
     // XEP-0160: messages are kept for accounts that are away.
     let features = features.copied().chain([ns::OFFLINE]);
     let identity = identity("server", "im").attr("name", "omnid");
-    info(&asked, identity, features.collect())
+    info(asked, identity, features.collect())
 }
 
-fn account_info(asked: Asked<'_>) -> Reply {
+fn account_info(asked: &mut Asked<'_>) -> Reply {
     // Strangers can't tell an account from none (section 8).
     if !asked.may_see() {
         return Condition::ServiceUnavailable.into();
@@ -59,7 +59,7 @@ fn account_info(asked: Asked<'_>) -> Reply {
         .iter()
         .flat_map(|feature| feature.account);
     info(
-        &asked,
+        asked,
         identity("account", "registered"),
         features.copied().collect(),
     )
@@ -86,7 +86,7 @@ fn info(asked: &Asked<'_>, identity: Element, features: BTreeSet<&'static str>) 
         .into()
 }
 
-fn items(asked: Asked<'_>) -> Reply {
+fn items(asked: &mut Asked<'_>) -> Reply {
     if asked.set {
         return Condition::NotAllowed.into();
     }
@@ -96,7 +96,7 @@ fn items(asked: Asked<'_>) -> Reply {
     Element::new("query", ns::DISCO_ITEMS).into()
 }
 
-fn account_items(asked: Asked<'_>) -> Reply {
+fn account_items(asked: &mut Asked<'_>) -> Reply {
     if !asked.may_see() {
         return Condition::ServiceUnavailable.into();
     }

@@ -34,7 +34,7 @@ fn seconds(seconds: u64) -> Element {
     Element::new("query", ns::LAST).attr("seconds", seconds.to_string())
 }
 
-fn uptime(asked: Asked<'_>) -> Reply {
+fn uptime(asked: &mut Asked<'_>) -> Reply {
     if asked.set {
         Condition::NotAllowed.into()
     } else {
@@ -42,7 +42,7 @@ fn uptime(asked: Asked<'_>) -> Reply {
     }
 }
 
-fn away(asked: Asked<'_>) -> Reply {
+fn away(asked: &mut Asked<'_>) -> Reply {
     if asked.set {
         return Condition::NotAllowed.into();
     }
@@ -50,7 +50,7 @@ fn away(asked: Asked<'_>) -> Reply {
     if !asked.may_see() {
         return Condition::Forbidden.into();
     }
-    let Some(account) = asked.account else {
+    let Some(account) = asked.account.as_deref_mut() else {
         return Condition::ItemNotFound.into();
     };
     if account

@@ -24,6 +24,6 @@ pub const FEATURE: Feature = Feature {
     ],
 };
 
-fn answer(_: Asked<'_>) -> Reply {
+fn answer(_: &mut Asked<'_>) -> Reply {
     Reply::Result(None)
 }

@@ -30,8 +30,8 @@ pub const FEATURE: Feature = Feature {
     ],
 };
 
-fn answer(asked: Asked<'_>) -> Reply {
-    let Some(account) = asked.account else {
+fn answer(asked: &mut Asked<'_>) -> Reply {
+    let Some(account) = asked.account.as_deref_mut() else {
         return Condition::ServiceUnavailable.into();
     };
     let account = account.jid().clone();
@@ -68,6 +68,6 @@ fn answer(asked: Asked<'_>) -> Reply {
 }
 
 /// Section 4: nobody else's.
-fn refuse(_: Asked<'_>) -> Reply {
+fn refuse(_: &mut Asked<'_>) -> Reply {
     Condition::Forbidden.into()
 }

@@ -35,8 +35,8 @@ fn offer() -> Vec<Element> {
     ]
 }
 
-fn answer(asked: Asked<'_>) -> Reply {
-    let Some(account) = asked.account else {
+fn answer(asked: &mut Asked<'_>) -> Reply {
+    let Some(account) = asked.account.as_deref_mut() else {
         return Condition::ServiceUnavailable.into();
     };
     if asked.set {
@@ -55,6 +55,6 @@ fn answer(asked: Asked<'_>) -> Reply {
 }
 
 /// RFC 6121 2.3.3: nobody else's roster.
-fn refuse(_: Asked<'_>) -> Reply {
+fn refuse(_: &mut Asked<'_>) -> Reply {
     Condition::Forbidden.into()
 }

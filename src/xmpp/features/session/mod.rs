@@ -29,6 +29,6 @@ fn offer() -> Vec<Element> {
     vec![Element::new("session", ns::SESSION).child(Element::new("optional", ns::SESSION))]
 }
 
-fn answer(_: Asked<'_>) -> Reply {
+fn answer(_: &mut Asked<'_>) -> Reply {
     Reply::Result(None)
 }

@@ -27,11 +27,11 @@ pub const FEATURE: Feature = Feature {
     ],
 };
 
-fn answer(asked: Asked<'_>) -> Reply {
+fn answer(asked: &mut Asked<'_>) -> Reply {
     if !asked.set {
         return get(asked);
     }
-    let Some(account) = asked.account else {
+    let Some(account) = asked.account.as_deref_mut() else {
         return Condition::ServiceUnavailable.into();
     };
     if asked.query.name() != "vCard" {
@@ -44,11 +44,11 @@ fn answer(asked: Asked<'_>) -> Reply {
     }))
 }
 
-fn get(asked: Asked<'_>) -> Reply {
+fn get(asked: &mut Asked<'_>) -> Reply {
     if asked.set {
         return Condition::Forbidden.into();
     }
-    let Some(account) = asked.account else {
+    let Some(account) = asked.account.as_deref_mut() else {
         return Condition::ItemNotFound.into();
     };
     let own = account.jid().as_str() == asked.from.bare_str();

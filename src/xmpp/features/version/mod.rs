@@ -17,7 +17,7 @@ pub const FEATURE: Feature = Feature {
     }],
 };
 
-fn answer(asked: Asked<'_>) -> Reply {
+fn answer(asked: &mut Asked<'_>) -> Reply {
     if asked.set {
         return Condition::NotAllowed.into();
     }

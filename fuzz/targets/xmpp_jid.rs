@@ -1,0 +1,4 @@
+//! Addresses.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| omnid_xmpp::fuzz::fuzz_jid(data));

@@ -1,0 +1,4 @@
+//! Messages of SASL mechanisms.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| omnid_xmpp::fuzz::fuzz_sasl(data));
