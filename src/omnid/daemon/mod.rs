@@ -61,7 +61,11 @@ impl StartError {
         let mut message = format!("{what}: {error}");
         let mut source = error.source();
         while let Some(cause) = source {
-            message.push_str(&format!(": {cause}"));
+            // Some errors say what caused them by themselves.
+            let cause_said = cause.to_string();
+            if !message.ends_with(&cause_said) {
+                message.push_str(&format!(": {cause_said}"));
+            }
             source = cause.source();
         }
         Self(message)
