@@ -1,6 +1,7 @@
 //! Authoritative answers over UDP: omnid and NSD in turns, asked by dnsperf.
 //!
 //! `cargo bench --bench dns` (needs the packages of tests/install)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "../tests/support/mod.rs"]
 mod harness;

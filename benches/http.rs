@@ -1,6 +1,7 @@
 //! Files and proxied replies: omnid and nginx in turns, asked by wrk and h2load.
 //!
 //! `cargo bench --bench http` (needs the packages of tests/install)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "../tests/support/mod.rs"]
 mod harness;

@@ -1,6 +1,7 @@
 //! Registrations and calls over UDP: omnid and Kamailio in turns, loaded by SIPp.
 //!
 //! `cargo bench --bench sip` (needs the packages of tests/install)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "../tests/support/mod.rs"]
 mod harness;

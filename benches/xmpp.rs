@@ -2,6 +2,7 @@
 //! client of this benchmark's own.
 //!
 //! `cargo bench --bench xmpp` (needs the packages of tests/install)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "xmpp/client.rs"]
 mod client;

@@ -19,7 +19,7 @@ fn follow(daemon: &Daemon, json: bool, act: impl FnOnce(), until: &str) -> Vec<S
     let mut follower = Background(command.spawn().unwrap());
     let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     // Whatever is logged once the follower is counted in reaches it.
-    support::wait_until("the follower is connected", super::LIMIT, || {
+    wait_until("the follower is connected", LIMIT, || {
         daemon.json(&["status"])["connections"].as_u64().unwrap() >= 2
     });
     act();
@@ -59,7 +59,9 @@ fn the_level_changes_at_once_and_until_the_next_reload() {
     assert_eq!(printed, "was warn, is info,omnid_admin=debug\n");
     daemon.omnid(&["domain", "list"]).success();
     // The log is written beside the work, a moment later.
-    wait_until("the level counts", LIMIT, || daemon.log().contains("domain.list"));
+    wait_until("the level counts", LIMIT, || {
+        daemon.log().contains("domain.list")
+    });
 
     let refused = daemon.omnid(&["log", "--level", "lots"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
