@@ -4,6 +4,7 @@ pub mod access;
 pub mod answer;
 mod chaos;
 pub mod cookie;
+mod fuzz;
 mod lookup;
 pub mod notify;
 mod reply;
@@ -12,6 +13,8 @@ pub mod transfer;
 mod trie;
 pub mod zone;
 pub mod zones;
+
+pub use fuzz::fuzz_answer;
 
 #[cfg(test)]
 mod tests;

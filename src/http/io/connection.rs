@@ -109,7 +109,7 @@ pub async fn serve(
         let Some(h2) = speaks_h2(&socket, times.first_byte).await else {
             return Ok(());
         };
-        return drive(door.handler, socket, h2, facts(false), times, permit).await;
+        return Box::pin(drive(door.handler, socket, h2, facts(false), times, permit)).await;
     };
     let others = door.hub.alpn().protocols();
     let mut protocols = vec!["h2", "http/1.1"];
@@ -119,7 +119,7 @@ pub async fn serve(
             .filter(|other| !matches!(*other, "h2" | "http/1.1")),
     );
     let config = certificates.server_config(&protocols, ClientCertificates::None);
-    let accepting = tls_accept(socket, config, door.handshake);
+    let accepting = Box::pin(tls_accept(socket, config, door.handshake));
     let Some(Ok(socket)) = unless_over(&child, accepting).await else {
         return Ok(());
     };
@@ -139,7 +139,7 @@ pub async fn serve(
             return Ok(());
         }
     };
-    drive(door.handler, socket, h2, facts(true), times, permit).await
+    Box::pin(drive(door.handler, socket, h2, facts(true), times, permit)).await
 }
 
 /// What comes of a new connection's first steps, unless the server is to finish and they take long:
@@ -222,39 +222,63 @@ where
     let span = facts.span.clone();
     let streams = handler.snapshot.load().streams;
     let requests = Requests {
-        handler: handler.clone(),
-        facts: facts.clone(),
+        handler,
+        facts,
         line: line.clone(),
         h2,
     };
+    // Each in its own box: what a connection does not speak should not cost it memory.
     if h2 {
-        let executor = Streams {
-            line: line.clone(),
-            window: times.window,
-            span,
-        };
-        let mut builder = http2::Builder::new(executor);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(streams)
-            .max_header_list_size(HEADER_LIST_MAX)
-            .max_local_error_reset_streams(LOCAL_RESETS_MAX)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
-        let mut connection = builder.serve_connection(io, requests);
-        let driven = Driven {
-            connection: &mut connection,
-            line: &line,
-            timer: Timer::new(),
-            leaving: false,
-            h2: true,
-        };
-        report(driven.run(&child).await);
-        return Ok(());
+        Box::pin(drive_h2(io, requests, &line, &child, span, &times, streams)).await;
+    } else {
+        Box::pin(drive_h1(io, requests, &line, &child)).await;
     }
+    Ok(())
+}
+
+async fn drive_h2<S>(
+    io: TokioIo<Wire<S>>,
+    requests: Requests,
+    line: &Arc<Line>,
+    child: &Child,
+    span: tracing::Span,
+    times: &TimeLimits,
+    streams: u32,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let executor = Streams {
+        line: line.clone(),
+        window: times.window,
+        span,
+    };
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(streams)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let mut connection = builder.serve_connection(io, requests);
+    let driven = Driven {
+        connection: &mut connection,
+        line,
+        timer: Timer::new(),
+        leaving: false,
+        h2: true,
+    };
+    report(driven.run(child).await);
+}
+
+async fn drive_h1<S>(io: TokioIo<Wire<S>>, requests: Requests, line: &Line, child: &Child)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (handler, facts) = (requests.handler.clone(), requests.facts.clone());
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // The guard has the time of heads: one timer for a connection, not one for each request.
@@ -265,12 +289,12 @@ where
         .with_upgrades();
     let driven = Driven {
         connection: &mut connection,
-        line: &line,
+        line,
         timer: Timer::new(),
         leaving: false,
         h2: false,
     };
-    let ended = driven.run(&child).await;
+    let ended = driven.run(child).await;
     if let Some(status) = ended.status() {
         handler.log_no_request(&facts, status);
     }
@@ -283,9 +307,8 @@ where
     report(ended);
     // An upgraded connection has no parts left here.
     if unread && let Some(parts) = connection.into_parts() {
-        linger::close(parts.io.into_inner(), last).await;
+        Box::pin(linger::close(parts.io.into_inner(), last)).await;
     }
-    Ok(())
 }
 
 /// How a connection ended.
@@ -444,5 +467,20 @@ impl Timer {
             *set_to = deadline;
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_costs_little_memory() {
+        let task = size_of_future(serve);
+        assert!(task < 2048, "{task}");
     }
 }

@@ -297,7 +297,7 @@ impl Engine {
             return;
         };
         let trail = self.branches.trail(ack, passing.routes_done);
-        let branch = self.branches.make(Key::from_bits(u64::MAX), trail);
+        let branch = self.branches.without_transaction(ack, trail);
         let hop = Hop {
             uri: None,
             to: &to,

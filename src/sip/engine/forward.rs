@@ -128,6 +128,15 @@ impl Branches {
         format!("z9hG4bK{:x}.{secret:x}.{trail:x}", key.to_bits())
     }
 
+    /// The branch of a request that has no transaction here: the same for the same request, so that
+    /// whoever gets it twice notices (RFC 3261 16.11).
+    pub(crate) fn without_transaction(&self, request: &Message, trail: u64) -> String {
+        let via = request.list(HeaderName::Via).next();
+        let same = self.hasher.hash_one((via, request.call_id()));
+        let nobody = Key::from_bits(u64::MAX).to_bits();
+        format!("z9hG4bK{nobody:x}.{same:x}.{trail:x}")
+    }
+
     /// The transaction that a branch may be of.
     #[must_use]
     pub(super) fn read(branch: &[u8]) -> Option<Key> {

@@ -18,7 +18,7 @@ const SHARDS: usize = 16;
 /// Per shard.
 const REMEMBERED: usize = 4096;
 /// Changes of passwords are heard of at once; should one be missed, it is for so long.
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_secs(600);
 const DISTRUST: Duration = Duration::from_secs(600);
 /// Names and sources that are distrusted; with more of them, all are.
 const DISTRUSTED: usize = 10_000;

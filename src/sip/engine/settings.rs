@@ -114,9 +114,11 @@ impl Settings {
     }
 
     fn is_our_host(&self, uri: &SipUri<'_>, flow: &Flow) -> bool {
-        let port = uri.port.unwrap_or(if uri.secure { 5061 } else { 5060 });
-        let ours = self.ports.iter().any(|(_, ours)| *ours == port)
-            || (uri.port.is_none() && uri.host.address().is_none());
+        // Without a port it is who we are rather than where: a phone may know us by an address and be
+        // told the port elsewhere.
+        let ours = uri
+            .port
+            .is_none_or(|port| self.ports.iter().any(|(_, ours)| *ours == port));
         ours && (uri.host.address() == Some(flow.local.ip())
             || self
                 .advertised

@@ -93,6 +93,8 @@ fn a_call_from_ringing_to_the_end() {
         ["2 ACK sip:198.51.100.2:5060 SIP/2.0"]
     );
     assert!(acknowledged[0].header(HeaderName::Route).is_none());
+    let again = world.deliver(ALICE, &within(&answered[0], "ACK", 1, true));
+    assert_eq!(again[0].message.bytes(), acknowledged[0].message.bytes());
     for method in ["INVITE", "UPDATE", "INFO", "REFER", "NEW"] {
         let from_bob = world.deliver(BOB, &within(&answered[0], method, 5, false));
         let passed = from_bob.last().unwrap();
