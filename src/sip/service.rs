@@ -340,11 +340,13 @@ impl Sip {
         }
     }
 
-    /// Writes registrations down soon after they change.
+    /// Writes registrations down as they change; those of many phones together while there are many.
     async fn keep_registrations(&self, child: &Child) -> ChildResult {
         child.ready();
         loop {
             tokio::select! {
+                () = self.core.written.wanted() => {}
+                // What nobody waits for, and what could not be written the last time.
                 () = tokio::time::sleep(SAVE) => {}
                 () = child.draining() => {
                     self.save_all().await?;
@@ -360,18 +362,17 @@ impl Sip {
     }
 
     async fn save_all(&self) -> Result<(), omnid_store::StoreError> {
-        let location = &self.core.shared.location;
         loop {
-            let changed = location.take_changed(SAVED_AT_ONCE);
-            if changed.is_empty() {
+            let batch = self.core.shared.location.take_unwritten(SAVED_AT_ONCE);
+            let users: Vec<Address> = batch.users().cloned().collect();
+            if users.is_empty() {
                 return Ok(());
             }
-            let users: Vec<Address> = changed.iter().map(|(user, _)| user.clone()).collect();
-            if let Err(error) = data::save(&self.core.ground.database, changed).await {
-                for user in &users {
-                    location.mark(user);
-                }
-                return Err(error);
+            let core = self.core.clone();
+            let bindings = move |user: &Address| core.shared.location.bindings(user);
+            data::save(&self.core.ground.database, users, bindings).await?;
+            if let Some(place) = batch.written() {
+                self.core.written.reached(place);
             }
         }
     }
@@ -409,9 +410,8 @@ async fn watch_accounts(core: &Arc<Core>, child: &Child) -> ChildResult {
             core.shared
                 .location
                 .update(&account, unix_now(), |bindings| {
-                    let any = !bindings.is_empty();
                     bindings.clear();
-                    (any, ())
+                    (true, ())
                 });
         }
     }

@@ -212,8 +212,15 @@ impl Daemon {
 
     /// Starts it again on the same directory, after [`Daemon::kill`].
     pub fn start_again(&mut self) {
-        self.child = spawn(self.directory.path(), &[]);
+        self.spawn_again();
         self.wait_for_notice("READY=1", READY);
+    }
+
+    /// The same, without a wait until it is ready.
+    pub fn spawn_again(&mut self) {
+        // What an earlier run said is no news of this one.
+        while self.manager.notices.try_recv().is_ok() {}
+        self.child = spawn(self.directory.path(), &[]);
     }
 
     /// Kills it and starts it again.
