@@ -47,8 +47,8 @@ fn names_resolve_in_the_clear_and_over_tls() {
     assert_eq!(dig(&["+tcp", "demo.test", "TXT"]), "\"served by omnid\"\n");
     // What the other services publish about themselves, a moment after they are ready.
     wait_until("the zone has what services publish", LIMIT, || {
-        dig(&["_xmpp-client._tcp.demo.test", "SRV"]) != ""
-            && dig(&["_sip._udp.demo.test", "SRV"]) != ""
+        !dig(&["_xmpp-client._tcp.demo.test", "SRV"]).is_empty()
+            && !dig(&["_sip._udp.demo.test", "SRV"]).is_empty()
     });
     let xmpp = demo.address("xmpp").port();
     assert_eq!(

@@ -1,5 +1,6 @@
 //! The XMPP service beside Prosody: where the RFCs leave a choice, ours is the one that people's
 //! clients know.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! What the XMPP service calls well-formed is what expat does, which most clients and servers read
 //! with: a stanza that it refuses would end the stream of everybody that it is passed on to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
 

@@ -19,7 +19,7 @@ fn follow(daemon: &Daemon, json: bool, act: impl FnOnce(), until: &str) -> Vec<S
     let mut follower = Background(command.spawn().unwrap());
     let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     // Whatever is logged once the follower is counted in reaches it.
-    support::wait_until("the follower is connected", super::LIMIT, || {
+    wait_until("the follower is connected", LIMIT, || {
         daemon.json(&["status"])["connections"].as_u64().unwrap() >= 2
     });
     act();

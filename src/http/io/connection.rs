@@ -102,7 +102,7 @@ pub async fn serve(
     };
     let Some(certificates) = &door.certificates else {
         // What cannot be begun has been answered and logged already.
-        let accepting = plain_accept(socket, times.first_byte);
+        let accepting = Box::pin(plain_accept(socket, times.first_byte));
         let Some(Ok(socket)) = unless_over(&child, accepting).await else {
             return Ok(());
         };

@@ -35,14 +35,14 @@ impl Services {
 
     /// The addresses that the configuration claims, with the service that does.
     pub fn claims(&self, root: &Root) -> Vec<(&'static str, ListenerClaim)> {
-        let of = |slot: &Box<dyn Slot>| {
+        let of = |slot: &dyn Slot| {
             let name = slot.name();
             slot.claims(root)
                 .into_iter()
                 .map(move |claim| (name, claim))
                 .collect::<Vec<_>>()
         };
-        self.slots.iter().flat_map(of).collect()
+        self.slots.iter().flat_map(|slot| of(&**slot)).collect()
     }
 
     /// Loads and checks every section; `None` where one of them has errors.
@@ -162,7 +162,7 @@ impl<S: Service> Of<S> {
         }
     }
 
-    fn error(reason: impl ToString) -> ServiceError {
+    fn error(reason: impl std::fmt::Display) -> ServiceError {
         ServiceError {
             service: S::NAME,
             reason: reason.to_string(),
