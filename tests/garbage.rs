@@ -8,9 +8,8 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream, UdpSocket},
+    net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
-    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,13 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    net::{AddressFamily, SocketType, bind, connect, socket, sockopt},
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
-use serde_json::{Value, json};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
+use serde_json::json;
 use support::{
-    Daemon, python, python_binary, run, tests, wait_until,
+    Daemon, python, wait_until,
     whole::{
         self, More, Ports, QUERY, REQUEST, SERVICES, STREAM, answers, control, framed_query,
         loopback, options,
@@ -519,7 +515,7 @@ fn garbage_on_every_port_is_turned_away_and_leaves_nothing_behind() {
             .collect();
         threads.push(thread::spawn(move || shower(ports.dns, QUERY)));
         threads.push(thread::spawn(move || {
-            shower(ports.sip, options("UDP").as_bytes())
+            shower(ports.sip, options("UDP").as_bytes());
         }));
         let tls = [ports.dot, ports.https, ports.xmpps, ports.sips].map(|port| port.to_string());
         let inside = thread::spawn(move || python("tls_garbage.py", &tls, LIMIT * 2));
@@ -541,7 +537,7 @@ fn garbage_on_every_port_is_turned_away_and_leaves_nothing_behind() {
     let (first, back, inside) = garbage(1);
     for (what, back) in back {
         let shown = String::from_utf8_lossy(&back[..back.len().min(60)]).into_owned();
-        println!("  {what}: {:?}", shown);
+        println!("  {what}: {shown:?}");
     }
     print!("{inside}");
     let (second, ..) = garbage(2);

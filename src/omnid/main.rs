@@ -15,6 +15,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+// Version 2 of it (a feature in Cargo.toml): after ten thousand connections have gone, version 3 keeps
+// four fifths of the memory that they took, and this a third.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
