@@ -1,6 +1,7 @@
 //! Authoritative answers over UDP: omnid and NSD in turns, asked by dnsperf.
 //!
 //! `cargo bench --bench dns` (needs the packages of tests/install)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "../tests/support/mod.rs"]
 mod harness;
@@ -14,10 +15,10 @@ use std::{
 };
 
 use harness::{Background, Daemon, free_port, run};
-use support::{Figure, number, print};
+use support::{in_turns, number};
 
 const NAMES: usize = 20_000;
-const SECONDS: u64 = 6;
+const SECONDS: u64 = 5;
 
 fn zone() -> String {
     let mut zone = String::from(
@@ -116,13 +117,13 @@ fn main() {
     harness::wait_until("NSD answers", Duration::from_secs(20), || answers(nsd_port));
     assert!(answers(omnid_port), "omnid does not answer");
 
+    let servers = [("omnid", omnid.pid()), ("NSD", nsd.0.id())];
     for (name, query) in LOADS {
         let queries: String = (0..50_000).map(|n| query(n) + "\n").collect();
         fs::write(below("queries"), queries).unwrap();
-        let figures = [
-            Figure::measure("omnid", omnid.pid(), || perf(omnid_port, &below("queries"))),
-            Figure::measure("NSD", nsd.0.id(), || perf(nsd_port, &below("queries"))),
-        ];
-        print(name, &figures);
+        let ports = [omnid_port, nsd_port];
+        in_turns(name, servers, |server| {
+            perf(ports[server], &below("queries"))
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! Files and proxied replies: omnid and nginx in turns, asked by wrk and h2load.
 //!
 //! `cargo bench --bench http` (needs the packages of tests/install)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "../tests/support/mod.rs"]
 mod harness;
@@ -13,9 +14,9 @@ use std::{
 };
 
 use harness::{Background, Daemon, free_port, run, wait_until};
-use support::{Figure, number, print};
+use support::{in_turns, number};
 
-const SECONDS: &str = "6";
+const SECONDS: &str = "5";
 const LIMIT: Duration = Duration::from_secs(60);
 
 struct Ports {
@@ -71,7 +72,8 @@ worker_processes 2; pid {directory}/nginx.pid; error_log {directory}/nginx-error
 daemon off; master_process on;
 events {{ worker_connections 4096; }}
 http {{
-  access_log {directory}/nginx-access.log combined;
+  # Buffered, as omnid's is.
+  access_log {directory}/nginx-access.log combined buffer=64k flush=1s;
   types {{ text/html html; application/octet-stream bin; }}
   sendfile on; tcp_nopush on; keepalive_requests 1000000;
   open_file_cache max=1000 inactive=60s; open_file_cache_valid 30s;
@@ -217,11 +219,9 @@ access_log = "{}"
             )
         }),
     ];
+    let servers = [("omnid", omnid.pid()), ("nginx", nginx.0.id())];
+    let ports = [&ours, &theirs];
     for (name, load) in loads {
-        let figures = [
-            Figure::measure("omnid", omnid.pid(), || load(&ours)),
-            Figure::measure("nginx", nginx.0.id(), || load(&theirs)),
-        ];
-        print(name, &figures);
+        in_turns(name, servers, |server| load(ports[server]));
     }
 }

@@ -1,37 +1,53 @@
 //! Registrations and calls over UDP: omnid and Kamailio in turns, loaded by SIPp.
 //!
 //! `cargo bench --bench sip` (needs the packages of tests/install)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "../tests/support/mod.rs"]
 mod harness;
 mod support;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
+};
 
-use harness::{Background, Daemon, free_port, run};
-use support::{Figure, memory_kib, print};
+use harness::{Background, Daemon, free_port, run, wait_until};
+use support::{add_users, in_turns, memory_kib, wanted};
 
-/// Users that register, each again and again; and how often all of them together do.
-const USERS: usize = 100;
+/// Users that register and call, in turns.
+const USERS: usize = 1000;
 const REGISTRATIONS: usize = 20_000;
 const CALLS: usize = 6_000;
+/// Registrations or calls under way at once: few enough for sockets' buffers, so that none is lost.
+const WINDOW: &str = "32";
 /// Phones that stay registered, for the memory they take.
 const PHONES: usize = 20_000;
 const PASSWORD: &str = "the-same-for-all";
 const LIMIT: Duration = Duration::from_secs(300);
 
-struct Server<'a> {
-    name: &'static str,
+struct Server {
     pid: u32,
     port: u16,
-    directory: &'a Path,
+    directory: PathBuf,
 }
 
-impl Server<'_> {
-    fn sipp(&self, scenario: &str, port: u16, more: &[&str]) -> Vec<String> {
-        let scenario = harness::tests().join(format!("clients/sipp/{scenario}.xml"));
+impl Server {
+    /// SIPp's arguments for a scenario of `benches/sip`, at a port of its own.
+    fn sipp(
+        &self,
+        scenario: &str,
+        users: &str,
+        port: u16,
+        statistics: &str,
+        more: &[&str],
+    ) -> Vec<String> {
+        let scenario = file(&format!("{scenario}.xml"));
         let server = format!("127.0.0.1:{}", self.port);
-        let (port, users) = (port.to_string(), self.directory.join("users"));
+        let (port, users) = (port.to_string(), self.directory.join(users));
         let fixed = [
             &server,
             "-sf",
@@ -46,116 +62,161 @@ impl Server<'_> {
             "domain",
             "bench.test",
             "-nostdin",
-        ];
-        let all = fixed.iter().chain(more);
-        all.map(|text| (*text).to_owned()).collect()
-    }
-
-    fn register(&self, port: u16, count: usize, rate: usize) -> (f64, String) {
-        let (count_text, rate) = (count.to_string(), rate.to_string());
-        let more = [
-            "-key",
-            "expires",
-            "600",
-            "-m",
-            &count_text,
-            "-r",
-            &rate,
-            "-l",
-            "500",
-        ];
-        run("sipp", &self.sipp("register", port, &more), LIMIT).success();
-        (count as f64, String::new())
-    }
-
-    fn call(&self, bob: u16, count: usize, rate: usize) -> (f64, String) {
-        let (count_text, rate) = (count.to_string(), rate.to_string());
-        let all = ["-m", &count_text, "-l", "5000"];
-        let log = self.directory.join("called.log");
-        let called = Background::start("sipp", &self.sipp("called", bob, &all), &log);
-        std::thread::sleep(Duration::from_millis(500));
-        let calls = [
-            &all[..],
-            &["-key", "callee", "user0", "-r", &rate, "-d", "0"],
+            "-trace_stat",
+            "-stf",
+            self.directory.join(statistics).to_str().unwrap(),
+            "-fd",
+            "1",
         ]
-        .concat();
-        run("sipp", &self.sipp("caller", free_port(), &calls), LIMIT).success();
-        drop(called);
-        (count as f64, String::new())
+        .map(str::to_owned);
+        let more = more.iter().map(|text| (*text).to_owned());
+        fixed.into_iter().chain(more).collect()
     }
+
+    /// Runs a scenario `count` times, as fast as the server lets it.
+    fn load(&self, scenario: &str, users: &str, count: usize, keys: &[&str]) -> (f64, String) {
+        let count_text = count.to_string();
+        let all = ["-m", &count_text, "-r", "20000", "-l", WINDOW];
+        let more = [&all[..], keys].concat();
+        let arguments = self.sipp(scenario, users, free_port(), "load.csv", &more);
+        run("sipp", &arguments, LIMIT).success();
+        (count as f64, self.latency())
+    }
+
+    /// The mean response time of SIPp's last run.
+    fn latency(&self) -> String {
+        let table = fs::read_to_string(self.directory.join("load.csv")).unwrap();
+        let mut lines = table.lines();
+        let titles = lines.next().unwrap();
+        let place = titles
+            .split(';')
+            .position(|title| title == "ResponseTime1(C)");
+        let last = lines.next_back().unwrap();
+        let time = last.split(';').nth(place.unwrap()).unwrap();
+        // 00:00:00:013000
+        let mut parts = time.split(':').map(|part| part.parse::<f64>().unwrap());
+        let mut part = || parts.next().unwrap();
+        let seconds = (part() * 60.0 + part()) * 60.0 + part();
+        format!("mean {} ms", seconds * 1e3 + part() / 1e3)
+    }
+
+    fn register(&self, users: &str, contact_port: u16, count: usize) -> (f64, String) {
+        let port = contact_port.to_string();
+        let keys = ["-key", "expires", "3600", "-key", "contact_port", &port];
+        self.load("register", users, count, &keys)
+    }
+}
+
+/// A file of `benches/sip`.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches/sip")
+        .join(name)
 }
 
 fn main() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let users: String = (0..USERS)
-        .map(|user| {
-            format!("user{user};[authentication username=user{user} password={PASSWORD}];\n")
-        })
-        .collect();
-    fs::write(directory.join("users"), format!("SEQUENTIAL\n{users}")).unwrap();
+    // A line for each phone: its user, how that one proves who it is, whom it calls, its contact.
+    let lines = |count: usize, contact: &str| -> String {
+        let line = |phone: usize| {
+            let (user, callee) = (phone % USERS, (phone + 1) % USERS);
+            format!(
+                "user{user};[authentication username=user{user} password={PASSWORD}];user{callee};\
+                 {contact}{phone};\n"
+            )
+        };
+        (0..count).map(line).collect()
+    };
+    for (file, count, contact) in [("users", USERS, "user"), ("phones", PHONES, "phone")] {
+        let text = format!("SEQUENTIAL\n{}", lines(count, contact));
+        fs::write(directory.join(file), text).unwrap();
+    }
 
     let port = free_port();
-    let omnid = Daemon::start(&format!(
+    let daemon = Daemon::start(&format!(
         "[[domain]]\nname = \"bench.test\"\n[log]\nlevel = \"warn\"\n\
          [sip]\nlisten = [\"127.0.0.1:{port}\"]\ndigest = [\"MD5\"]\n\
-         [sip.limits]\nunauthenticated_per_second = 1000000\ntransactions_per_source = 1000000\n"
+         [sip.limits]\nunauthenticated_per_second = 1000000\ntransactions_per_source = 1000000\n\
+         transactions = 10000000\ncalls = 1000000\n\
+         [sip.registrar]\nmax_contacts = 100\n"
     ));
-    println!(
-        "omnid idle: {:.1} MiB",
-        memory_kib(omnid.pid()) as f64 / 1024.0
-    );
-    for user in 0..USERS {
-        omnid.add_user(&format!("user{user}@bench.test"), PASSWORD);
-    }
+    add_users(&daemon.path("omnid.sock"), USERS, PASSWORD);
     let omnid = Server {
-        name: "omnid",
-        pid: omnid.pid(),
+        pid: daemon.pid(),
         port,
-        directory,
+        directory: directory.to_owned(),
     };
 
     let port = free_port();
-    let config = harness::tests().join("../benches/sip/kamailio.cfg");
-    let config = fs::read_to_string(config).unwrap();
+    let config = fs::read_to_string(file("kamailio.cfg")).unwrap();
     let config = config
         .replace("PORT", &port.to_string())
+        .replace("USERS", &USERS.to_string())
         .replace("PASSWORD", PASSWORD);
-    fs::write(directory.join("kamailio.cfg"), config).unwrap();
-    let file = directory.join("kamailio.cfg");
+    let path = directory.join("kamailio.cfg");
+    fs::write(&path, config).unwrap();
     let arguments = [
         "-f",
-        file.to_str().unwrap(),
+        path.to_str().unwrap(),
         "-DD",
         "-E",
         "-m",
-        "256",
+        "512",
         "-M",
         "16",
     ];
-    let kamailio = Background::start("kamailio", &arguments, &directory.join("kamailio.log"));
+    let process = Background::start("kamailio", &arguments, &directory.join("kamailio.log"));
     let kamailio = Server {
-        name: "Kamailio",
-        pid: kamailio.0.id(),
+        pid: process.0.id(),
         port,
-        directory,
+        directory: directory.to_owned(),
     };
-    std::thread::sleep(Duration::from_secs(2));
+    wait_until("Kamailio answers", LIMIT, || {
+        let target = format!("sip:127.0.0.1:{port}");
+        // Whatever it says: it is there.
+        let options = ["-s", &target, "-v"];
+        run("sipsak", &options, Duration::from_secs(20))
+            .stdout
+            .contains("SIP/2.0")
+    });
+    let servers = [&omnid, &kamailio];
+    let names = [("omnid", omnid.pid), ("Kamailio", kamailio.pid)];
+    let idle = servers.map(|server| memory_kib(server.pid));
 
-    let each = |load: &dyn Fn(&Server<'_>) -> (f64, String)| {
-        [&omnid, &kamailio].map(|server| {
-            let figure = Figure::measure(server.name, server.pid, || load(server));
-            // Until transactions have run out that are kept for retransmissions.
-            std::thread::sleep(Duration::from_secs(1));
-            figure
-        })
-    };
     let phone = free_port();
-    let figures = each(&|server| server.register(phone, REGISTRATIONS, 2000));
-    print("REGISTER, challenge and digest, 2000/s", &figures);
-    let figures = each(&|server| server.call(phone, CALLS, 300));
-    print(
-        "call: INVITE, 407, INVITE, 180, 200, ACK, BYE; 300/s",
-        &figures,
-    );
+    for server in servers {
+        server.register("users", phone, USERS);
+    }
+    in_turns("REGISTER, 401, REGISTER, 200", names, |server| {
+        servers[server].register("users", phone, REGISTRATIONS)
+    });
+    let call = "call: INVITE, 407, ACK, INVITE, 180, 200, ACK, BYE, 200";
+    in_turns(call, names, |server| {
+        let server = servers[server];
+        let answer = server.sipp("answer", "users", phone, "answer.csv", &[]);
+        let _answer = Background::start("sipp", &answer, &directory.join("answer.log"));
+        wait_until("the called listen", LIMIT, || {
+            UdpSocket::bind(("127.0.0.1", phone)).is_err()
+        });
+        server.load("call", "users", CALLS, &[])
+    });
+    if wanted("memory") {
+        println!("\nmemory, {PHONES} registered phones");
+        for (index, server) in servers.into_iter().enumerate() {
+            // Until the transactions of what was before have run out (64 T1).
+            sleep(Duration::from_secs(40));
+            let before = memory_kib(server.pid);
+            server.register("phones", phone, PHONES);
+            sleep(Duration::from_secs(40));
+            let after = memory_kib(server.pid);
+            println!(
+                "  {:<9} idle after its start {:.1} MiB; with the phones {:.1} MiB, {:.0} bytes a phone",
+                names[index].0,
+                idle[index] as f64 / 1024.0,
+                after as f64 / 1024.0,
+                (after as f64 - before as f64) * 1024.0 / PHONES as f64,
+            );
+        }
+    }
 }

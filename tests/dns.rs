@@ -570,8 +570,11 @@ impl Asker {
     }
 
     fn both(&mut self, message: &[u8]) -> [Answer; 2] {
-        self.0.each_ref().map(|socket| {
+        // Both work at the same time.
+        for socket in &self.0 {
             socket.send(message).unwrap();
+        }
+        self.0.each_ref().map(|socket| {
             let mut buffer = [0; 4096];
             let length = socket.recv(&mut buffer).expect("an answer");
             Answer::of(&buffer[..length])

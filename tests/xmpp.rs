@@ -1,5 +1,6 @@
 //! The XMPP service as clients see it: slixmpp, go-sendxmpp, profanity, and a bare client that
 //! reads all that the server sends through expat.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
 

@@ -12,8 +12,30 @@
 
 use std::{
     fs,
+    path::Path,
+    thread,
     time::{Duration, Instant},
 };
+
+use omnid_admin::Client;
+
+/// Creates the accounts user0, user1 … of bench.test, all with one password, over the control socket.
+pub fn add_users(socket: &Path, count: usize, password: &str) {
+    // Hashing passwords is what takes the time, so each processor is given a part.
+    let parts = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for part in 0..parts {
+            scope.spawn(move || {
+                let mut client = Client::connect(socket).unwrap();
+                for user in (part..count).step_by(parts) {
+                    let address = format!("user{user}@bench.test");
+                    let arguments = serde_json::json!({"address": address, "password": password});
+                    client.call("user.add", arguments).unwrap();
+                }
+            });
+        }
+    });
+}
 
 /// User and system time of a process tree, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -129,26 +151,85 @@ impl Figure {
     pub fn cost(&self) -> f64 {
         self.microseconds(self.cpu.user + self.cpu.system)
     }
+
+    /// User time of one operation, in µs.
+    pub fn user_cost(&self) -> f64 {
+        self.microseconds(self.cpu.user)
+    }
 }
 
-/// Prints one load's figures; ratios are to the last server, the peer.
-pub fn print(load: &str, figures: &[Figure]) {
-    println!("\n{load}");
+/// How often each server is loaded; `OMNID_BENCH_ROUNDS` says otherwise.
+pub fn rounds() -> usize {
+    let said = std::env::var("OMNID_BENCH_ROUNDS").ok();
+    said.and_then(|said| said.parse().ok()).unwrap_or(3)
+}
+
+/// Whether this load is to be run: `cargo bench --bench NAME -- TEXT` runs those that have the text
+/// in their name.
+pub fn wanted(load: &str) -> bool {
+    // Cargo itself passes `--bench`.
+    let mut texts = std::env::args()
+        .skip(1)
+        .filter(|text| !text.starts_with('-'))
+        .peekable();
+    texts.peek().is_none() || texts.any(|text| load.contains(&text))
+}
+
+/// Loads the servers in turns, several times over, and prints of each the run whose cost was the
+/// median. Ratios are to the last server, the peer.
+pub fn in_turns<const N: usize>(
+    load: &str,
+    servers: [(&'static str, u32); N],
+    mut run: impl FnMut(usize) -> (f64, String),
+) {
+    if !wanted(load) {
+        return;
+    }
+    let mut figures: [Vec<Figure>; N] = std::array::from_fn(|_| Vec::new());
+    for _ in 0..rounds() {
+        for (index, (name, pid)) in servers.into_iter().enumerate() {
+            figures[index].push(Figure::measure(name, pid, || run(index)));
+        }
+    }
+    print(load, &figures);
+}
+
+/// Prints one load's figures; see [`in_turns`].
+pub fn print<const N: usize>(load: &str, figures: &[Vec<Figure>; N]) {
+    let busy = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let busy = busy.split(' ').next().unwrap_or_default();
+    println!("\n{load} (load average {busy})");
     println!(
-        "  {:<10} {:>12} {:>12} {:>12} {:>12} {:>10} {:>8}  latency",
-        "server", "ops/s", "user µs/op", "sys µs/op", "µs/op", "MiB", "ratio"
+        "  {:<9} {:>9} {:>9} {:>9} {:>9} {:>15} {:>7} {:>11} {:>7}  latency",
+        "server",
+        "ops/s",
+        "user µs",
+        "sys µs",
+        "µs/op",
+        "lowest-highest",
+        "MiB",
+        "ratio: user",
+        "µs/op"
     );
-    let peer = figures.last().map_or(f64::NAN, Figure::cost);
-    for figure in figures {
+    let medians = figures.each_ref().map(|runs| {
+        let mut runs: Vec<&Figure> = runs.iter().collect();
+        runs.sort_by(|a, b| a.cost().total_cmp(&b.cost()));
+        let spread = format!("{:.1}-{:.1}", runs[0].cost(), runs[runs.len() - 1].cost());
+        (runs[runs.len() / 2], spread)
+    });
+    let (peer, _) = &medians[N - 1];
+    for (figure, spread) in &medians {
         println!(
-            "  {:<10} {:>12.0} {:>12.2} {:>12.2} {:>12.2} {:>10.1} {:>8.2}  {}",
+            "  {:<9} {:>9.0} {:>9.2} {:>9.2} {:>9.2} {:>15} {:>7.1} {:>11.2} {:>7.2}  {}",
             figure.server,
             figure.operations / figure.elapsed.as_secs_f64(),
-            figure.microseconds(figure.cpu.user),
+            figure.user_cost(),
             figure.microseconds(figure.cpu.system),
             figure.cost(),
+            spread,
             figure.memory_kib as f64 / 1024.0,
-            figure.cost() / peer,
+            figure.user_cost() / peer.user_cost(),
+            figure.cost() / peer.cost(),
             figure.latency
         );
     }

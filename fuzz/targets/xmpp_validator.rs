@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             match parser.parse(&mut input, true) {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(error) => panic!("rxml: {error}"),
+                Err(error) => panic!("rxml: {error:?}"),
             }
         }
     }

@@ -6,8 +6,8 @@ use omnid_telemetry::metrics::{self, Counter, Histogram};
 
 /// The counters of one site.
 pub struct SiteMeter {
-    /// By the first digit of the status.
-    requests: [Counter; 6],
+    /// By the first digit of the status, from 1.
+    requests: [Counter; 5],
     bytes: Counter,
     seconds: Histogram,
 }
@@ -25,7 +25,7 @@ impl SiteMeter {
             )
         };
         Self {
-            requests: ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"].map(requests),
+            requests: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(requests),
             bytes: metrics::counter(
                 "omnid_http_response_bytes",
                 "Bytes of response bodies",
@@ -41,7 +41,7 @@ impl SiteMeter {
     }
 
     pub(crate) fn count(&self, status: u16, bytes: u64, took: Duration) {
-        if let Some(requests) = self.requests.get(usize::from(status / 100)) {
+        if let Some(requests) = self.requests.get(usize::from(status / 100).wrapping_sub(1)) {
             requests.inc();
         }
         self.bytes.inc_by(bytes);

@@ -81,14 +81,14 @@ impl Service for Sip {
         let before = problems.errors();
         if config.domains.is_empty() && context.domains.is_empty() {
             problems.push(
-                Problem::error("SIP has no domain to serve")
+                Problem::absence("SIP has no domain to serve")
                     .at(config.place.span(), "no domain for this")
                     .help("name one in sip.domains, or give the server a [[domain]]"),
             );
         }
         if let Some(address) = config.listen_tls.first().filter(|_| !context.tls) {
             problems.push(
-                Problem::error("SIP over TLS needs a certificate, and [tls] names none")
+                Problem::absence("SIP over TLS needs a certificate, and [tls] names none")
                     .at(address.span, "a listener for TLS")
                     .help("set tls.certificates, or tls.self_signed = true for a test"),
             );
@@ -340,11 +340,13 @@ impl Sip {
         }
     }
 
-    /// Writes registrations down soon after they change.
+    /// Writes registrations down as they change; those of many phones together while there are many.
     async fn keep_registrations(&self, child: &Child) -> ChildResult {
         child.ready();
         loop {
             tokio::select! {
+                () = self.core.written.wanted() => {}
+                // What nobody waits for, and what could not be written the last time.
                 () = tokio::time::sleep(SAVE) => {}
                 () = child.draining() => {
                     self.save_all().await?;
@@ -354,24 +356,26 @@ impl Sip {
             match self.save_all().await {
                 Ok(()) => child.ready(),
                 // They are in memory, and are written when the store is there again.
-                Err(error) => child.degraded(format!("registrations not written down: {error}")),
+                Err(error) => {
+                    self.core.written.failed();
+                    child.degraded(format!("registrations not written down: {error}"));
+                }
             }
         }
     }
 
     async fn save_all(&self) -> Result<(), omnid_store::StoreError> {
-        let location = &self.core.shared.location;
         loop {
-            let changed = location.take_changed(SAVED_AT_ONCE);
-            if changed.is_empty() {
+            let batch = self.core.shared.location.take_unwritten(SAVED_AT_ONCE);
+            let users: Vec<Address> = batch.users().cloned().collect();
+            if users.is_empty() {
                 return Ok(());
             }
-            let users: Vec<Address> = changed.iter().map(|(user, _)| user.clone()).collect();
-            if let Err(error) = data::save(&self.core.ground.database, changed).await {
-                for user in &users {
-                    location.mark(user);
-                }
-                return Err(error);
+            let core = self.core.clone();
+            let bindings = move |user: &Address| core.shared.location.bindings(user);
+            data::save(&self.core.ground.database, users, bindings).await?;
+            if let Some(place) = batch.written() {
+                self.core.written.reached(place);
             }
         }
     }
@@ -409,9 +413,8 @@ async fn watch_accounts(core: &Arc<Core>, child: &Child) -> ChildResult {
             core.shared
                 .location
                 .update(&account, unix_now(), |bindings| {
-                    let any = !bindings.is_empty();
                     bindings.clear();
-                    (any, ())
+                    (true, ())
                 });
         }
     }

@@ -202,29 +202,18 @@ mod tests {
             }
         }
 
-        /// What we pass on is what rxml, the parser of the Rust clients, accepts; and the other
-        /// way round, but for names that only XML's fifth edition has, and for empty CDATA
-        /// sections around the root, which rxml lets pass.
+        /// What we pass on, rxml, the parser of the Rust clients, accepts. (Not the other way
+        /// round: it lets some ill-formed documents pass, such as one attribute `xmlns` twice.)
         #[test]
-        fn agrees_with_rxml(data in xml()) {
-            let ours = Element::parse(&data, &Scope::empty()).is_ok();
-            if ours != rxml_accepts(&data) {
-                let known = !ours && (!data.is_ascii() || around(&data, b"<![CDATA[]]>"));
-                prop_assert!(known, "{}", String::from_utf8_lossy(&data));
+        fn rxml_accepts_what_passes(data in xml()) {
+            if Element::parse(&data, &Scope::empty()).is_ok() {
+                prop_assert!(rxml_accepts(&data), "{}", String::from_utf8_lossy(&data));
             }
         }
     }
 
-    fn around(data: &[u8], text: &[u8]) -> bool {
-        data.starts_with(text) || data.ends_with(text)
-    }
-
     fn rxml_accepts(data: &[u8]) -> bool {
         use rxml::Parse;
-        // rxml takes white space around the element; a stanza has none.
-        if data.first() != Some(&b'<') || data.last() != Some(&b'>') || data.starts_with(b"<?") {
-            return false;
-        }
         let mut parser = rxml::Parser::default();
         let mut input = data;
         loop {

@@ -5,8 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{daemon, support};
-use support::{Background, Daemon, binary};
+use super::{LIMIT, daemon, support};
+use support::{Background, Daemon, binary, wait_until};
 
 /// Follows the log, does something, and returns the lines until one says `until`.
 fn follow(daemon: &Daemon, json: bool, act: impl FnOnce(), until: &str) -> Vec<String> {
@@ -19,7 +19,7 @@ fn follow(daemon: &Daemon, json: bool, act: impl FnOnce(), until: &str) -> Vec<S
     let mut follower = Background(command.spawn().unwrap());
     let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
     // Whatever is logged once the follower is counted in reaches it.
-    support::wait_until("the follower is connected", super::LIMIT, || {
+    wait_until("the follower is connected", LIMIT, || {
         daemon.json(&["status"])["connections"].as_u64().unwrap() >= 2
     });
     act();
@@ -58,7 +58,10 @@ fn the_level_changes_at_once_and_until_the_next_reload() {
         .stdout;
     assert_eq!(printed, "was warn, is info,omnid_admin=debug\n");
     daemon.omnid(&["domain", "list"]).success();
-    assert!(daemon.log().contains("domain.list"), "{}", daemon.log());
+    // The log is written beside the work, a moment later.
+    wait_until("the level counts", LIMIT, || {
+        daemon.log().contains("domain.list")
+    });
 
     let refused = daemon.omnid(&["log", "--level", "lots"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -67,10 +70,9 @@ fn the_level_changes_at_once_and_until_the_next_reload() {
     daemon.omnid(&["log", "--level", "error"]).success();
     daemon.omnid(&["reload"]).success();
     daemon.omnid(&["cert", "list"]).success();
-    assert!(
-        daemon.log().contains("cert.list"),
-        "a reload brings the file's level back"
-    );
+    wait_until("a reload brings the file's level back", LIMIT, || {
+        daemon.log().contains("cert.list")
+    });
 }
 
 #[test]

@@ -303,14 +303,17 @@ class Stream:
         sock.close()
 
 
-def login(address, jid, password, resource=None, direct=False, mechanism="SCRAM-SHA-256", presence="<presence/>"):
+def login(address, jid, password, resource=None, direct=False, mechanism=None, presence="<presence/>"):
     """A client that is bound, and available unless `presence` is empty."""
     user, domain = jid.split("@")
     stream = Stream(address, domain, direct)
     if not direct:
         stream.starttls()
     features = stream.open()
-    assert mechanism in stream.mechanisms(features), features
+    offered = stream.mechanisms(features)
+    if mechanism is None:
+        mechanism = "SCRAM-SHA-256" if "SCRAM-SHA-256" in offered else "SCRAM-SHA-1"
+    assert mechanism in offered, features
     failure = stream.sasl(mechanism, user, password)
     assert failure is None, failure
     features = stream.open()

@@ -317,7 +317,7 @@ fn probes() {
     for (request, expected, then) in table {
         let shown: String = request.chars().take(120).collect();
         let answer = server.exchange(format!("{request}{NEXT}").as_bytes());
-        let answered = if then == Then::Open { 2 } else { 1 };
+        let answered = if then == Open { 2 } else { 1 };
         let found = (status(&answer), responses(&answer));
         if found != (expected, answered) {
             wrong.push(format!("{shown:?}: {found:?}, not {:?}", (expected, then)));

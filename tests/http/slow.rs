@@ -307,8 +307,10 @@ mod h2 {
             let frames = frames(&mut stream);
             let answered = frames.iter().any(|(kind, id, payload)| {
                 // 431 is no entry of the static table: a literal, or Huffman's spelling of it.
-                *kind == HEADERS && *id == 1 && payload.windows(3).any(|three| three == b"431")
-                    || *kind == HEADERS && *id == 1 && payload.first() == Some(&0x48)
+                *kind == HEADERS
+                    && *id == 1
+                    && (payload.windows(3).any(|three| three == b"431")
+                        || payload.first() == Some(&0x48))
             });
             assert!(answered, "{frames:?}");
         }

@@ -249,6 +249,10 @@ pub fn stream(port: u16, request: &str, answer: &str) -> bool {
 }
 
 /// Asks the control socket for a verb that the command line does not have.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "read as a sentence: control(&daemon, verb, json!({…}))"
+)]
 pub fn control(daemon: &Daemon, verb: &str, arguments: Value) -> Value {
     let mut stream = UnixStream::connect(daemon.path("omnid.sock")).unwrap();
     stream

@@ -62,6 +62,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a new connection may take to bring its first request once the server is to finish.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// RFC 9113 section 3.4. "PRI" is no method, so that four bytes tell.
 const PREFACE: &[u8] = b"PRI ";
 
@@ -99,7 +102,8 @@ pub async fn serve(
     };
     let Some(certificates) = &door.certificates else {
         // What cannot be begun has been answered and logged already.
-        let Ok(socket) = plain_accept(socket, times.first_byte).await else {
+        let accepting = Box::pin(plain_accept(socket, times.first_byte));
+        let Some(Ok(socket)) = unless_over(&child, accepting).await else {
             return Ok(());
         };
         let Some(h2) = speaks_h2(&socket, times.first_byte).await else {
@@ -115,7 +119,8 @@ pub async fn serve(
             .filter(|other| !matches!(*other, "h2" | "http/1.1")),
     );
     let config = certificates.server_config(&protocols, ClientCertificates::None);
-    let Ok(socket) = Box::pin(tls_accept(socket, config, door.handshake)).await else {
+    let accepting = Box::pin(tls_accept(socket, config, door.handshake));
+    let Some(Ok(socket)) = unless_over(&child, accepting).await else {
         return Ok(());
     };
     let h2 = match alpn(&socket) {
@@ -135,6 +140,18 @@ pub async fn serve(
         }
     };
     Box::pin(drive(door.handler, socket, h2, facts(true), times, permit)).await
+}
+
+/// What comes of a new connection's first steps, unless the server is to finish and they take long:
+/// a browser that opened a connection ahead of time must not hold up the end.
+async fn unless_over<T>(child: &Child, steps: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = steps => Some(done),
+        () = async {
+            child.draining().await;
+            tokio::time::sleep(FIRST_REQUEST).await;
+        } => None,
+    }
 }
 
 /// Whether the first bytes are HTTP/2's, known in advance ("prior knowledge"). `None` where the
@@ -369,15 +386,27 @@ struct Driven<'a, C> {
 
 impl<C: Leave> Driven<'_, C> {
     async fn run(mut self, child: &Child) -> Ended {
-        let mut draining = pin!(child.draining());
-        std::future::poll_fn(move |cx| {
-            if !self.leaving && draining.as_mut().poll(cx).is_ready() {
+        // Told to finish, hyper closes a connection of which it has read nothing, though its first
+        // request may lie in the socket: who was let in before the drain is heard once.
+        let mut told = pin!(async {
+            child.draining().await;
+            if self.line.is_silent() {
+                tokio::time::sleep(FIRST_REQUEST).await;
+            }
+        });
+        let mut over = false;
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(done) = Pin::new(&mut *self.connection).poll(cx) {
+                    return Poll::Ready(Ended::Done(done));
+                }
+                over = over || told.as_mut().poll(cx).is_ready();
+                let now = over || (child.is_draining() && !self.line.is_silent());
+                if self.leaving || !now {
+                    return self.poll_time(cx).map(Ended::Expired);
+                }
                 self.leave();
             }
-            if let Poll::Ready(done) = Pin::new(&mut *self.connection).poll(cx) {
-                return Poll::Ready(Ended::Done(done));
-            }
-            self.poll_time(cx).map(Ended::Expired)
         })
         .await
     }

@@ -28,6 +28,8 @@ struct State {
     facts: VecDeque<HeadFacts>,
     /// The stream whose handler was called and whose task is about to be made.
     newborn: Option<Arc<StreamProgress>>,
+    /// Whether nothing has come yet. HTTP/2 has its own way to finish, and never counts as silent.
+    silent: bool,
 }
 
 impl Line {
@@ -40,6 +42,7 @@ impl Line {
                 scanner: (!h2).then(HeadScanner::new),
                 facts: VecDeque::new(),
                 newborn: None,
+                silent: !h2,
             }),
         }
     }
@@ -47,6 +50,7 @@ impl Line {
     /// Bytes came.
     pub(super) fn read(&self, bytes: &[u8]) {
         let mut state = self.lock();
+        state.silent = false;
         let State {
             guard,
             scanner: Some(scanner),
@@ -62,6 +66,11 @@ impl Line {
         } else {
             guard.head_ended();
         }
+    }
+
+    /// Whether nothing has come yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.lock().silent
     }
 
     /// Bytes went.

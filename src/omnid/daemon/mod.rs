@@ -61,7 +61,11 @@ impl StartError {
         let mut message = format!("{what}: {error}");
         let mut source = error.source();
         while let Some(cause) = source {
-            message.push_str(&format!(": {cause}"));
+            // Some errors say what caused them by themselves.
+            let cause_said = cause.to_string();
+            if !message.ends_with(&cause_said) {
+                message.push_str(&format!(": {cause_said}"));
+            }
             source = cause.source();
         }
         Self(message)
@@ -78,7 +82,7 @@ pub async fn run(
     checked: Checked,
     started: impl AsyncFnOnce(&Arc<Daemon>),
 ) -> Result<ExitCode, StartError> {
-    let root = checked.loaded.value.clone();
+    let root = checked.root.clone();
     let telemetry = omnid_telemetry::init(&root.log)
         .map_err(|error| StartError::new("cannot set up the log", &error))?;
     for line in checked.warnings.lines() {

@@ -104,15 +104,17 @@ fn binding(row: &Row) -> Result<Option<(Address, Binding)>, StoreError> {
     Ok(Some((user, binding)))
 }
 
-/// Writes down what these users' bindings are now.
+/// Writes down what these users' bindings are at the moment of writing, so that no write that was
+/// held up puts older ones over newer.
 pub(crate) async fn save(
     database: &Database,
-    users: Vec<(Address, Vec<Arc<Binding>>)>,
+    users: Vec<Address>,
+    bindings: impl Fn(&Address) -> Vec<Arc<Binding>> + Send + 'static,
 ) -> Result<(), StoreError> {
     database
         .write(move |tx| {
-            for (user, bindings) in &users {
-                replace(tx, user, bindings)?;
+            for user in &users {
+                replace(tx, user, &bindings(user))?;
             }
             Ok(())
         })

@@ -47,6 +47,8 @@ pub(super) struct Facts {
     pub(super) refused: Option<std::time::Duration>,
     reached: Option<Option<Address>>,
     decision: Option<Decision>,
+    /// What a registration that is carried out is answered with once it is written down.
+    registered: Option<Reply>,
     unknown: bool,
 }
 
@@ -75,6 +77,7 @@ impl Facts {
             Fact::Refused(wait) => self.refused = Some(wait),
             Fact::Account(reached) => self.reached = Some(reached),
             Fact::Script(decision) => self.decision = Some(decision),
+            Fact::Written => {}
             Fact::Unknown => self.unknown = true,
         }
     }
@@ -96,6 +99,9 @@ impl Engine {
     ) -> Plan {
         if facts.unknown {
             return Reply::new(500).into();
+        }
+        if let Some(reply) = facts.registered.take() {
+            return reply.into();
         }
         let (passing, uri_text) = match self.route(request, arrival, turn) {
             Ok(routed) => routed,
@@ -229,7 +235,15 @@ impl Engine {
                     }
                     reply.header(HeaderName::Contact, contact.as_bytes());
                 }
-                reply.into()
+                match registered.place {
+                    // A phone that has its answer does not ask again for an hour: what it was told
+                    // must not be lost, whatever happens to us.
+                    Some(place) => {
+                        facts.registered = Some(reply);
+                        Plan::Ask(Box::new(Question::Written(place)))
+                    }
+                    None => reply.into(),
+                }
             }
             Err(Refusal::Bad(reason)) => Reply::because(400, reason).into(),
             Err(Refusal::TooBrief(least)) => Reply::new(423)

@@ -1,7 +1,7 @@
 //! Where users can be reached: the bindings that their phones register.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,7 +11,7 @@ use std::{
 
 use omnid_identity::Address;
 
-use super::Flow;
+use super::{Flow, unwritten::Unwritten};
 use crate::wire::{Transport, Uri};
 
 const SHARDS: usize = 64;
@@ -89,8 +89,7 @@ pub struct Location {
     shards: [Mutex<HashMap<Address, Vec<Arc<Binding>>>>; SHARDS],
     hasher: RandomState,
     count: AtomicUsize,
-    /// Users whose bindings have changed since they were last written down.
-    changed: Mutex<HashSet<Address>>,
+    unwritten: Mutex<Unwritten>,
 }
 
 impl Default for Location {
@@ -99,7 +98,7 @@ impl Default for Location {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             count: AtomicUsize::new(0),
-            changed: Mutex::default(),
+            unwritten: Mutex::default(),
         }
     }
 }
@@ -129,13 +128,14 @@ impl Location {
             .collect()
     }
 
-    /// Changes a user's bindings; `change` says whether it did.
+    /// Changes a user's bindings; `change` says whether it did. With its result comes the change's
+    /// place among those that are to be written down, if it was one.
     pub fn update<R>(
         &self,
         user: &Address,
         unix: u64,
         change: impl FnOnce(&mut Vec<Arc<Binding>>) -> (bool, R),
-    ) -> R {
+    ) -> (R, Option<u64>) {
         let (changed, result) = {
             let mut shard = self.shard(user);
             let mut bindings = shard.remove(user).unwrap_or_default();
@@ -148,10 +148,7 @@ impl Location {
             }
             (changed, result)
         };
-        if changed {
-            self.mark(user);
-        }
-        result
+        (result, changed.then(|| self.unwritten().enter(user)))
     }
 
     /// Puts in what was written down before a restart.
@@ -181,7 +178,7 @@ impl Location {
             });
         }
         for user in &emptied {
-            self.mark(user);
+            self.unwritten().enter(user);
         }
     }
 
@@ -200,32 +197,25 @@ impl Location {
         all
     }
 
-    /// Takes the users whose bindings have changed, with what they are now.
+    /// Takes users whose bindings have changed, those that have waited longest.
     #[must_use]
-    pub fn take_changed(&self, limit: usize) -> Vec<(Address, Vec<Arc<Binding>>)> {
-        let users: Vec<Address> = {
-            let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-            let users: Vec<_> = changed.iter().take(limit).cloned().collect();
-            for user in &users {
-                changed.remove(user);
-            }
-            users
-        };
-        users
-            .into_iter()
-            .map(|user| {
-                let bindings = self.shard(&user).get(&user).cloned().unwrap_or_default();
-                (user, bindings)
-            })
-            .collect()
+    pub fn take_unwritten(&self, limit: usize) -> Batch<'_> {
+        Batch {
+            taken: self.unwritten().take(limit),
+            location: self,
+        }
     }
 
-    /// Has a user's bindings written down (again).
-    pub fn mark(&self, user: &Address) {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !changed.contains(user) {
-            changed.insert(user.clone());
-        }
+    /// A user's bindings as they are to be written down.
+    #[must_use]
+    pub fn bindings(&self, user: &Address) -> Vec<Arc<Binding>> {
+        self.shard(user).get(user).cloned().unwrap_or_default()
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recount(&self, before: usize, after: usize) {
@@ -238,6 +228,33 @@ impl Location {
         self.shards[at]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Users whose bindings are being written down. Dropped, they are still to be.
+pub struct Batch<'a> {
+    taken: Vec<(u64, Address)>,
+    location: &'a Location,
+}
+
+impl Batch<'_> {
+    /// The users.
+    pub fn users(&self) -> impl Iterator<Item = &Address> {
+        self.taken.iter().map(|(_, user)| user)
+    }
+
+    /// It is done. Returns the place up to which everything now is; `None` if there was nothing.
+    #[must_use]
+    pub fn written(mut self) -> Option<u64> {
+        let taken = std::mem::take(&mut self.taken);
+        taken.last().map(|(place, _)| *place)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        self.location.unwritten().put_back(taken);
     }
 }
 
@@ -314,16 +331,17 @@ pub(super) mod tests {
             (true, ())
         });
         assert_eq!(location.len(), 2);
-        assert_eq!(location.take_changed(9).len(), 1);
+        drop(location.take_unwritten(9));
+        assert_eq!(location.take_unwritten(9).written(), Some(1));
         assert_eq!(location.lookup(&alice, 99).len(), 2);
         assert_eq!(location.lookup(&alice, 100).len(), 1);
         for part in 0..SHARDS {
             location.sweep(part, 150);
         }
         assert_eq!(location.len(), 1);
-        assert_eq!(location.take_changed(9).len(), 1);
+        assert_eq!(location.take_unwritten(9).written(), Some(2));
         location.update(&alice, 250, |_| (false, ()));
         assert!(location.is_empty());
-        assert!(location.take_changed(9).is_empty());
+        assert_eq!(location.take_unwritten(9).written(), None);
     }
 }

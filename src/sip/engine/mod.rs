@@ -26,6 +26,7 @@ mod secrets;
 mod settings;
 mod table;
 pub mod transaction;
+mod unwritten;
 mod wheel;
 
 use std::{
@@ -142,6 +143,8 @@ pub enum Question {
     },
     /// Whom an address reaches: an account, by its name, an alias or an extension.
     Account(Address),
+    /// When all changes of registrations up to this place are written down.
+    Written(u64),
     /// What a script makes of a request.
     Script {
         /// The method.
@@ -168,6 +171,8 @@ pub enum Fact {
     Refused(Duration),
     /// The account, if there is one.
     Account(Option<Address>),
+    /// They are.
+    Written,
     /// What the script decided.
     Script(Decision),
     /// It could not be found out.

@@ -34,6 +34,8 @@ pub(super) struct Registered {
     pub bindings: Vec<Arc<Binding>>,
     /// Whether there is a contact among them that was not there before.
     pub added: bool,
+    /// The change's place among those to be written down: it is not done before that is.
+    pub place: Option<u64>,
 }
 
 /// One Contact of the request.
@@ -67,6 +69,7 @@ pub(super) fn register(
         Contacts::List(list) if list.is_empty() => Ok(Registered {
             bindings: location.lookup(user, unix),
             added: false,
+            place: None,
         }),
         Contacts::List(list) => {
             if list.len() > policy.max_contacts {
@@ -76,15 +79,17 @@ pub(super) fn register(
                 .iter()
                 .map(|contact| wanted(contact, request, flow, policy, unix))
                 .collect::<Result<Vec<_>, _>>()?;
-            location.update(user, unix, |bindings| {
-                match apply(bindings, wanted, policy) {
-                    Ok((after, added)) => {
-                        bindings.clone_from(&after);
-                        let bindings = after;
-                        (true, Ok(Registered { bindings, added }))
-                    }
-                    Err(refusal) => (false, Err(refusal)),
+            let (outcome, place) = location.update(user, unix, |bindings| {
+                let applied = apply(bindings, wanted, policy);
+                if let Ok((after, _)) = &applied {
+                    bindings.clone_from(after);
                 }
+                (applied.is_ok(), applied)
+            });
+            outcome.map(|(bindings, added)| Registered {
+                bindings,
+                added,
+                place,
             })
         }
     }
@@ -98,18 +103,19 @@ fn remove_all(
 ) -> Result<Registered, Refusal> {
     let call_id = text(request.call_id());
     let cseq = request.cseq().map_or(0, |cseq| cseq.number);
-    location.update(user, unix, |bindings| {
+    let (outcome, place) = location.update(user, unix, |bindings| {
         let newer = |binding: &Arc<Binding>| *binding.call_id == *call_id && binding.cseq > cseq;
         if bindings.iter().any(newer) {
             return (false, Err(Refusal::OutOfOrder));
         }
-        let changed = !bindings.is_empty();
         bindings.clear();
-        let nothing = Registered {
-            bindings: Vec::new(),
-            added: false,
-        };
-        (changed, Ok(nothing))
+        // Even where there were none: that they went may not have been written down yet.
+        (true, Ok(()))
+    });
+    outcome.map(|()| Registered {
+        bindings: Vec::new(),
+        added: false,
+        place,
     })
 }
 

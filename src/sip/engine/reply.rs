@@ -8,7 +8,7 @@ use super::{Destination, Flow, Settings};
 use crate::wire::{HeaderName, Message, Response, Transport, reason_phrase};
 
 /// An answer of our own.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) reason: Option<Cow<'static, str>>,

@@ -57,6 +57,13 @@ impl Core {
                     Err(_) => Fact::Secret(None),
                 }
             }
+            Question::Written(place) => {
+                if self.written.wait(place).await {
+                    Fact::Written
+                } else {
+                    Fact::Unknown
+                }
+            }
             Question::Account(address) => match self.reached(&address).await {
                 Ok(account) => Fact::Account(account),
                 Err(error) => unknown(&error),

@@ -29,6 +29,7 @@ use super::{
     connections::Connections,
     metrics::Metrics,
     outbox::{Outbox, outgoing},
+    written::Written,
 };
 use crate::{
     engine::{Action, CallEvent, Engine, Flow, Key, Settings, Shared, Turn},
@@ -56,6 +57,7 @@ pub(crate) struct Core {
     /// When the timers will look next, in milliseconds since the beginning.
     wake_at: AtomicU64,
     pub(super) sooner: Notify,
+    pub(crate) written: Written,
 }
 
 struct Shard {
@@ -88,6 +90,7 @@ impl Core {
             begin,
             wake_at: AtomicU64::new(u64::MAX),
             sooner: Notify::new(),
+            written: Written::default(),
         }
     }
 

@@ -8,6 +8,7 @@ mod outbox;
 mod stream;
 mod timers;
 mod udp;
+mod written;
 
 pub(crate) use self::{
     connections::{Connect, Connections},

@@ -125,6 +125,9 @@ pub(super) struct Target {
 
 /// Records of one owner, next to each other in the file.
 struct Run {
+    /// The part of the key behind the apex, as far as it fits: most runs are told apart by it
+    /// alone, without a look at keys all over the memory.
+    prefix: u64,
     key: u32,
     key_len: u16,
     first: u32,
@@ -170,7 +173,11 @@ impl<'r> Builder<'r> {
         };
         // Zone files are mostly in order, or nearly: this sort is linear then. It is stable, so
         // that records of one owner stay in the order of the file.
-        runs.sort_by(|left, right| key(left).cmp(key(right)));
+        runs.sort_by(|left, right| {
+            left.prefix
+                .cmp(&right.prefix)
+                .then_with(|| key(left).cmp(key(right)))
+        });
         let apex = self.zone.apex.clone();
         let at_apex = runs.first().is_some_and(|run| {
             self.record(run.first)
@@ -196,6 +203,7 @@ impl<'r> Builder<'r> {
     fn runs(&self) -> (Vec<Run>, Vec<u8>) {
         let (mut runs, mut keys): (Vec<Run>, Vec<u8>) = (Vec::new(), Vec::new());
         let mut key = Key::default();
+        let behind_apex = Key::of(self.zone.apex()).codes().len();
         let mut previous: Option<&Record> = None;
         for (index, record) in self.records.iter().enumerate() {
             let same = previous.is_some_and(|last| Records::same_owner_object(last, record));
@@ -204,7 +212,14 @@ impl<'r> Builder<'r> {
                 Some(run) => run.count += 1,
                 None => {
                     key.set(self.records.owner(record));
+                    let mut prefix = [0u8; 8];
+                    let codes = key.codes().get(behind_apex..).unwrap_or_default();
+                    prefix
+                        .iter_mut()
+                        .zip(codes)
+                        .for_each(|(slot, code)| *slot = *code);
                     let run = Run {
+                        prefix: u64::from_be_bytes(prefix),
                         key: keys.len() as u32,
                         key_len: key.codes().len() as u16,
                         first: index as u32,

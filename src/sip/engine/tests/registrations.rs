@@ -40,6 +40,19 @@ fn a_registration_is_challenged_accepted_and_runs_out() {
 }
 
 #[test]
+fn what_is_not_written_down_is_not_accepted() {
+    let mut world = World::new();
+    world.store_fails = true;
+    let text = register("alice", ALICE, 1, &contact(ALICE));
+    let answer = world.with_password(ALICE, "wonderland", &text);
+    assert_eq!(lines(&answer), ["1 SIP/2.0 500 Server Internal Error"]);
+    world.store_fails = false;
+    let text = register("alice", ALICE, 2, &contact(ALICE));
+    let answer = world.with_password(ALICE, "wonderland", &text);
+    assert_eq!(lines(&answer), ["1 SIP/2.0 200 OK"]);
+}
+
+#[test]
 fn an_answer_works_once_but_for_its_retransmission() {
     let mut world = World::new();
     let text = register("alice", ALICE, 1, &contact(ALICE));

@@ -53,6 +53,8 @@ pub(super) struct World {
     /// What the script decides, if there is one.
     pub(super) script: Option<Decision>,
     pub(super) draining: bool,
+    /// Whether nothing can be written down.
+    pub(super) store_fails: bool,
     accounts: HashMap<&'static str, &'static str>,
     start: Instant,
     elapsed: Duration,
@@ -74,6 +76,7 @@ impl World {
             logins: Vec::new(),
             script: None,
             draining: false,
+            store_fails: false,
             accounts: [
                 ("alice", "wonderland"),
                 ("bob", "builder"),
@@ -164,6 +167,8 @@ impl World {
                 Fact::Account(known.then(|| Address::new(user, "example.org").unwrap()))
             }
             Question::Script { .. } => Fact::Script(self.script.clone().unwrap()),
+            Question::Written(_) if self.store_fails => Fact::Unknown,
+            Question::Written(_) => Fact::Written,
         }
     }
 
