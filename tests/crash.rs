@@ -357,7 +357,10 @@ impl Drop for Confined {
 
 #[test]
 fn a_data_directory_that_cannot_be_written_is_said_to_be_so() {
-    for (options, reason) in [("ro", "Read-only file system"), ("size=16k", "its file system is full")] {
+    for (options, reason) in [
+        ("ro", "Read-only file system"),
+        ("size=16k", "its file system is full"),
+    ] {
         let mut daemon = Confined::start(options);
         let mut status = None;
         wait_until("it gives up", LIMIT, || {
