@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Demo, python, run, run_with};
+use support::{Demo, python, run, run_with, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -45,7 +45,11 @@ fn names_resolve_in_the_clear_and_over_tls() {
     assert_eq!(dig(&["www.demo.test", "A"]), "demo.test.\n127.0.0.1\n");
     assert_eq!(dig(&["x.any.demo.test", "A"]), "127.0.0.1\n");
     assert_eq!(dig(&["+tcp", "demo.test", "TXT"]), "\"served by omnid\"\n");
-    // What the other services publish about themselves.
+    // What the other services publish about themselves, a moment after they are ready.
+    wait_until("the zone has what services publish", LIMIT, || {
+        dig(&["_xmpp-client._tcp.demo.test", "SRV"]) != ""
+            && dig(&["_sip._udp.demo.test", "SRV"]) != ""
+    });
     let xmpp = demo.address("xmpp").port();
     assert_eq!(
         dig(&["_xmpp-client._tcp.demo.test", "SRV"])
@@ -173,7 +177,10 @@ fn the_command_line_speaks_to_the_demonstration() {
         assert!(status.contains(service), "no {service} in\n{status}");
     }
     assert!(omnid(&["zone", "list"]).contains("demo.test"));
-    assert!(omnid(&["zone", "show", "demo.test"]).contains("_xmpp-client._tcp"));
+    // What services publish reaches the zone a moment after they are ready.
+    wait_until("the zone has what services publish", LIMIT, || {
+        omnid(&["zone", "show", "demo.test"]).contains("_xmpp-client._tcp")
+    });
     assert!(omnid(&["user", "list"]).contains("alice@demo.test"));
     assert!(omnid(&["domain", "records", "demo.test"]).contains("SRV"));
     assert!(omnid(&["cert", "list"]).contains("demo.test"));

@@ -6,14 +6,17 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, ErrorKind, Read},
     net::TcpStream,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use support::{Background, Daemon, free_port, python, python_binary, run, tests, wait_until};
+use support::{
+    Background, Daemon, free_port, python, python_binary, run, tests, wait_until,
+    whole::{self, More, SERVICES},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -325,21 +328,77 @@ fn a_configuration_with_errors_changes_nothing_and_names_them_all() {
     assert_eq!(daemon.json(&["status"])["listeners"], before);
 }
 
+/// A configuration without the section of a service.
+fn without(config: &str, service: &str) -> String {
+    let begin = config.find(&format!("\n[{service}]\n")).unwrap();
+    let after = &config[begin + 1..];
+    let end = SERVICES
+        .iter()
+        .filter_map(|other| after.find(&format!("\n[{other}]\n")))
+        .min()
+        .unwrap_or(after.len());
+    [&config[..begin], &after[end..]].concat()
+}
+
 #[test]
-fn a_service_can_come_and_go() {
-    let ports = ports();
-    let daemon = start(&ports);
-    let without = {
-        let whole = config(&ports, 0);
-        whole[..whole.find("[xmpp]").unwrap()].to_owned()
-    };
-    let open = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
-    daemon.write_config(&without);
-    daemon.omnid(&["reload"]).success();
-    assert!(!open(ports.xmpp) && !open(ports.sip) && open(ports.http));
-    daemon.write_config(&config(&ports, 0));
-    daemon.omnid(&["reload"]).success();
-    wait_until("the services are back", LIMIT, || {
-        open(ports.xmpp) && open(ports.sip)
-    });
+fn every_service_can_come_and_go() {
+    let ports = whole::Ports::free();
+    let config = whole::config(&ports, More::default());
+    let daemon = whole::start(&ports, More::default(), &[]);
+    let (alice, password) = ("alice@example.test", "correct horse battery");
+    daemon.add_user(alice, password);
+    let sip = format!("127.0.0.1:{}", ports.sip);
+    python(
+        "sip_register.py",
+        &[&sip, alice, password, "SHA-256", "keep"],
+        LIMIT,
+    )
+    .success();
+    let of = [
+        ("dns", vec![ports.dns, ports.dot], &["zone", "list"][..]),
+        ("http", vec![ports.http, ports.https], &[]),
+        ("xmpp", vec![ports.xmpp, ports.xmpps], &["sessions"]),
+        ("sip", vec![ports.sip, ports.sips], &["registrations"]),
+    ];
+    for (service, its_ports, question) in of {
+        daemon.write_config(&without(&config, service));
+        let said = daemon.omnid(&["reload", "--dry-run"]).success().stdout;
+        assert!(
+            said.contains(&format!("service {service} removed")),
+            "{said}"
+        );
+        daemon.omnid(&["reload"]).success();
+        for other in SERVICES {
+            assert_eq!(
+                whole::answers(other, &ports),
+                other != service,
+                "{other} without {service}"
+            );
+        }
+        for port in &its_ports {
+            // Refused, and not kept waiting for nobody.
+            let refused = TcpStream::connect(("127.0.0.1", *port)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{service}");
+        }
+        if !question.is_empty() {
+            let said = daemon.omnid(question).failure().stderr;
+            assert!(said.contains("no running service"), "{said}");
+        }
+        daemon.write_config(&config);
+        daemon.omnid(&["reload"]).success();
+        wait_until(&format!("{service} is back"), LIMIT, || {
+            whole::answers(service, &ports)
+                && its_ports
+                    .iter()
+                    .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+        });
+        if !question.is_empty() {
+            daemon.omnid(question).success();
+        }
+    }
+    // What it keeps, a service has again.
+    let registrations = daemon.json(&["registrations"]).to_string();
+    assert!(registrations.contains(alice), "{registrations}");
+    let xmpps = format!("127.0.0.1:{}", ports.xmpps);
+    python("xmpp_hold.py", &[&xmpps, alice, password, "1"], LIMIT).success();
 }

@@ -223,7 +223,7 @@ fn scripts_gone_wrong_are_stopped_and_logged() {
     assert!(
         stage
             .dig(&["loop.example.test", "A"])
-            .contains("status: SERVFAIL")
+            .contains("status: REFUSED")
     );
     assert!(stage.curl("/broken").starts_with("HTTP/1.1 500 "));
     assert!(stage.curl("/").ends_with("here\n"));

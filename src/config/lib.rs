@@ -32,7 +32,9 @@ pub mod value;
 
 pub use explain::explain;
 pub use item::{Item, SectionItem};
-pub use load::{Limits, Loaded, Report, load, load_str, load_within, parse_str_any, peek};
+pub use load::{
+    Draft, Limits, Loaded, Report, draft, load, load_str, load_within, parse_str_any, peek,
+};
 pub use man::man;
 pub use node::{DEPTH, Entry, Kind, Node, Table};
 pub use outline::{Outline, outline};

@@ -24,6 +24,17 @@ pub struct Loaded<R> {
     pub warnings: Problems,
 }
 
+/// What could be made of a config, be it one that can be used or not.
+#[derive(Debug)]
+pub struct Draft<R> {
+    /// The config, where all of it could be read. What is wrong with it may be in the problems.
+    pub value: Option<R>,
+    /// The files that were read.
+    pub sources: Sources,
+    /// Everything that is wrong with the files themselves, and what somebody should look at.
+    pub problems: Problems,
+}
+
 /// A config that cannot be used, and why. Displays as it is to be shown, without colours.
 #[derive(Debug)]
 pub struct Report {
@@ -72,6 +83,14 @@ impl Default for Limits {
 /// Reads a config: the file at `path`, then `NAME.d/*.toml` beside it in the order of their names.
 pub fn load<R: Section>(path: &Path) -> Result<Loaded<R>, Report> {
     load_within(path, Limits::default())
+}
+
+/// As [`load`], for who goes on to look for more that is wrong and reports all of it together.
+pub fn draft<R: Section>(path: &Path) -> Draft<R> {
+    let mut loader = Loader::new(Limits::default());
+    loader.file(path);
+    loader.directory(&path.with_extension("d"));
+    loader.draft(true)
 }
 
 /// As [`load`], with limits of one's own.
@@ -206,6 +225,22 @@ impl Loader {
     }
 
     pub(crate) fn read<R: Section>(self, fetch_secrets: bool) -> Result<Loaded<R>, Report> {
+        let Draft {
+            value,
+            sources,
+            problems,
+        } = self.draft(fetch_secrets);
+        match value {
+            Some(value) if !problems.has_errors() => Ok(Loaded {
+                value,
+                sources,
+                warnings: problems,
+            }),
+            _ => Err(Report { sources, problems }),
+        }
+    }
+
+    fn draft<R: Section>(self, fetch_secrets: bool) -> Draft<R> {
         let Loader {
             limits,
             sources,
@@ -230,16 +265,14 @@ impl Loader {
                 .filter(|problem| !follows(problem)),
         );
         problems.sort_by_key(Problem::span);
-        match value {
-            Some(value) if !problems.has_errors() => Ok(Loaded {
-                value,
-                sources,
-                warnings: problems,
-            }),
-            _ => {
-                bound(&mut problems, limits.problems);
-                Err(Report { sources, problems })
-            }
+        if problems.has_errors() {
+            bound(&mut problems, limits.problems);
+        }
+        Draft {
+            // What is made out of half a file would be found wrong for what it lacks.
+            value: value.filter(|_| !incomplete),
+            sources,
+            problems,
         }
     }
 }

@@ -24,9 +24,9 @@ pub struct Problem {
     pub labels: Vec<Label>,
     /// What to do about it, a line each.
     pub help: Vec<String>,
-    /// Whether something is lacking, rather than wrong: in a file whose TOML is broken it may be
-    /// there all the same.
-    pub(crate) is_absence: bool,
+    /// Whether something is lacking, rather than wrong: in a file that is broken or has a key
+    /// misspelt it may be there all the same.
+    pub is_absence: bool,
 }
 
 /// A place and what is to be said about it.
@@ -52,7 +52,7 @@ impl Problem {
     }
 
     /// An error: something is lacking.
-    pub(crate) fn absence(message: impl Into<String>) -> Self {
+    pub fn absence(message: impl Into<String>) -> Self {
         Problem {
             is_absence: true,
             ..Problem::error(message)

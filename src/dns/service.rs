@@ -105,7 +105,7 @@ impl Service for Dns {
         }
         if let Some(address) = config.listen_tls.first().filter(|_| !context.tls) {
             problems.push(
-                Problem::error("DNS over TLS needs a certificate, and [tls] names none")
+                Problem::absence("DNS over TLS needs a certificate, and [tls] names none")
                     .at(address.span, "a listener for TLS")
                     .help("set tls.certificates, or tls.self_signed = true for a test"),
             );

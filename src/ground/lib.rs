@@ -16,7 +16,7 @@ use omnid_script::Scripts;
 use omnid_store::Database;
 use omnid_tls::CertStore;
 
-pub use listeners::{ListenerSet, Wanted, datagrams, streams};
+pub use listeners::{ListenerSet, Wanted, datagrams, release_all, streams};
 pub use omnid_net::Transport;
 pub use service::{Change, ListenerClaim, Prepare, Service, ServiceError};
 

@@ -164,6 +164,16 @@ async fn opened<S, E: Display>(
     }
 }
 
+/// Releases every socket of a service that goes. A client that comes from now on is refused, and
+/// not kept waiting for nobody.
+pub fn release_all(ground: &Ground, service: &str) {
+    // Owners are named `SERVICE KIND`, above.
+    ground.net.release_all(|owner| {
+        let kind = owner.strip_prefix(service);
+        kind.is_some_and(|kind| kind.starts_with(' '))
+    });
+}
+
 /// The listeners of one service that run now.
 #[derive(Default)]
 pub struct ListenerSet {

@@ -58,7 +58,7 @@ impl Service for Http {
         if !context.tls && !config.listen_tls.is_empty() {
             let span = config.listen_tls.first().and_then(|address| address.span);
             problems.push(
-                Problem::error("listen_tls needs a certificate, and [tls] has none")
+                Problem::absence("listen_tls needs a certificate, and [tls] has none")
                     .at(span, "")
                     .help("certificates in [tls], or self_signed = true for a private authority"),
             );

@@ -56,6 +56,15 @@ impl Control {
         });
     }
 
+    /// Answers a verb no more.
+    pub fn withdraw(&self, verb: &str) {
+        self.verbs.rcu(|verbs| {
+            let mut verbs = BTreeMap::clone(verbs);
+            verbs.remove(verb);
+            verbs
+        });
+    }
+
     /// Carries out a verb.
     ///
     /// # Errors

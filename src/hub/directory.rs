@@ -42,6 +42,14 @@ impl Directory {
         });
     }
 
+    /// Takes away what `service` knows.
+    pub fn withdraw(&self, service: &str) {
+        self.services.rcu(|services| {
+            let left = services.iter().filter(|(name, _)| *name != service);
+            left.cloned().collect::<Vec<_>>()
+        });
+    }
+
     /// Every way to reach `address` right now.
     #[must_use]
     pub fn contacts(&self, address: &str) -> Vec<Contact> {

@@ -341,6 +341,23 @@ impl Net {
         else {
             return false;
         };
+        self.part_with(open, address);
+        sockets.open.remove(&key).is_some()
+    }
+
+    /// Gives up all that is listened on under names that are `gone`.
+    pub fn release_all(&self, gone: impl Fn(&str) -> bool) {
+        self.sockets().open.retain(|_, open| {
+            let stays = !gone(&open.service);
+            if !stays && let Some(address) = open.sockets.local_address() {
+                self.part_with(open, &address);
+            }
+            stays
+        });
+    }
+
+    /// Nobody is to find a socket again: neither the next run nor a client of its path.
+    fn part_with(&self, open: &Open, address: &ListenAddr) {
         match &open.sockets {
             Kind::Stream(kept) => {
                 self.0.notify.remove(&kept.name);
@@ -356,7 +373,6 @@ impl Net {
                     .for_each(|member| self.0.notify.remove(&member.name));
             }
         }
-        sockets.open.remove(&key).is_some()
     }
 
     /// Closes the passed sockets that no service has asked for. To be called when all services

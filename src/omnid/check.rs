@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use omnid_config::{ListenAddr, Loaded, Problem, Problems};
+use omnid_config::{Draft, ListenAddr, Problem, Problems};
 use omnid_ground::{ListenerClaim, Prepare};
 use omnid_net::Transport;
 
@@ -18,8 +18,8 @@ use crate::{
 
 /// A configuration without errors, and all that it names, loaded.
 pub struct Checked {
-    /// The configuration with its sources.
-    pub loaded: Loaded<Root>,
+    /// The configuration.
+    pub root: Root,
     /// What each service made of its section.
     pub services: Prepared,
     /// Certificates.
@@ -41,30 +41,36 @@ pub struct Rejected(pub String);
 /// All problems at once.
 pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
     let colour = std::io::stderr().is_terminal();
-    let mut loaded =
-        omnid_config::load::<Root>(path).map_err(|report| Rejected(report.render(colour)))?;
-    let root = &loaded.value;
-    let mut problems = Problems::default();
-    problems.extend(loaded.warnings.iter().cloned());
+    let Draft {
+        value,
+        mut sources,
+        mut problems,
+    } = omnid_config::draft::<Root>(path);
+    let Some(root) = value else {
+        return Err(Rejected(sources.render(&problems, colour)));
+    };
+    // A misspelt key is no reason to keep quiet about a missing file, which is looked for as well.
+    let sound = !problems.has_errors();
+    let mut found = Problems::default();
 
-    let names = certificate_names(root);
+    let names = certificate_names(&root);
     let certificates = match omnid_tls::CertStore::load(&root.tls, &names, &root.server.data_dir) {
         Ok(certificates) => {
-            problems.extend(certificates.warnings().iter().cloned());
+            found.extend(certificates.warnings().iter().cloned());
             Some(certificates)
         }
-        Err(found) => {
-            problems.extend(found);
+        Err(faults) => {
+            found.extend(faults);
             None
         }
     };
-    let scripts = match omnid_script::Scripts::load(&root.script, &mut loaded.sources) {
+    let scripts = match omnid_script::Scripts::load(&root.script, &mut sources) {
         Ok(scripts) => {
-            problems.extend(scripts.warnings().iter().cloned());
+            found.extend(scripts.warnings().iter().cloned());
             Some(scripts)
         }
-        Err(found) => {
-            problems.extend(found);
+        Err(faults) => {
+            found.extend(faults);
             None
         }
     };
@@ -76,16 +82,19 @@ pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
             .as_ref()
             .is_none_or(|certificates| !certificates.is_empty()),
     };
-    let mut claims = services.claims(root);
-    claims.extend(admin_claims(root).map(|claim| ("admin", claim)));
-    listeners_are_claimed_once(&claims, &mut problems);
-    let prepared = services.prepare(root, &context, &mut problems);
+    let mut claims = services.claims(&root);
+    claims.extend(admin_claims(&root).map(|claim| ("admin", claim)));
+    listeners_are_claimed_once(&claims, &mut found);
+    let prepared = services.prepare(&root, &context, &mut found);
+    // But what seems to be lacking may be the very thing that is misspelt.
+    found.retain(|problem| sound || !problem.is_absence);
+    problems.append(&mut found);
 
-    let rendered = loaded.sources.render(&problems, colour);
+    let rendered = sources.render(&problems, colour);
     match (certificates, scripts, prepared) {
         (Some(certificates), Some(scripts), Some(services)) if !problems.has_errors() => {
             Ok(Checked {
-                loaded,
+                root,
                 services,
                 certificates,
                 scripts,

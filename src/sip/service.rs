@@ -81,14 +81,14 @@ impl Service for Sip {
         let before = problems.errors();
         if config.domains.is_empty() && context.domains.is_empty() {
             problems.push(
-                Problem::error("SIP has no domain to serve")
+                Problem::absence("SIP has no domain to serve")
                     .at(config.place.span(), "no domain for this")
                     .help("name one in sip.domains, or give the server a [[domain]]"),
             );
         }
         if let Some(address) = config.listen_tls.first().filter(|_| !context.tls) {
             problems.push(
-                Problem::error("SIP over TLS needs a certificate, and [tls] names none")
+                Problem::absence("SIP over TLS needs a certificate, and [tls] names none")
                     .at(address.span, "a listener for TLS")
                     .help("set tls.certificates, or tls.self_signed = true for a test"),
             );

@@ -70,7 +70,7 @@ impl Service for Xmpp {
         };
         if chosen.is_empty() {
             problems.push(
-                Problem::error("no domain to serve messages for")
+                Problem::absence("no domain to serve messages for")
                     .at(config.place.span(), "this section")
                     .help("add a [[domain]], or name domains in xmpp.hosts"),
             );
@@ -91,7 +91,7 @@ impl Service for Xmpp {
         }
         if !context.tls {
             problems.push(
-                Problem::error("clients need TLS, and there is no certificate")
+                Problem::absence("clients need TLS, and there is no certificate")
                     .at(config.place.span(), "this section")
                     .help("give [tls] a certificate, or self_signed = true to try things out"),
             );

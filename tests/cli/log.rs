@@ -5,8 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{daemon, support};
-use support::{Background, Daemon, binary};
+use super::{LIMIT, daemon, support};
+use support::{Background, Daemon, binary, wait_until};
 
 /// Follows the log, does something, and returns the lines until one says `until`.
 fn follow(daemon: &Daemon, json: bool, act: impl FnOnce(), until: &str) -> Vec<String> {
@@ -58,7 +58,8 @@ fn the_level_changes_at_once_and_until_the_next_reload() {
         .stdout;
     assert_eq!(printed, "was warn, is info,omnid_admin=debug\n");
     daemon.omnid(&["domain", "list"]).success();
-    assert!(daemon.log().contains("domain.list"), "{}", daemon.log());
+    // The log is written beside the work, a moment later.
+    wait_until("the level counts", LIMIT, || daemon.log().contains("domain.list"));
 
     let refused = daemon.omnid(&["log", "--level", "lots"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -67,10 +68,9 @@ fn the_level_changes_at_once_and_until_the_next_reload() {
     daemon.omnid(&["log", "--level", "error"]).success();
     daemon.omnid(&["reload"]).success();
     daemon.omnid(&["cert", "list"]).success();
-    assert!(
-        daemon.log().contains("cert.list"),
-        "a reload brings the file's level back"
-    );
+    wait_until("a reload brings the file's level back", LIMIT, || {
+        daemon.log().contains("cert.list")
+    });
 }
 
 #[test]

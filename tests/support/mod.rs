@@ -20,7 +20,11 @@ use std::{
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -34,7 +38,44 @@ const READY: Duration = Duration::from_secs(60);
 pub struct Daemon {
     child: Child,
     directory: tempfile::TempDir,
-    notify: UnixDatagram,
+    manager: Manager,
+}
+
+/// Stands in for the service manager. It reads all the time, as that does: a message that nobody
+/// reads holds on to the socket that came with it, and so to its port.
+struct Manager {
+    notices: mpsc::Receiver<String>,
+    over: Arc<AtomicBool>,
+}
+
+impl Manager {
+    fn listen(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let (sender, notices) = mpsc::channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = over.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while !ended.load(Ordering::Relaxed) {
+                if let Ok(length) = socket.recv(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                    if sender.send(text).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Self { notices, over }
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Daemon {
@@ -58,12 +99,12 @@ impl Daemon {
         let path = directory.path();
         lay_out(path);
         write_config(path, config);
-        let notify = UnixDatagram::bind(path.join("notify.sock")).unwrap();
+        let manager = Manager::listen(&path.join("notify.sock"));
         let child = spawn(path, environment);
         let mut daemon = Self {
             child,
             directory,
-            notify,
+            manager,
         };
         daemon.wait_for_notice("READY=1", READY);
         daemon
@@ -132,16 +173,12 @@ impl Daemon {
     /// Waits until the daemon tells the service manager `notice`.
     pub fn wait_for_notice(&mut self, notice: &str, limit: Duration) {
         let deadline = Instant::now() + limit;
-        let mut buffer = [0; 4096];
-        self.notify
-            .set_read_timeout(Some(Duration::from_millis(100)))
-            .unwrap();
         loop {
-            if let Ok(length) = self.notify.recv(&mut buffer)
-                && String::from_utf8_lossy(&buffer[..length])
-                    .lines()
-                    .any(|line| line == notice)
-            {
+            let said = self
+                .manager
+                .notices
+                .recv_timeout(Duration::from_millis(100));
+            if said.is_ok_and(|text| text.lines().any(|line| line == notice)) {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {

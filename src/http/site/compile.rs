@@ -125,7 +125,7 @@ impl Claims {
     fn hosts(&mut self, site: &SiteConfig, problems: &mut Problems) -> Vec<HostPattern> {
         if site.hosts.is_empty() && !site.is_default.value {
             problems.push(
-                Problem::error("a site needs a host")
+                Problem::absence("a site needs a host")
                     .at(site.place, "no hosts")
                     .help("hosts = [\"www.example.org\"], or default = true for all that no other site has"),
             );

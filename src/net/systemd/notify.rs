@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -15,7 +16,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use crate::sys;
 
 /// How long a message waits for room in the manager's queue.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A line to the service manager. Without one, or when it does not listen, nothing is said.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Notify(Option<Arc<Line>>);
 struct Line {
     socket: UnixDatagram,
     watchdog: Option<Duration>,
+    /// The manager let us wait in vain the last time, and is not waited for until it reads again.
+    deaf: AtomicBool,
 }
 
 impl Notify {
@@ -69,7 +72,12 @@ impl Notify {
         // one) is waited for, or READY=1 would be lost; one that does not read at all must not stop
         // a service.
         socket.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self(Some(Arc::new(Line { socket, watchdog }))))
+        let deaf = AtomicBool::new(false);
+        Ok(Self(Some(Arc::new(Line {
+            socket,
+            watchdog,
+            deaf,
+        }))))
     }
 
     /// Is there a service manager to tell?
@@ -144,14 +152,18 @@ impl Notify {
             // There is room for the one that any caller sends.
             ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
         }
+        let mut flags = SendFlags::NOSIGNAL;
+        flags.set(SendFlags::DONTWAIT, line.deaf.load(Ordering::Relaxed));
         let result = rustix::net::sendmsg(
             line.socket.as_fd(),
             &[IoSlice::new(text.as_bytes())],
             &mut ancillary,
-            SendFlags::NOSIGNAL,
+            flags,
         );
+        let deaf = result == Err(rustix::io::Errno::AGAIN);
+        line.deaf.store(deaf, Ordering::Relaxed);
         if let Err(error) = result {
-            tracing::debug!(text, "the service manager was not told: {error}");
+            tracing::warn!(text, "the service manager was not told: {error}");
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context) -> Outcome {
         }
     };
     let (mut passed, mut failed, mut report) = (0, 0, Vec::new());
-    for test in &checked.loaded.value.test {
+    for test in &checked.root.test {
         let name = title(test);
         let outcome = hold(test, &services, &checked.services);
         match &outcome {

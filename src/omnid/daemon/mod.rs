@@ -78,7 +78,7 @@ pub async fn run(
     checked: Checked,
     started: impl AsyncFnOnce(&Arc<Daemon>),
 ) -> Result<ExitCode, StartError> {
-    let root = checked.loaded.value.clone();
+    let root = checked.root.clone();
     let telemetry = omnid_telemetry::init(&root.log)
         .map_err(|error| StartError::new("cannot set up the log", &error))?;
     for line in checked.warnings.lines() {

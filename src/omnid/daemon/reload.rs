@@ -52,7 +52,7 @@ impl Daemon {
         let checked = tokio::task::spawn_blocking(move || check::check(&path, &daemon.services))
             .await
             .map_err(|error| Rejected(format!("the check broke off: {error}")))??;
-        let new = checked.loaded.value.clone();
+        let new = checked.root.clone();
         let services = self.services.plan(&checked.services).await;
         let plan = Plan {
             sections: changed_sections(&current, &new),

@@ -145,7 +145,13 @@ trait Slot: Send + Sync {
 
 struct Of<S: Service> {
     section: fn(&Root) -> Option<&S::Config>,
-    running: Mutex<Option<Arc<S>>>,
+    running: Mutex<Option<Running<S>>>,
+}
+
+struct Running<S> {
+    service: Arc<S>,
+    /// The operator's verbs that it answers.
+    verbs: Vec<&'static str>,
 }
 
 impl<S: Service> Of<S> {
@@ -201,7 +207,7 @@ impl<S: Service> Slot for Of<S> {
                 &*running,
                 prepared.and_then(|prepared| prepared.downcast_ref::<S::Prepared>()),
             ) {
-                (Some(service), Some(prepared)) => service.plan(prepared),
+                (Some(running), Some(prepared)) => running.service.plan(prepared),
                 (None, Some(_)) => vec![whole("added")],
                 (Some(_), None) => vec![whole("removed")],
                 (None, None) => Vec::new(),
@@ -218,9 +224,13 @@ impl<S: Service> Slot for Of<S> {
         Box::pin(async move {
             let mut running = self.running.lock().await;
             let Some(prepared) = prepared else {
-                if let Some(service) = running.take() {
+                if let Some(Running { service, verbs }) = running.take() {
+                    omnid_ground::release_all(ground, S::NAME);
                     tree.remove(S::NAME).await.map_err(Self::error)?;
                     service.close().await;
+                    let hub = &ground.hub;
+                    hub.directory().withdraw(S::NAME);
+                    verbs.iter().for_each(|verb| hub.control().withdraw(verb));
                 }
                 return Ok(());
             };
@@ -228,12 +238,19 @@ impl<S: Service> Slot for Of<S> {
                 .downcast::<S::Prepared>()
                 .map_err(|_| Self::error("prepared by another service"))?;
             let service = match &*running {
-                Some(service) => service.clone(),
+                Some(running) => running.service.clone(),
                 None => {
                     let supervisor = ChildSpec::supervisor(SupervisorSpec::new(S::NAME));
                     tree.add(supervisor).await.map_err(Self::error)?;
+                    let control = ground.hub.control();
+                    let others = control.verbs();
                     let service = S::open(ground.clone()).await?;
-                    *running = Some(service.clone());
+                    let mut verbs = control.verbs();
+                    verbs.retain(|verb| !others.contains(verb));
+                    *running = Some(Running {
+                        service: service.clone(),
+                        verbs,
+                    });
                     service
                 }
             };
@@ -246,8 +263,8 @@ impl<S: Service> Slot for Of<S> {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let Some(service) = self.running.lock().await.take() {
-                service.close().await;
+            if let Some(running) = self.running.lock().await.take() {
+                running.service.close().await;
             }
         })
     }

@@ -25,12 +25,17 @@ pub(super) fn register(daemon: &Arc<Daemon>) {
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "tree": daemon.tree.status(),
-            "listeners": daemon.ground.net.bound().iter().map(|bound| json!({
-                "service": bound.service,
-                "transport": bound.transport.to_string(),
-                "address": bound.address.to_string(),
-                "connections": bound.connections,
-            })).collect::<Vec<_>>(),
+            "listeners": daemon.ground.net.bound().iter().map(|bound| {
+                // Listeners are owned by service and kind: `http https`.
+                let (service, kind) = bound.service.split_once(' ').unwrap_or((&bound.service, ""));
+                json!({
+                    "service": service,
+                    "kind": kind,
+                    "transport": bound.transport.to_string(),
+                    "address": bound.address.to_string(),
+                    "connections": bound.connections,
+                })
+            }).collect::<Vec<_>>(),
             "connections": daemon.ground.net.connections(),
             "mounts": daemon.ground.hub.mounts().list().iter().map(|(prefix, service)| {
                 json!({"path": &**prefix, "service": service})

@@ -99,6 +99,38 @@ fn states_are_told_in_the_managers_words() {
 }
 
 #[test]
+fn what_is_said_waits_for_a_manager_that_is_slow_and_not_for_one_that_is_deaf() {
+    let manager = Manager::new("slow");
+    let line = manager.line();
+    // More than the kernel holds for a manager (net.unix.max_dgram_qlen, at least 10).
+    let lines = 600;
+    let slow = std::thread::spawn(move || {
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|text| text != "READY=1") {
+            std::thread::sleep(Duration::from_millis(20));
+            heard.extend(manager.texts());
+        }
+        (heard, manager)
+    });
+    for _ in 0..lines {
+        line.watchdog();
+    }
+    line.ready();
+    let (heard, manager) = slow.join().unwrap();
+    assert_eq!(heard.len(), lines + 1);
+
+    let since = std::time::Instant::now();
+    for _ in 0..2 * lines {
+        line.watchdog();
+    }
+    assert!(since.elapsed() < Duration::from_secs(5), "{since:?}");
+    // Whoever reads again is told again.
+    manager.texts();
+    line.stopping();
+    assert_eq!(manager.texts(), ["STOPPING=1"]);
+}
+
+#[test]
 fn a_path_does_as_well_and_without_a_manager_nothing_happens() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
