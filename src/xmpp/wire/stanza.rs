@@ -467,6 +467,50 @@ impl Stanza {
         parts.into()
     }
 
+    /// This stanza as it is, forwarded (XEP-0297) in a message with the root tag of `head`, inside
+    /// an element `wrapper` of that name and namespace.
+    #[must_use]
+    pub fn forwarded(&self, head: &Element, wrapper: (&'static str, &'static str)) -> Stanza {
+        let (name, namespace) = wrapper;
+        // The same bytes mean the same once their default namespace is said.
+        let name_end = 1 + self.0.kind.name().len();
+        let (begin, rest) = self.0.bytes.split_at_checked(name_end).unwrap_or_default();
+        let open = format!(
+            "<{name} xmlns='{namespace}'><forwarded xmlns='{}'>",
+            ns::FORWARD
+        );
+        let declared = format!(" xmlns='{}'", ns::CLIENT);
+        let close = format!("</forwarded></{name}>");
+        let inside = [
+            open.as_bytes(),
+            begin,
+            declared.as_bytes(),
+            rest,
+            close.as_bytes(),
+        ]
+        .concat();
+        let mut root = head.to_client();
+        root.truncate(root.len().saturating_sub(2));
+        let mut bytes = root.into_bytes();
+        let kind = Kind::new(head.name(), head.get_attr("type")).unwrap_or_else(|kind| kind);
+        let inside = Span::new(&close_root(&mut bytes, kind, &inside));
+        let address = |name| head.get_attr(name).and_then(|value| Jid::new(value).ok());
+        let child = Child {
+            name: Text::Owned(name.into()),
+            ns: Text::Owned(namespace.into()),
+        };
+        Parts {
+            bytes: bytes.into(),
+            kind,
+            from: address("from"),
+            to: address("to"),
+            id: None,
+            inside,
+            children: SmallVec::from_iter([child]),
+        }
+        .into()
+    }
+
     /// An error to answer it with; `None` if it is one itself, or a result.
     pub fn error(&self, error: &StanzaError) -> Option<Element> {
         if self.0.kind.is_error() || self.0.kind == Kind::Iq(IqType::Result) {
