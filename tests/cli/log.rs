@@ -59,7 +59,9 @@ fn the_level_changes_at_once_and_until_the_next_reload() {
     assert_eq!(printed, "was warn, is info,omnid_admin=debug\n");
     daemon.omnid(&["domain", "list"]).success();
     // The log is written beside the work, a moment later.
-    wait_until("the level counts", LIMIT, || daemon.log().contains("domain.list"));
+    wait_until("the level counts", LIMIT, || {
+        daemon.log().contains("domain.list")
+    });
 
     let refused = daemon.omnid(&["log", "--level", "lots"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
