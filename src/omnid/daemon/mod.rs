@@ -1,5 +1,6 @@
 //! The running daemon: from a checked configuration to a tree, and through reloads to its end.
 
+mod descriptors;
 mod reload;
 pub mod services;
 mod signals;
@@ -85,6 +86,7 @@ pub async fn run(
     for line in checked.warnings.lines() {
         warn!("{line}");
     }
+    descriptors::raise();
     let mut signals = signals::Signals::new()
         .map_err(|error| StartError::new("cannot listen for signals", &error))?;
     let ground = lay_ground(&root, checked.certificates, checked.scripts).await?;
