@@ -46,6 +46,8 @@ async fn connection(admin: Arc<Admin>, accepted: Accepted, child: Child) -> Chil
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(10))
         .max_buf_size(16 * 1024)
+        // Whoever has said all it wants to say still waits for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
