@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{
     Daemon, Output, binary, python, python_binary, run, run_with, tests, wait_until,
     whole::{self, DOMAIN, More, Ports},
