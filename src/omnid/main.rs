@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod commands;
 mod daemon;
+mod data_directory;
 mod demo;
 mod root;
 mod welcome;

@@ -27,10 +27,7 @@ use omnid_telemetry::Telemetry;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-use crate::{
-    check::Checked,
-    root::{Root, create_data_directory},
-};
+use crate::{check::Checked, data_directory, root::Root};
 use services::Services;
 
 /// Restarts that the whole tree bears before the process gives up and systemd takes over. Low,
@@ -169,7 +166,7 @@ async fn lay_ground(
     prepared_scripts: omnid_script::Prepared,
 ) -> Result<Ground, StartError> {
     let data = &root.server.data_dir;
-    create_data_directory(data).map_err(|error| {
+    data_directory::create(data).map_err(|error| {
         StartError::new(
             &format!("cannot create [server] data_dir {}", data.display()),
             &error,
