@@ -38,27 +38,48 @@ pub enum Incoming<'a> {
 /// # Errors
 /// When it isn't well-formed.
 pub fn read<'a>(bytes: &'a [u8], scope: &'a Scope) -> Result<Incoming<'a>, Flaw> {
+    let bytes = line_ends(bytes);
     let mut head = Head::default();
-    scan(bytes, scope, &mut head)?;
+    scan(&bytes, scope, &mut head)?;
     if !head.is_stanza {
-        return Ok(Incoming::Element(Element::parse(bytes, scope)?));
+        return Ok(Incoming::Element(Element::parse(&bytes, scope)?));
     }
     if !head.prefixed {
         return Ok(Incoming::Stanza(Draft {
-            bytes: Cow::Borrowed(bytes),
+            bytes,
             scope: Some(scope),
             head,
         }));
     }
     // With a prefix on the root, what the default namespace means inside depends on what is around:
     // write it in the plain form.
-    let plain = Element::parse(bytes, scope)?.to_client();
+    let plain = Element::parse(&bytes, scope)?.to_client();
     let head = Head::of(plain.as_bytes())?;
     Ok(Incoming::Stanza(Draft {
         bytes: Cow::Owned(plain.into_bytes()),
         scope: None,
         head,
     }))
+}
+
+/// XML 1.0 2.11: a carriage return is a line end, with or without a line feed behind it. It is
+/// written as one here, because there are clients whose parsers trip over what is passed on of it.
+fn line_ends(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(b'\r', bytes) else {
+        return Cow::Borrowed(bytes);
+    };
+    let (before, rest) = bytes.split_at(first);
+    let mut plain = Vec::with_capacity(bytes.len());
+    plain.extend_from_slice(before);
+    let mut rest = rest.iter().copied().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\r' {
+            plain.push(byte);
+        } else if rest.peek() != Some(&b'\n') {
+            plain.push(b'\n');
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// A stanza that has been scanned and not yet stamped.

@@ -100,6 +100,19 @@ fn prefixes_of_the_stream_come_along() {
 }
 
 #[test]
+fn a_carriage_return_is_passed_on_as_a_line_end() {
+    let out = check(
+        "<message id='a\rb'><body>x\r\ny\r\rz\r</body></message>",
+        &Scope::client(),
+        None,
+    );
+    assert_eq!(
+        out,
+        "<message from='a@b/&apos;c' id='a\nb'><body>x\ny\n\nz\n</body></message>"
+    );
+}
+
+#[test]
 fn a_prefix_on_the_root_is_written_out() {
     let text =
         "<c:message xmlns:c='jabber:client' xmlns='u' to='d@e'><c:body>x</c:body><y/></c:message>";
