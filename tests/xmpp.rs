@@ -368,10 +368,14 @@ struct Held {
 
 impl Held {
     fn start(server: &Server) -> Self {
+        Self::start_as(server, "hold")
+    }
+
+    fn start_as(server: &Server, scenario: &str) -> Self {
         let script = tests().join("clients/xmpp_scenario.py");
         let mut child = Command::new(python_binary())
             .arg(script)
-            .args(["hold", &server.plain, &server.tls])
+            .args([scenario, &server.plain, &server.tls])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -438,6 +442,15 @@ fn a_reload_keeps_sessions_and_a_stop_tells_them() {
     leaving.tell("go on");
     leaving.expect("done");
     assert!(leaving.child.wait().unwrap().success());
+
+    let mut resumed = Held::start_as(&server, "resume_after_reload");
+    let moved = free_port();
+    server.daemon.write_config(&config(moved, free_port(), ""));
+    server.daemon.omnid(&["reload"]).success();
+    server.plain = format!("127.0.0.1:{moved}");
+    resumed.tell(&server.plain);
+    resumed.expect("done");
+    assert!(resumed.child.wait().unwrap().success());
 
     let mut told = Held::start(&server);
     told.tell("shutdown");

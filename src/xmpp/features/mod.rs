@@ -12,6 +12,7 @@ pub mod ping;
 pub mod private;
 pub mod roster;
 pub mod session;
+pub mod sm;
 pub mod time;
 pub mod vcard;
 pub mod version;
@@ -157,6 +158,7 @@ pub const ALL: &[&Feature] = &[
     &private::FEATURE,
     &roster::FEATURE,
     &session::FEATURE,
+    &sm::FEATURE,
     &time::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
@@ -186,6 +188,11 @@ impl Features {
     /// Those that are on.
     pub fn on(&self) -> &[&'static Feature] {
         &self.on
+    }
+
+    /// Whether the feature of that name is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.on.iter().any(|feature| feature.name == name)
     }
 
     /// Who answers a request in namespace `ns`.

@@ -16,6 +16,7 @@ use crate::{
         subscription::Request,
         wish::{Wish, Wishes},
     },
+    features::sm,
     wire::{
         Condition, Element, Flaw, Incoming, IqType, Jid, Kind, PresenceType, Scope, Stanza,
         StanzaError, StreamCondition, StreamError, ns,
@@ -313,6 +314,10 @@ impl Server {
     }
 
     fn enable(&self, client: &Client, element: &Element) {
+        if !self.settings.load().features.has(sm::NAME) {
+            client.outbox.write(UNAVAILABLE);
+            return;
+        }
         let wants = matches!(element.get_attr("resume"), Some("true" | "1"));
         let longest = self.settings.load().config.resume_timeout;
         let token: Option<Arc<str>> =
@@ -333,5 +338,7 @@ impl Server {
     }
 }
 
+const UNAVAILABLE: &str = "<failed xmlns='urn:xmpp:sm:3'><service-unavailable \
+                           xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";
 const UNEXPECTED: &str = "<failed xmlns='urn:xmpp:sm:3'><unexpected-request \
                           xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";

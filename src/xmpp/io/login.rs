@@ -492,7 +492,8 @@ fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready
         .server
         .find_resumable(resuming.previous(), resuming.account());
     let Some(session) = found else {
-        return Err(Box::new(resuming.failed(None, out)));
+        let handled = peer.server.expired(resuming.previous(), resuming.account());
+        return Err(Box::new(resuming.failed(handled, out)));
     };
     let jid = session.outbox.facts.jid.clone();
     let handled = resuming.handled();

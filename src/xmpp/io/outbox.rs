@@ -294,12 +294,17 @@ impl Outbox {
         true
     }
 
-    /// The token that resumes the session.
-    pub(crate) fn token(&self) -> Option<Arc<str>> {
-        self.state()
-            .managed
-            .as_ref()
-            .and_then(|managed| managed.token.clone())
+    /// The token that resumes the session, and how many of its client's stanzas were handled.
+    pub(crate) fn token(&self) -> Option<(Arc<str>, u32)> {
+        let state = self.state();
+        let managed = state.managed.as_ref()?;
+        Some((managed.token.clone()?, managed.handled))
+    }
+
+    /// Bytes that wait for the client to acknowledge them.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        let state = self.state();
+        state.managed.as_ref().map_or(0, |m| m.queue.bytes())
     }
 
     /// Counts a stanza of the client's as handled.
@@ -350,8 +355,15 @@ impl Outbox {
         for (_, callback) in callbacks {
             callback(false);
         }
+        // What the database still keeps is handed over from there.
         managed
-            .map(|managed| managed.queue.into_waiting().collect())
+            .map(|managed| {
+                managed
+                    .queue
+                    .into_waiting()
+                    .filter(|sent| !sent.kept)
+                    .collect()
+            })
             .unwrap_or_default()
     }
 
@@ -360,7 +372,7 @@ impl Outbox {
         let mut state = self.state();
         match state.phase {
             Phase::Asleep(since) if now.duration_since(since) >= patience.asleep => Fate::Over,
-            Phase::Asleep(_) => Fate::Asleep,
+            Phase::Asleep(since) => Fate::Asleep(since),
             Phase::Closed => Fate::Over,
             Phase::Open | Phase::Closing => {
                 if state
@@ -404,7 +416,8 @@ pub(crate) struct Patience {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Awake,
-    Asleep,
+    /// Since when it has no connection.
+    Asleep(Instant),
     /// It is to be taken out.
     Over,
 }

@@ -53,11 +53,9 @@ impl Settings {
             .map(|name| name.value.clone())
             .collect();
         let features = Features::without(&off);
-        let mut offered = features.stream();
-        offered.push(Element::new("sm", ns::SM));
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
-            features: offered,
+            features: features.stream(),
         });
         Settings {
             config,
@@ -102,11 +100,17 @@ pub(crate) struct Server {
     sessions: Mutex<HashMap<SessionId, Resumable>>,
     /// Tokens of the sessions that can be resumed.
     resumable: Mutex<HashMap<Arc<str>, SessionId>>,
+    /// Sessions that could be resumed until lately, and how many of their clients' stanzas were
+    /// handled: a client that comes too late learns what it need not send again (XEP-0198 5).
+    expired: Mutex<VecDeque<(Arc<str>, BareJid, u32)>>,
     next: AtomicU64,
     /// Who runs the sessions' tasks: not the listeners, so that a reload that takes a listener
     /// away leaves its sessions alone.
     pub(crate) runner: ArcSwap<Option<Child>>,
 }
+
+/// Sessions that are remembered after they can no longer be resumed.
+const EXPIRED: usize = 1000;
 
 /// Wishes that one cause may bring about. No cause needs nearly as many: it is a bound on mistakes.
 const WISHES: usize = 1_000_000;
@@ -121,6 +125,7 @@ impl Server {
             started: Instant::now(),
             sessions: Mutex::default(),
             resumable: Mutex::default(),
+            expired: Mutex::default(),
             next: AtomicU64::new(1),
             runner: ArcSwap::default(),
         }
@@ -231,6 +236,15 @@ impl Server {
         (session.outbox.facts.jid.bare_str() == account.as_str()).then(|| session.clone())
     }
 
+    /// How many of its client's stanzas a session of `account` had handled that can no longer be
+    /// resumed.
+    pub(crate) fn expired(&self, token: &str, account: &BareJid) -> Option<u32> {
+        let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = expired.iter();
+        let found = known.find(|(known, whose, _)| &**known == token && whose == account)?;
+        Some(found.2)
+    }
+
     /// A session is over: its account says goodbye for it, and what its client never got finds
     /// another way (XEP-0198 5).
     pub(crate) async fn leave(&self, session: Resumable) {
@@ -245,11 +259,16 @@ impl Server {
         if !known {
             return;
         }
-        if let Some(token) = session.outbox.token() {
+        if let Some((token, handled)) = session.outbox.token() {
             self.resumable
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&token);
+            let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+            if expired.len() >= EXPIRED {
+                expired.pop_front();
+            }
+            expired.push_back((token, session.outbox.facts.jid.to_bare(), handled));
         }
         let wishes = session.cell.live().unbind(session.id);
         let missed = session.outbox.finish();

@@ -1,13 +1,17 @@
 //! What looks after all sessions: one task instead of a timer in each.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use omnid_supervisor::{Child, ChildResult};
 
-use super::{outbox::Fate, server::Server};
+use super::{
+    outbox::Fate,
+    server::{Resumable, Server},
+};
 use crate::{
     engine::account::Outlet,
     wire::{StreamCondition, StreamError},
@@ -17,6 +21,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(5);
 /// Sweeps between two looks at accounts that nobody uses.
 const ACCOUNTS_EVERY: u32 = 12;
+/// Sessions of one account that may wait to be resumed.
+const ASLEEP: usize = 10;
 
 /// Runs the sessions' tasks and sweeps, until the service drains: then every stream is closed with
 /// the reason.
@@ -44,13 +50,41 @@ pub(crate) async fn run(server: Arc<Server>, child: Child) -> ChildResult {
 }
 
 async fn sweep(server: &Arc<Server>, child: &Child) {
-    let (now, patience) = (Instant::now(), server.settings.load().patience());
+    let settings = server.settings.load_full();
+    let (now, patience) = (Instant::now(), settings.patience());
     let sessions = server.each_session();
     child.load(sessions.len() as u64);
+    let mut asleep = Vec::new();
     for session in sessions {
-        if session.outbox.tend(now, &patience) == Fate::Over {
-            // A task that still runs finds that the session is gone.
-            server.leave(session).await;
+        match session.outbox.tend(now, &patience) {
+            Fate::Over => {
+                // A task that still runs finds that the session is gone.
+                server.leave(session).await;
+            }
+            Fate::Asleep(since) => asleep.push((since, session)),
+            Fate::Awake => {}
         }
     }
+    let budget = settings.config.resume_memory.as_usize();
+    for session in surplus(asleep, budget) {
+        server.leave(session).await;
+    }
+}
+
+/// The sessions without a connection that are too many for their account, or hold more than all
+/// together may: those that have been gone longest.
+fn surplus(mut asleep: Vec<(Instant, Resumable)>, budget: usize) -> Vec<Resumable> {
+    asleep.sort_by_key(|(since, _)| std::cmp::Reverse(*since));
+    let (mut bytes, mut of_account) = (0_usize, HashMap::<String, usize>::new());
+    let mut gone = Vec::new();
+    for (_, session) in asleep {
+        bytes = bytes.saturating_add(session.outbox.unacknowledged());
+        let account = session.outbox.facts.jid.bare_str().to_owned();
+        let count = of_account.entry(account).or_default();
+        *count += 1;
+        if bytes > budget || *count > ASLEEP {
+            gone.push(session);
+        }
+    }
+    gone
 }
