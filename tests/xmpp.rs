@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "xmpp/archive.rs"]
+mod archive;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -58,6 +61,14 @@ impl Server {
         python("xmpp_scenario.py", &arguments, LIMIT)
             .success()
             .stdout
+    }
+
+    /// A scenario of another script.
+    #[track_caller]
+    fn script(&self, script: &str, name: &str, more: &[&str]) -> String {
+        let mut arguments = vec![name, &self.plain, &self.tls];
+        arguments.extend(more);
+        python(script, &arguments, LIMIT).success().stdout
     }
 
     fn kill_and_start(self) -> Self {
@@ -372,7 +383,11 @@ impl Held {
     }
 
     fn start_as(server: &Server, scenario: &str) -> Self {
-        let script = tests().join("clients/xmpp_scenario.py");
+        Self::start_script(server, "xmpp_scenario.py", scenario)
+    }
+
+    fn start_script(server: &Server, script: &str, scenario: &str) -> Self {
+        let script = tests().join("clients").join(script);
         let mut child = Command::new(python_binary())
             .arg(script)
             .args([scenario, &server.plain, &server.tls])

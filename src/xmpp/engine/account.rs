@@ -8,6 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::SystemTime};
 use smallvec::smallvec;
 
 use super::{
+    archive::Preferences,
     carbons::{self, Direction},
     delivery::{Destination, Receiver, destination, is_storable},
     roster::{Roster, RosterChange, RosterSet},
@@ -102,6 +103,8 @@ pub struct Account {
     jid: BareJid,
     /// Its contacts.
     pub roster: Roster,
+    /// What it wants archived.
+    pub archive: Preferences,
     sessions: Vec<Session>,
 }
 
@@ -111,6 +114,7 @@ impl Account {
         Account {
             jid,
             roster,
+            archive: Preferences::default(),
             sessions: Vec::new(),
         }
     }

@@ -8,6 +8,7 @@
 pub mod carbons;
 pub mod disco;
 pub mod last;
+pub mod mam;
 pub mod ping;
 pub mod private;
 pub mod roster;
@@ -27,7 +28,7 @@ use omnid_store::{Reader, StoreError, Transaction};
 use crate::{
     engine::{
         account::{Account, SessionId},
-        wish::Plan,
+        wish::{Plan, Wishes},
     },
     wire::{Condition, Element, Jid, Stanza, StanzaError},
 };
@@ -117,6 +118,9 @@ pub type Write = Box<dyn FnMut(&mut Transaction<'_>) -> Result<Reply, StoreError
 /// A change of the asked account's roster.
 pub type Change = Box<dyn FnOnce(&Account) -> Result<Plan, StanzaError> + Send>;
 
+/// What is to be done with the asked account.
+pub type Deed = Box<dyn FnOnce(&mut Account) -> Reply + Send>;
+
 /// The answer to a request.
 pub enum Reply {
     /// A result with or without payload.
@@ -129,6 +133,12 @@ pub enum Reply {
     Write(Write),
     /// An empty result once the change is made.
     Change(Change),
+    /// What comes of a look at the account, or a change of what is remembered of it.
+    Account(Deed),
+    /// A result with or without payload, and what else the request brings about.
+    Done(Option<Element>, Wishes),
+    /// Messages to the one who asks, and then the result.
+    Page(Vec<Element>, Element),
 }
 
 impl From<Element> for Reply {
@@ -154,6 +164,7 @@ pub const ALL: &[&Feature] = &[
     &carbons::FEATURE,
     &disco::FEATURE,
     &last::FEATURE,
+    &mam::FEATURE,
     &ping::FEATURE,
     &private::FEATURE,
     &roster::FEATURE,

@@ -8,7 +8,10 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Waker},
     time::{Duration, Instant, SystemTime},
 };
@@ -36,6 +39,8 @@ pub(crate) struct Outbox {
     pub(crate) facts: Facts,
     /// Bytes that may wait.
     limit: usize,
+    /// The last entry that the client's messages made in archives.
+    archived: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -114,12 +119,23 @@ impl Outbox {
         Arc::new(Outbox {
             facts,
             limit,
+            archived: AtomicU64::new(0),
             state: Mutex::new(state),
         })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a message of the client's is entry `count` of what is to be archived.
+    pub(crate) fn archived(&self, count: u64) {
+        self.archived.fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// The entry that must be written before the client hears that its messages were handled.
+    pub(crate) fn last_archived(&self) -> u64 {
+        self.archived.load(Ordering::Relaxed)
     }
 
     /// Puts in text that is no stanza: parts of the stream itself.

@@ -34,7 +34,17 @@ impl Server {
         };
         match stanza.kind() {
             Kind::Message(_) => {
-                let wishes = cell.live().message(&stanza);
+                if !self.archive.has_room() {
+                    return bounce(&stanza, Condition::ResourceConstraint);
+                }
+                let (wishes, archived) = {
+                    let live = cell.live();
+                    let (stanza, archived) = self.received(&live, &stanza);
+                    (live.message(&stanza), archived)
+                };
+                if let Some(archived) = archived {
+                    self.archive(archived);
+                }
                 if wishes.iter().any(|wish| matches!(wish, Wish::Send(..))) {
                     self.tell(&stanza, false);
                 }
@@ -127,14 +137,23 @@ impl Server {
         session: Option<SessionId>,
     ) -> Wishes {
         match self.reply(iq, cell, session).await {
-            Ok((payload, mut wishes)) => {
+            Ok((messages, payload, more)) => {
+                let mut wishes = Wishes::new();
+                for mut message in messages {
+                    if let (Some(from), Some(to)) = (iq.to(), iq.from()) {
+                        message.set_attr("from", from.as_str());
+                        message.set_attr("to", to.as_str());
+                    } else if let Some(to) = iq.from() {
+                        message.set_attr("to", to.as_str());
+                    }
+                    wishes.extend(Wish::route(&message));
+                }
                 let result = match payload {
                     Some(payload) => iq.result().child(payload),
                     None => iq.result(),
                 };
-                if let Some(wish) = Wish::route(&result) {
-                    wishes.insert(0, wish);
-                }
+                wishes.extend(Wish::route(&result));
+                wishes.extend(more);
                 wishes
             }
             Err(error) => bounce_with(iq, &error),
@@ -146,7 +165,7 @@ impl Server {
         iq: &Stanza,
         cell: Option<&Arc<Cell>>,
         session: Option<SessionId>,
-    ) -> Result<(Option<Element>, Wishes), StanzaError> {
+    ) -> Result<(Vec<Element>, Option<Element>, Wishes), StanzaError> {
         let mut reply = self.ask(iq, cell, session)?;
         let failed = |error| {
             limited!(Duration::from_secs(10), error, "a request failed", %error);
@@ -155,14 +174,22 @@ impl Server {
         // Each step looks or writes once; no feature needs more than a few.
         for _ in 0..8 {
             reply = match reply {
-                Reply::Result(payload) => return Ok((payload, Wishes::new())),
+                Reply::Result(payload) => return Ok((Vec::new(), payload, Wishes::new())),
                 Reply::Error(error) => return Err(error),
                 Reply::Read(read) => self.ground.database.read(read).await.map_err(failed)?,
                 Reply::Write(write) => self.ground.database.write(write).await.map_err(failed)?,
+                Reply::Account(deed) => {
+                    let cell = cell.ok_or(Condition::ServiceUnavailable)?;
+                    deed(&mut cell.live())
+                }
+                Reply::Done(payload, wishes) => return Ok((Vec::new(), payload, wishes)),
+                Reply::Page(messages, payload) => {
+                    return Ok((messages, Some(payload), Wishes::new()));
+                }
                 Reply::Change(change) => {
                     let cell = cell.ok_or(Condition::ServiceUnavailable)?;
                     let wishes = self.change(cell, change).await?;
-                    return Ok((None, wishes));
+                    return Ok((Vec::new(), None, wishes));
                 }
             };
         }

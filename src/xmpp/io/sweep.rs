@@ -3,18 +3,20 @@
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use omnid_supervisor::{Child, ChildResult};
+use omnid_telemetry::limited;
 
 use super::{
     outbox::Fate,
     server::{Resumable, Server},
 };
 use crate::{
+    data,
     engine::account::Outlet,
-    wire::{StreamCondition, StreamError},
+    wire::{StreamCondition, StreamError, time},
 };
 
 /// How often.
@@ -23,6 +25,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const ACCOUNTS_EVERY: u32 = 12;
 /// Sessions of one account that may wait to be resumed.
 const ASLEEP: usize = 10;
+/// Archived messages that are deleted in one go.
+const EXPIRED_AT_ONCE: u32 = 5000;
 
 /// Runs the sessions' tasks and sweeps, until the service drains: then every stream is closed with
 /// the reason.
@@ -39,6 +43,7 @@ pub(crate) async fn run(server: Arc<Server>, child: Child) -> ChildResult {
         round = round.wrapping_add(1);
         if round.is_multiple_of(ACCOUNTS_EVERY) {
             server.accounts.sweep();
+            expire(&server).await;
         }
     }
     for session in server.each_session() {
@@ -47,6 +52,23 @@ pub(crate) async fn run(server: Arc<Server>, child: Child) -> ChildResult {
             .close(StreamError::from(StreamCondition::SystemShutdown));
     }
     Ok(())
+}
+
+/// Deletes what has been in archives long enough; a bounded number, so that others can write too.
+async fn expire(server: &Server) {
+    let keep = server.settings.load().config.archive.keep;
+    let Some(before) = SystemTime::now().checked_sub(keep) else {
+        return;
+    };
+    let before = time::micros(before);
+    let gone = server
+        .ground
+        .database
+        .write(move |tx| data::archive::expire(tx, before, EXPIRED_AT_ONCE))
+        .await;
+    if let Err(error) = gone {
+        limited!(Duration::from_secs(60), error, "old messages were not deleted", %error);
+    }
 }
 
 async fn sweep(server: &Arc<Server>, child: &Child) {

@@ -68,3 +68,13 @@ pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 /// XEP-0184: delivery receipts.
 pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// XEP-0004: data forms.
+pub const DATA_FORMS: &str = "jabber:x:data";
+/// XEP-0059: result sets.
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
+/// XEP-0313: message archives.
+pub const MAM: &str = "urn:xmpp:mam:2";
+/// XEP-0313: ids and order in queries, and what an archive holds.
+pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// XEP-0359: ids that don't change on the way.
+pub const SID: &str = "urn:xmpp:sid:0";
