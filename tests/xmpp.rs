@@ -6,6 +6,8 @@ mod support;
 
 #[path = "xmpp/archive.rs"]
 mod archive;
+#[path = "xmpp/features.rs"]
+mod features;
 
 use std::{
     fs,

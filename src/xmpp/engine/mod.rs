@@ -2,9 +2,12 @@
 
 pub mod account;
 pub mod archive;
+pub mod caps;
 pub mod carbons;
+pub mod csi;
 pub mod delivery;
 pub mod login;
+pub mod pubsub;
 pub mod roster;
 pub mod sasl;
 pub mod sm;

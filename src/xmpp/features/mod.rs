@@ -5,10 +5,13 @@
 //! supported are made from the declarations. Its handlers decide and return a [`Reply`]; one place
 //! carries replies out.
 
+pub mod blocking;
 pub mod carbons;
+pub mod csi;
 pub mod disco;
 pub mod last;
 pub mod mam;
+pub mod pep;
 pub mod ping;
 pub mod private;
 pub mod roster;
@@ -43,6 +46,8 @@ pub struct Feature {
     pub server: &'static [&'static str],
     /// What an account's disco says of it.
     pub account: &'static [&'static str],
+    /// What an account's disco says that it is: category and type.
+    pub identities: &'static [(&'static str, &'static str)],
     /// Features of the stream for clients that are logged in.
     pub stream: fn() -> Vec<Element>,
     /// The requests it answers.
@@ -161,10 +166,15 @@ impl From<StanzaError> for Reply {
 
 /// Every feature there is.
 pub const ALL: &[&Feature] = &[
+    &pep::avatar::FEATURE,
+    &blocking::FEATURE,
+    &pep::bookmarks::FEATURE,
     &carbons::FEATURE,
+    &csi::FEATURE,
     &disco::FEATURE,
     &last::FEATURE,
     &mam::FEATURE,
+    &pep::FEATURE,
     &ping::FEATURE,
     &private::FEATURE,
     &roster::FEATURE,

@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     engine::{
-        account::{Outlet, SessionId, bounce, bounce_with},
+        account::{Outlet, SessionId, bounce, bounce_with, to_blocked},
         subscription::Request,
         wish::{Wish, Wishes},
     },
-    features::sm,
+    features::{csi, sm},
     wire::{
         Condition, Element, Flaw, Incoming, IqType, Jid, Kind, PresenceType, Scope, Stanza,
         StanzaError, StreamCondition, StreamError, ns,
@@ -119,6 +119,11 @@ impl Server {
         }
         let cell = stanza.to().and_then(|to| self.accounts.get(to.bare_str()));
         let Some(cell) = cell else { return Err(stanza) };
+        if stanza.to().is_some_and(|to| client.cell.live().blocks(to))
+            || cell.live().blocks(&client.jid)
+        {
+            return Err(stanza);
+        }
         let is_message = is_message(&stanza);
         if is_message && !self.archive.has_room() {
             return Err(stanza);
@@ -186,6 +191,13 @@ impl Server {
                 Decision::Instead(wishes) => return self.apply(wishes).await,
             }
         }
+        let blocked = |to| client.cell.live().blocks(to);
+        if stanza.to().is_some_and(blocked) && may_not_reach(stanza.kind()) {
+            if let Some(refusal) = to_blocked(&stanza) {
+                client.outbox.send(&refusal);
+            }
+            return;
+        }
         let is_message = is_message(&stanza);
         let wishes = match (stanza.kind(), stanza.to()) {
             (Kind::Message(_), to) => {
@@ -214,8 +226,9 @@ impl Server {
                 IqType::Get | IqType::Set => {
                     Box::pin(self.answer(&stanza, Some(&client.cell), Some(client.id))).await
                 }
-                // Answers to roster pushes: nobody waits for them.
-                IqType::Result | IqType::Error => Wishes::new(),
+                // Answers to roster pushes are waited for by nobody, others may be.
+                IqType::Result => Box::pin(self.answered(&client.cell, &stanza)).await,
+                IqType::Error => Wishes::new(),
             },
             _ => Wishes::from_iter([Wish::Route(stanza)]),
         };
@@ -253,7 +266,16 @@ impl Server {
                 })
                 .await
             }
-            (_, None) => client.cell.live().broadcast(client.id, stanza),
+            (_, None) => {
+                let done = client.cell.live().broadcast(client.id, stanza);
+                match done {
+                    Ok(mut wishes) => {
+                        wishes.extend(self.seen(&client.cell, stanza).await);
+                        Ok(wishes)
+                    }
+                    error => error,
+                }
+            }
             (None, Some(_)) => {
                 let noted = client.cell.live().directed(client.id, stanza);
                 noted.map(|()| Wishes::from_iter([Wish::Route(stanza.clone())]))
@@ -336,6 +358,16 @@ fn is_message(stanza: &Stanza) -> bool {
     matches!(stanza.kind(), Kind::Message(_))
 }
 
+/// Whether a client can't send a stanza of that kind to whom its account blocks (XEP-0191 3.2):
+/// that it is gone, or that there is no subscription, it can always say.
+fn may_not_reach(kind: Kind) -> bool {
+    match kind {
+        Kind::Presence(kind) => matches!(kind, PresenceType::Available | PresenceType::Subscribe),
+        Kind::Iq(kind) => matches!(kind, IqType::Get | IqType::Set),
+        Kind::Message(_) => true,
+    }
+}
+
 /// Whether an iq is for the sender's own account (RFC 6120 10.3.3).
 fn is_own(to: Option<&Jid>, jid: &Jid) -> bool {
     to.is_none_or(|to| to.as_str() == jid.bare_str())
@@ -369,6 +401,11 @@ impl Server {
                 }
             }
             (ns::SM, "enable") => self.enable(client, element),
+            (ns::CSI, state @ ("active" | "inactive"))
+                if self.settings.load().features.has(csi::NAME) =>
+            {
+                client.outbox.inactive(state == "inactive");
+            }
             (ns::SM, "resume") => client.outbox.write(UNEXPECTED),
             _ => client
                 .outbox

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod archive;
+mod caps;
 mod channel;
 pub(crate) mod inbound;
 pub(crate) mod login;

@@ -19,6 +19,7 @@ use std::{
 use crate::{
     engine::{
         account::Outlet,
+        csi::{self, Held},
         sm::{Queue, Sent, TooMany},
     },
     wire::{Jid, Stanza, StreamCondition, StreamError, stream},
@@ -62,6 +63,8 @@ struct State {
     /// To be called when so much is written (or acknowledged, with stream management).
     callbacks: VecDeque<(u64, Callback)>,
     managed: Option<Box<Managed>>,
+    /// What waits until somebody looks at the client again; `None` while somebody does.
+    held: Option<Box<Held>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +118,7 @@ impl Outbox {
             written: 0,
             callbacks: VecDeque::new(),
             managed: None,
+            held: None,
         };
         Arc::new(Outbox {
             facts,
@@ -281,6 +285,8 @@ impl Outbox {
             state.active = Instant::now();
             state.pending = Vec::new();
             state.put(&bytes);
+            // XEP-0352 5: a stream begins active.
+            self.let_go(&mut state);
             (state.connection, state.due())
         };
         for callback in done {
@@ -483,8 +489,48 @@ impl State {
 }
 
 impl Outbox {
+    /// Whether somebody looks at the client (XEP-0352).
+    pub(crate) fn inactive(&self, inactive: bool) {
+        let mut state = self.state();
+        if inactive {
+            state.held.get_or_insert_default();
+        } else {
+            self.let_go(&mut state);
+        }
+    }
+
+    /// Sends what was held back, and holds nothing back any more.
+    fn let_go(&self, state: &mut State) {
+        if let Some(mut held) = state.held.take() {
+            for stanza in held.release() {
+                self.push_in(state, &stanza, false);
+            }
+        }
+    }
+
     fn push(&self, stanza: &Stanza, kept: bool) -> bool {
         let mut state = self.state();
+        if !matches!(state.phase, Phase::Open | Phase::Asleep(_)) {
+            return false;
+        }
+        if let Some(held) = &mut state.held {
+            // What can't wait takes with it what was before it.
+            let (due, waits) = if csi::can_wait(stanza) && !kept {
+                (held.hold(stanza), true)
+            } else {
+                (held.release(), false)
+            };
+            for stanza in due {
+                self.push_in(&mut state, &stanza, false);
+            }
+            if waits {
+                return true;
+            }
+        }
+        self.push_in(&mut state, stanza, kept)
+    }
+
+    fn push_in(&self, state: &mut State, stanza: &Stanza, kept: bool) -> bool {
         if !matches!(state.phase, Phase::Open | Phase::Asleep(_)) {
             return false;
         }

@@ -10,7 +10,7 @@ use omnid_telemetry::limited;
 use super::{accounts::Cell, server::Server};
 use crate::{
     engine::{
-        account::{SessionId, bounce, bounce_with},
+        account::{SessionId, bounce, bounce_with, from_blocked},
         subscription::Request,
         wish::{Wish, Wishes},
     },
@@ -32,6 +32,9 @@ impl Server {
                 Err(wishes) => return wishes,
             },
         };
+        if stanza.from().is_some_and(|from| cell.live().blocks(from)) {
+            return from_blocked(&stanza);
+        }
         match stanza.kind() {
             Kind::Message(_) => {
                 if !self.archive.has_room() {
@@ -54,7 +57,8 @@ impl Server {
                 IqType::Get | IqType::Set => {
                     Box::pin(self.answer(&stanza, Some(&cell), None)).await
                 }
-                IqType::Result | IqType::Error => Wishes::new(),
+                IqType::Result => Box::pin(self.answered(&cell, &stanza)).await,
+                IqType::Error => Wishes::new(),
             },
             Kind::Iq(_) => cell.live().iq(&stanza),
             Kind::Presence(PresenceType::Probe) => {
@@ -74,7 +78,11 @@ impl Server {
                         .await;
                     plan.unwrap_or_else(|error| bounce_with(&stanza, &error))
                 }
-                None => cell.live().presence(&stanza),
+                None => {
+                    let mut wishes = cell.live().presence(&stanza);
+                    wishes.extend(Box::pin(self.seen(&cell, &stanza)).await);
+                    wishes
+                }
             },
         }
     }
@@ -114,7 +122,11 @@ impl Server {
     /// Asks a contact for its presence when a session of `from` becomes available.
     pub(crate) async fn probe(&self, from: &Jid, contact: &BareJid) -> Wishes {
         if let Some(cell) = self.accounts.get(contact.as_str()) {
-            return cell.live().probe(from);
+            let live = cell.live();
+            if live.blocks(from) {
+                return Wishes::new();
+            }
+            return live.probe(from);
         }
         if self.serves(contact.domain()) {
             // No session there, and the asker's roster says that it may know: no need to load an

@@ -22,6 +22,7 @@ use std::time::Duration;
 use super::{
     accounts::{Accounts, Cell},
     archive::Archive,
+    caps::Known,
     metrics::Metrics,
     outbox::{Outbox, Patience},
 };
@@ -100,6 +101,7 @@ pub(crate) struct Server {
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) accounts: Accounts,
     pub(crate) archive: Archive,
+    pub(crate) caps: Known,
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     /// Bound sessions, which the sweep looks after.
@@ -128,6 +130,7 @@ impl Server {
             settings: ArcSwap::from_pointee(settings),
             accounts: Accounts::new(),
             archive,
+            caps: Known::default(),
             metrics: Metrics::new(),
             started: Instant::now(),
             sessions: Mutex::default(),

@@ -24,6 +24,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(313, "1.1.3"),
     server: &[],
     account: &[ns::MAM, ns::MAM_EXTENDED, ns::SID],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {

@@ -14,6 +14,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(198, "1.6.1"),
     server: &[],
     account: &[],
+    identities: &[],
     stream: offer,
     handlers: &[],
 };
