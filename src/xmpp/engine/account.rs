@@ -482,7 +482,7 @@ impl Account {
             return plan;
         };
         // A full roster takes no more strangers: they hear nothing, as of anybody who ignores them.
-        let Ok(seen) = self.roster.inbound(&contact, request, stanza.bytes(), now) else {
+        let Ok(seen) = self.roster.inbound(&contact, request, &stanza.bytes(), now) else {
             return plan;
         };
         plan.changes.extend(seen.change);

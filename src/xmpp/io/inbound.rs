@@ -305,7 +305,7 @@ impl Server {
             "to": stanza.to().map(Jid::as_str),
             "id": stanza.id(),
             "body": body.map(Element::text_content),
-            "xml": String::from_utf8_lossy(stanza.bytes()),
+            "xml": String::from_utf8_lossy(&stanza.bytes()),
         });
         match self
             .ground

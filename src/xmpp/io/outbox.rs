@@ -271,7 +271,7 @@ impl Outbox {
             managed.acknowledged += new as u64;
             let mut bytes = greeting(managed.handled).into_bytes();
             for sent in managed.queue.waiting() {
-                bytes.extend_from_slice(sent.stanza.bytes());
+                sent.stanza.write(&mut bytes);
             }
             managed.asked = !managed.queue.is_empty();
             if managed.asked {
@@ -450,6 +450,12 @@ impl State {
         self.put += bytes.len() as u64;
     }
 
+    fn put_stanza(&mut self, stanza: &Stanza) {
+        let before = self.pending.len();
+        stanza.write(&mut self.pending);
+        self.put += (self.pending.len() - before) as u64;
+    }
+
     /// Asks for an acknowledgement, if there is something to acknowledge. Whether it did.
     fn ask(&mut self) -> bool {
         let Some(managed) = &mut self.managed else {
@@ -555,11 +561,11 @@ impl Outbox {
         if state.phase != Phase::Open {
             return true;
         }
-        if state.pending.len() + stanza.bytes().len() > self.limit {
+        if state.pending.len() + stanza.size() > self.limit {
             state.overflow();
             return false;
         }
-        state.put(stanza.bytes());
+        state.put_stanza(stanza);
         if request {
             state.ask();
         }

@@ -354,7 +354,7 @@ impl Server {
             return Wishes::new();
         };
         let limit = self.settings.load().config.offline_messages;
-        let (at, bytes) = (stored(SystemTime::now()), stanza.bytes().clone());
+        let (at, bytes) = (stored(SystemTime::now()), stanza.bytes());
         let kept = self
             .ground
             .database
@@ -469,7 +469,7 @@ impl Archived {
             id,
             peer: peer.bare_str().into(),
             resource: peer.resource().unwrap_or_default().into(),
-            stanza: stanza.bytes().clone(),
+            stanza: stanza.bytes(),
         };
         Archived { entry }
     }
