@@ -8,6 +8,8 @@ mod support;
 mod archive;
 #[path = "xmpp/features.rs"]
 mod features;
+#[path = "xmpp/rooms.rs"]
+mod rooms;
 
 use std::{
     fs,

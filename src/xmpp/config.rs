@@ -1,10 +1,10 @@
 //! `[xmpp]`.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Spanned};
 
-use crate::features;
+use crate::{features, wire::BareJid};
 
 omnid_config::section! {
     /// XMPP: messages, presence and rosters for accounts.
@@ -41,6 +41,8 @@ omnid_config::section! {
         pub resume_memory: ByteSize = ByteSize::mib(256),
         /// Archives of messages.
         pub archive: ArchiveConfig = ArchiveConfig::default(),
+        /// Rooms.
+        pub rooms: RoomsConfig = RoomsConfig::default(),
         /// Silence after which a byte is sent, to find out whether a client is still there.
         #[range(Duration::from_secs(10)..=Duration::from_secs(24 * 3600))]
         pub keepalive: Duration = Duration::from_secs(180),
@@ -53,6 +55,35 @@ omnid_config::section! {
         /// How long messages are kept in archives.
         #[range(Duration::from_secs(3600)..=Duration::from_secs(100 * 365 * 86_400))]
         pub keep: Duration = Duration::from_secs(90 * 86_400),
+    }
+}
+
+omnid_config::section! {
+    /// Rooms, where many talk with each other.
+    pub struct RoomsConfig {
+        /// Domains of rooms. Empty means one for each domain served: "rooms." and its name.
+        pub hosts: Vec<Spanned<DomainName>> = vec![],
+        /// Rooms that one account can make and keep.
+        #[range(0..=100_000)]
+        pub per_account: u32 = 20,
+        /// Occupants of one room. Its admins can always enter.
+        #[range(1..=100_000)]
+        pub occupants: u32 = 500,
+        /// Messages that those who enter are shown, unless the room's owner says otherwise.
+        #[range(0..=100)]
+        pub history: u32 = 20,
+    }
+}
+
+impl RoomsConfig {
+    /// The domains of rooms of a server for `hosts`.
+    pub(crate) fn hosts<'a>(&self, hosts: impl Iterator<Item = &'a str>) -> HashSet<Box<str>> {
+        if self.hosts.is_empty() {
+            return hosts.map(|host| format!("rooms.{host}").into()).collect();
+        }
+        let named = self.hosts.iter();
+        let named = named.filter_map(|name| BareJid::from_domain(name.as_str()).ok());
+        named.map(|host| host.as_str().into()).collect()
     }
 }
 

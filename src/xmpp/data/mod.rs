@@ -5,6 +5,7 @@ pub mod blocking;
 pub mod last;
 pub mod offline;
 pub mod pubsub;
+pub mod rooms;
 pub mod roster;
 pub mod storage;
 
@@ -41,7 +42,7 @@ pub fn account(reader: &mut Reader<'_>, jid: &BareJid) -> Result<Account, StoreE
 pub const COMPONENT: &str = "xmpp";
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB];
+pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB, ROOMS];
 
 const ACCOUNTS: Migration = Migration {
     version: 1,
@@ -125,6 +126,20 @@ const PUBSUB: Migration = Migration {
             jid TEXT NOT NULL,
             PRIMARY KEY (account, jid)
         )",
+};
+
+const ROOMS: Migration = Migration {
+    version: 4,
+    sql: "
+        CREATE TABLE xmpp_room (
+            room TEXT NOT NULL PRIMARY KEY,
+            host TEXT NOT NULL,
+            creator TEXT NOT NULL,
+            title TEXT NOT NULL,
+            public BIGINT NOT NULL,
+            content TEXT NOT NULL
+        );
+        CREATE INDEX xmpp_room_by_creator ON xmpp_room (creator)",
 };
 
 #[cfg(test)]

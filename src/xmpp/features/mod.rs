@@ -14,6 +14,7 @@ pub mod mam;
 pub mod pep;
 pub mod ping;
 pub mod private;
+pub mod rooms;
 pub mod roster;
 pub mod session;
 pub mod sm;
@@ -22,7 +23,7 @@ pub mod vcard;
 pub mod version;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, SystemTime},
 };
 
@@ -100,6 +101,8 @@ pub struct Asked<'a> {
     pub session: Option<SessionId>,
     /// All that is switched on.
     pub features: &'a Features,
+    /// Other domains of this server's, which have features of their own.
+    pub neighbours: &'a HashSet<Box<str>>,
     /// The time.
     pub now: SystemTime,
     /// How long the server has been running.
@@ -177,6 +180,7 @@ pub const ALL: &[&Feature] = &[
     &pep::FEATURE,
     &ping::FEATURE,
     &private::FEATURE,
+    &rooms::FEATURE,
     &roster::FEATURE,
     &session::FEATURE,
     &sm::FEATURE,

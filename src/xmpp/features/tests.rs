@@ -39,6 +39,7 @@ fn ask(kind: &str, payload: &str, account: Option<&mut Account>, from: &str) -> 
         account,
         session: None,
         features: &features,
+        neighbours: &["rooms.b".into()].into(),
         now: SystemTime::UNIX_EPOCH,
         uptime: Duration::from_secs(9),
     });

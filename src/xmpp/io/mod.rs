@@ -8,6 +8,7 @@ pub(crate) mod inbound;
 pub(crate) mod login;
 pub(crate) mod metrics;
 mod outbox;
+pub(crate) mod rooms;
 mod route;
 pub(crate) mod server;
 mod session;

@@ -43,6 +43,7 @@ pub(crate) async fn run(server: Arc<Server>, child: Child) -> ChildResult {
         round = round.wrapping_add(1);
         if round.is_multiple_of(ACCOUNTS_EVERY) {
             server.accounts.sweep();
+            server.rooms.sweep();
             expire(&server).await;
         }
     }

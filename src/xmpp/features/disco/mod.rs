@@ -27,7 +27,7 @@ pub const FEATURE: Feature = Feature {
         Handler {
             ns: ns::DISCO_ITEMS,
             to: To::Server,
-            answer: items,
+            answer: server_items,
         },
         Handler {
             ns: ns::DISCO_ITEMS,
@@ -89,6 +89,16 @@ fn info(
         .children_from(identities)
         .children_from(features)
         .into()
+}
+
+fn server_items(asked: &mut Asked<'_>) -> Reply {
+    let more = asked.neighbours.iter();
+    let more = more.map(|jid| Element::new("item", ns::DISCO_ITEMS).attr("jid", &**jid));
+    let more: Vec<_> = more.collect();
+    match items(asked) {
+        Reply::Result(Some(query)) => query.children_from(more).into(),
+        other => other,
+    }
 }
 
 fn items(asked: &mut Asked<'_>) -> Reply {
