@@ -30,7 +30,11 @@ impl Server {
     /// With more keys in `[xmpp]`.
     fn start_with(keys: &str) -> Self {
         let (plain, tls) = (free_port(), free_port());
-        let daemon = Daemon::start(&config(plain, tls, keys));
+        Self::with(Daemon::start(&config(plain, tls, keys)), plain, tls)
+    }
+
+    /// Adds the accounts.
+    fn with(daemon: Daemon, plain: u16, tls: u16) -> Self {
         for user in ["alice", "bob", "carol"] {
             daemon.add_user(&format!("{user}@one.test"), &format!("secret-{user}"));
         }
@@ -185,11 +189,42 @@ fn the_latest_client_has_the_resource() {
 }
 
 #[test]
+fn scripts_decide_about_stanzas() {
+    let (plain, tls) = (free_port(), free_port());
+    let script = r#"
+omnid.hook("xmpp.stanza_in", function(stanza)
+  if stanza.kind ~= "message" or not stanza.body then return nil end
+  if stanza.body:find("spam") then return { drop = true } end
+  if stanza.body:find("secret") then return { error = "policy-violation" } end
+  if stanza.to == "echo@one.test" then return { reply = stanza.body } end
+  if stanza.body == "break" then error("broken") end
+end)
+"#;
+    let config = config(plain, tls, "") + "[script]\nfiles = [\"{dir}/hook.lua\"]\n";
+    let daemon = Daemon::start_with(&config, &[], |directory| {
+        fs::write(directory.join("hook.lua"), script).unwrap();
+    });
+    let server = Server::with(daemon, plain, tls);
+    server.scenario("hooked");
+}
+
+#[test]
+fn clients_come_through_a_shared_port() {
+    let (plain, tls, https) = (free_port(), free_port(), free_port());
+    let site = format!(
+        "[http]\nlisten = []\nlisten_tls = [\"127.0.0.1:{https}\"]\n\
+         [[http.site]]\nhosts = [\"one.test\"]\nroot = \"{{dir}}\"\n"
+    );
+    let daemon = Daemon::start(&(config(plain, tls, "") + &site));
+    let server = Server::with(daemon, plain, tls);
+    server.scenario_with("shared_port", &[&format!("127.0.0.1:{https}")]);
+}
+
+#[test]
 fn slixmpp() {
     let server = Server::start();
     let arguments = [&*server.plain, &*server.tls];
     python("xmpp_slixmpp.py", &arguments, LIMIT).success();
-    // What the operator sees meanwhile is tested with a session that is held.
 }
 
 #[test]
@@ -364,13 +399,12 @@ fn a_reload_keeps_sessions_and_a_stop_tells_them() {
     let mut server = Server::start();
     let mut held = Held::start(&server);
     let mut leaving = Held::start(&server);
+    // The second takes the first one's resource, which then has its last words to say.
+    wait_until("the first one is gone", LIMIT, || {
+        server.daemon.json(&["sessions"]).as_array().unwrap().len() == 1
+    });
     let sessions = server.daemon.json(&["sessions"]);
     let listed = sessions.as_array().unwrap();
-    assert_eq!(
-        listed.len(),
-        1,
-        "the second took the first one's resource: {sessions}"
-    );
     assert_eq!(listed[0]["jid"], "alice@one.test/x");
     assert_eq!(listed[0]["mechanism"], "SCRAM-SHA-256");
     assert_eq!(listed[0]["state"], "available");

@@ -12,9 +12,16 @@ use omnid_ground::{Wanted, streams};
 use omnid_net::Accepted;
 use omnid_supervisor::{Child, ChildResult};
 use omnid_telemetry::metrics;
+use tokio::time::{sleep, timeout};
 use tracing::info_span;
 
 use crate::Admin;
+
+/// How long a connection may live. A watcher that keeps it open makes a new one every so often; one
+/// that does not read its answers would otherwise hold it for ever.
+const LIFE: Duration = Duration::from_secs(120);
+/// How long the answer under way may then take.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 pub(crate) fn listener(admin: &Arc<Admin>, address: &ListenAddr) -> Wanted {
     let admin = admin.clone();
@@ -39,13 +46,20 @@ async fn connection(admin: Arc<Admin>, accepted: Accepted, child: Child) -> Chil
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(10))
         .max_buf_size(16 * 1024)
+        // Whoever has said all it wants to say still waits for the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     let outcome = tokio::select! {
-        outcome = &mut connection => outcome,
-        () = child.draining() => {
+        outcome = &mut connection => Some(outcome),
+        () = child.draining() => None,
+        () = sleep(LIFE) => None,
+    };
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
         }
     };
     drop(permit);

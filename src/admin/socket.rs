@@ -6,14 +6,15 @@ use omnid_config::ListenAddr;
 use omnid_ground::{Wanted, streams};
 use omnid_hub::ControlError;
 use omnid_net::{Accepted, Socket};
-use omnid_supervisor::{Child, ChildResult};
+use omnid_supervisor::Child;
+use omnid_telemetry::limited;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
     time::timeout,
 };
-use tracing::{info, info_span, warn};
+use tracing::{debug, info, info_span};
 
 use crate::{
     Admin,
@@ -36,11 +37,15 @@ pub(crate) fn listener(admin: &Arc<Admin>) -> Wanted {
         &ListenAddr::Unix(path),
         move |child, accepted| {
             let admin = admin.clone();
-            child.spawn(
-                "conversation",
-                info_span!("control"),
-                converse(admin, accepted, child.clone()),
-            );
+            let own = child.clone();
+            child.spawn("conversation", info_span!("control"), async move {
+                // An operator who hangs up early, or does not read, is no news; nor may anybody who
+                // can open the socket write the log full.
+                if let Err(error) = converse(admin, accepted, own).await {
+                    debug!(%error, "conversation broken off");
+                }
+                Ok(())
+            });
         },
     )
 }
@@ -59,14 +64,23 @@ fn allowed(admin: &Admin, stream: &UnixStream) -> Result<u32, String> {
     }
 }
 
-async fn converse(admin: Arc<Admin>, accepted: Accepted, child: Child) -> ChildResult {
+async fn converse(
+    admin: Arc<Admin>,
+    accepted: Accepted,
+    child: Child,
+) -> Result<(), std::io::Error> {
     let Socket::Unix(stream) = accepted.socket else {
         return Ok(());
     };
     let user = match allowed(&admin, &stream) {
         Ok(user) => user,
         Err(reason) => {
-            warn!(%reason, "control connection refused");
+            limited!(
+                Duration::from_secs(10),
+                warn,
+                "control connection refused",
+                %reason
+            );
             // Heard out before it is answered: closed with its request unread, the connection would
             // be reset, and the answer with it.
             let (reader, mut writer) = stream.into_split();
@@ -95,7 +109,7 @@ async fn converse(admin: Arc<Admin>, accepted: Accepted, child: Child) -> ChildR
                 return Ok(());
             }
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Err(error)) => return Err(error),
         }
         let reply = match serde_json::from_slice::<Request>(&line) {
             Err(error) => Reply::Error(ControlError::new(format!("not a request: {error}"))),
@@ -124,7 +138,7 @@ async fn follow(
     admin: &Admin,
     writer: &mut (impl AsyncWriteExt + Unpin),
     child: &Child,
-) -> ChildResult {
+) -> Result<(), std::io::Error> {
     let mut lines = admin.telemetry.tail();
     loop {
         let line = tokio::select! {

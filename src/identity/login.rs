@@ -40,7 +40,7 @@ impl Identity {
         // Before the memory is asked, or a source that is shut out could go on guessing at those
         // who have just logged in.
         inner.check(address.as_str(), source)?;
-        let mark = inner.marker.mark(address, password);
+        let mark = inner.marker.mark(address, password, source);
         if let Some(account) = inner.remembered().find(&mark, Instant::now()) {
             return Ok((*account).clone());
         }

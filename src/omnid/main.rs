@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod commands;
 mod daemon;
+mod data_directory;
 mod demo;
 mod root;
 mod welcome;
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+// Version 2 of it (a feature in Cargo.toml): after ten thousand connections have gone, version 3 keeps
+// four fifths of the memory that they took, and this a third.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,9 +1,6 @@
 //! The whole of omnid.toml: each section is defined by the crate that uses it.
 
-use std::{
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use omnid_config::{Problem, Problems, Spanned};
 use omnid_ground::config::{DomainConfig, ServerConfig};
@@ -104,17 +101,6 @@ impl TestConfig {
 pub fn default_path() -> PathBuf {
     std::env::var_os("OMNID_CONFIG")
         .map_or_else(|| PathBuf::from("/etc/omnid/omnid.toml"), PathBuf::from)
-}
-
-/// Creates the data directory, for nobody's eyes but ours.
-///
-/// # Errors
-/// Where it cannot be created.
-pub fn create_data_directory(path: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }
 
 /// The directory that relative paths of the configuration start from.

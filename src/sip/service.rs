@@ -356,7 +356,10 @@ impl Sip {
             match self.save_all().await {
                 Ok(()) => child.ready(),
                 // They are in memory, and are written when the store is there again.
-                Err(error) => child.degraded(format!("registrations not written down: {error}")),
+                Err(error) => {
+                    self.core.written.failed();
+                    child.degraded(format!("registrations not written down: {error}"));
+                }
             }
         }
     }

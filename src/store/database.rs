@@ -50,6 +50,28 @@ impl Engine {
     }
 }
 
+/// What SQLite says of a file, with the file, and with what it does not say: "disk I/O error" is
+/// also what it calls a lack of room.
+fn opening(path: &Path, error: StoreError) -> StoreError {
+    let StoreError::Sqlite(reason) = &error else {
+        return error;
+    };
+    let room = path
+        .parent()
+        .and_then(|parent| rustix::fs::statvfs(parent).ok())
+        .map_or(u64::MAX, |system| {
+            system.f_bavail.saturating_mul(system.f_frsize)
+        });
+    let mut reason = reason.to_string();
+    if room < 64 * 1024 {
+        reason += "; its file system is full";
+    }
+    StoreError::Open {
+        path: path.display().to_string(),
+        reason,
+    }
+}
+
 impl Database {
     /// Opens the database that `config` names; a SQLite file without a path of its own lies in
     /// `data_dir`, which is made if it is not there.
@@ -58,13 +80,16 @@ impl Database {
         let data_dir = data_dir.to_owned();
         let directory = data_dir.clone();
         let blobs = blocking(move || Blobs::open(&directory)).await?;
+        let mut file = None;
         let engine = match place {
             Place::Sqlite(path) => {
+                let path = file.insert(path).clone();
                 let open = move || {
                     if let Some(parent) = path.parent() {
                         make_private_dir(parent)?;
                     }
-                    Sqlite::open(&path, Lock::shared(&path)?)
+                    let opened = Sqlite::open(&path, Lock::shared(&path)?);
+                    opened.map_err(|error| opening(&path, error))
                 };
                 Engine::Sqlite(blocking(open).await?)
             }
@@ -77,7 +102,12 @@ impl Database {
                 data_dir,
             }),
         };
-        database.prepare().await?;
+        // The first write: a disk that is full shows here at the latest.
+        let prepared = database.prepare().await;
+        prepared.map_err(|error| match &file {
+            Some(path) => opening(path, error),
+            None => error,
+        })?;
         database.migrate(COMPONENT, MIGRATIONS).await?;
         Ok(database)
     }

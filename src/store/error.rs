@@ -15,6 +15,9 @@ pub enum StoreError {
         context: String,
         source: std::io::Error,
     },
+    /// The database's file could not be opened, or made.
+    #[error("cannot open {path}: {reason}")]
+    Open { path: String, reason: String },
     /// SQLite refused.
     #[error("sqlite: {0}")]
     Sqlite(#[from] rusqlite::Error),

@@ -1,12 +1,12 @@
 //! The service in the daemon: prepared, opened, made to run what was prepared, closed.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use omnid_config::{Problem, Problems};
+use omnid_config::{ListenAddr, Problem, Problems, Spanned};
 use omnid_ground::{
     Change, Ground, ListenerClaim, ListenerSet, Prepare, Service, ServiceError, Transport, Wanted,
     config::DomainConfig, streams,
@@ -37,13 +37,15 @@ pub struct Xmpp {
     listeners: ListenerSet,
     /// What was applied last.
     applied: Mutex<Option<Prepared>>,
+    /// The domains that we have published records about.
+    published: Mutex<BTreeSet<String>>,
     /// What the hub holds by reference.
     alpn: Arc<dyn StreamHandler>,
     tree: Mutex<Option<Handle>>,
 }
 
 /// The section, checked.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     config: Config,
     /// The domains served, in their normal form.
@@ -133,6 +135,7 @@ impl Service for Xmpp {
             server,
             listeners: ListenerSet::default(),
             applied: Mutex::default(),
+            published: Mutex::default(),
             alpn,
             tree: Mutex::default(),
         }))
@@ -278,45 +281,68 @@ impl Xmpp {
     fn publish(&self, prepared: &Prepared) {
         let ground = &self.server.ground;
         let facts = ground.server.load();
-        ground.hub.records().withdraw(Xmpp::NAME);
-        let port = |addresses: &[omnid_config::Spanned<omnid_config::ListenAddr>], kind: &str| {
-            let first = addresses.first()?;
-            bound_port(ground, &format!("{} {kind}", Xmpp::NAME), first)
+        let port = |addresses: &[Spanned<ListenAddr>], kind: &str| {
+            bound_port(
+                ground,
+                &format!("{} {kind}", Xmpp::NAME),
+                addresses.first()?,
+            )
         };
-        let plain = port(&prepared.config.listen, "client");
-        let tls = port(&prepared.config.listen_tls, "client-tls");
+        let services = [
+            ("xmpp-client", port(&prepared.config.listen, "client")),
+            (
+                "xmpps-client",
+                port(&prepared.config.listen_tls, "client-tls"),
+            ),
+        ];
+        let mut published = self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut records: BTreeMap<String, Vec<Record>> = published
+            .iter()
+            .map(|domain| (domain.clone(), Vec::new()))
+            .collect();
         for host in &prepared.hosts {
-            if !publishes(&facts.domains, host.as_str()) {
+            // A host that has no domain of its own is in the zone of the one it lies in.
+            let within = |domain: &&DomainConfig| {
+                let above = host.as_str().strip_suffix(domain.name.as_str());
+                above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+            };
+            let domains = facts.domains.iter().filter(within);
+            let Some(domain) = domains.max_by_key(|domain| domain.name.as_str().len()) else {
+                continue;
+            };
+            if !domain.publish {
                 continue;
             }
-            let record = |service: &str, port: u16| Record {
-                name: format!("_{service}._tcp.{host}"),
-                ttl: 3600,
-                data: RecordData::Srv {
-                    priority: 0,
-                    weight: 5,
-                    port,
-                    target: facts.server.hostname.as_str().to_owned(),
-                },
-            };
-            let records = [
-                plain.map(|port| record("xmpp-client", port)),
-                tls.map(|port| record("xmpps-client", port)),
-            ];
-            let records = records.into_iter().flatten().collect();
-            ground
-                .hub
-                .records()
-                .publish(Xmpp::NAME, host.as_str(), records);
+            let of_domain = records.entry(domain.name.as_str().to_owned()).or_default();
+            for (service, port) in services {
+                let Some(port) = port else { continue };
+                of_domain.push(Record {
+                    name: format!("_{service}._tcp.{host}"),
+                    ttl: 3600,
+                    data: RecordData::Srv {
+                        priority: 0,
+                        weight: 5,
+                        port,
+                        target: facts.server.hostname.as_str().to_owned(),
+                    },
+                });
+            }
+        }
+        *published = records.keys().cloned().collect();
+        for (domain, records) in records {
+            ground.hub.records().publish(Xmpp::NAME, &domain, records);
         }
     }
 }
 
 /// The port that clients reach a listener at: the one it was given, if it was to choose.
-fn bound_port(ground: &Ground, owner: &str, address: &omnid_config::ListenAddr) -> Option<u16> {
+fn bound_port(ground: &Ground, owner: &str, address: &ListenAddr) -> Option<u16> {
     let asked = match address {
-        omnid_config::ListenAddr::Ip(address) => address.port(),
-        omnid_config::ListenAddr::Unix(_) => return None,
+        ListenAddr::Ip(address) => address.port(),
+        ListenAddr::Unix(_) => return None,
     };
     if asked != 0 {
         return Some(asked);
@@ -327,16 +353,9 @@ fn bound_port(ground: &Ground, owner: &str, address: &omnid_config::ListenAddr) 
         .into_iter()
         .find(|bound| bound.service == owner)?;
     match bound.address {
-        omnid_config::ListenAddr::Ip(address) => Some(address.port()),
-        omnid_config::ListenAddr::Unix(_) => None,
+        ListenAddr::Ip(address) => Some(address.port()),
+        ListenAddr::Unix(_) => None,
     }
-}
-
-/// Whether a host's records are to be published: not those of a domain that says no.
-fn publishes(domains: &[DomainConfig], host: &str) -> bool {
-    domains
-        .iter()
-        .any(|domain| domain.publish && domain.name.as_str() == host)
 }
 
 /// Streams from a TLS port that several protocols share.
@@ -452,3 +471,6 @@ fn sessions(server: &Server, arguments: &Value) -> Result<Value, ControlError> {
     list.sort_by(|a, b| a["jid"].as_str().cmp(&b["jid"].as_str()));
     Ok(Value::Array(list))
 }
+
+#[cfg(test)]
+mod tests;

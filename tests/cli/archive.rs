@@ -45,6 +45,33 @@ fn what_was_backed_up_comes_back_elsewhere() {
 }
 
 #[test]
+fn what_root_restores_belongs_to_whom_the_directory_belongs_to() {
+    use std::os::unix::fs::MetadataExt;
+    if !rustix::process::geteuid().is_root() {
+        // Whoever is not root makes nothing that is another's.
+        return;
+    }
+    let daemon = daemon();
+    daemon.add_user("alice@example.org", "correct horse battery");
+    let archive = daemon.path("archive");
+    let archive = archive.to_str().unwrap();
+    daemon.omnid(&["backup", archive]).success();
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let config = config(elsewhere.path());
+    let data = elsewhere.path().join("data");
+    fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(65_534), Some(65_534)).unwrap();
+    omnid(&["-c", &config, "restore", archive]).success();
+    omnid(&["-c", &config, "user", "disable", "alice@example.org"]).success();
+    for entry in fs::read_dir(&data).unwrap() {
+        let entry = entry.unwrap();
+        let owner = entry.metadata().unwrap().uid();
+        assert_eq!(owner, 65_534, "{}", entry.path().display());
+    }
+}
+
+#[test]
 fn a_store_in_use_is_not_replaced() {
     let daemon = daemon();
     let archive = daemon.path("archive");

@@ -1,6 +1,9 @@
 //! `omnid top`: one look, and the live view on a terminal of tmux's.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{LIMIT, daemon, support};
 use support::{binary, run, wait_until};
@@ -25,7 +28,11 @@ impl Terminal {
             "100",
             "-y",
             "30",
-            command,
+            // tmux gives it to a shell.
+            &format!(
+                "{command}; echo $? >{}",
+                directory.join("tmux.code").display()
+            ),
             ";",
             "set-option",
             "-g",
@@ -45,9 +52,10 @@ impl Terminal {
         self.tmux(&["capture-pane", "-p"])
     }
 
+    /// The exit code that the command left behind: tmux itself does not always know it.
     fn ended(&self) -> Option<String> {
-        let state = self.tmux(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]);
-        state.trim().strip_prefix("1 ").map(str::to_owned)
+        let code = fs::read_to_string(self.socket.with_extension("code")).ok()?;
+        Some(code.trim().to_owned()).filter(|code| !code.is_empty())
     }
 }
 
@@ -122,9 +130,8 @@ fn the_live_view_follows_fits_and_ends() {
     });
     assert_eq!(terminal.ended(), None);
     terminal.tmux(&["send-keys", "q"]);
-    wait_until("q ends it", LIMIT, || {
-        terminal.ended().as_deref() == Some("0")
-    });
+    wait_until("q ends it", LIMIT, || terminal.ended().is_some());
+    assert_eq!(terminal.ended().as_deref(), Some("0"));
 }
 
 #[test]

@@ -1,16 +1,19 @@
 """Holds several sessions of one account, and says how many of them still work.
 
-    xmpp_hold.py ADDRESS:PORT USER@DOMAIN PASSWORD COUNT
+    xmpp_hold.py ADDRESS:PORT USER@DOMAIN PASSWORD COUNT [ALPN]
 
-Prints `N of COUNT` for every line of standard input, at whose end it closes the sessions.
+ALPN is the protocol asked for in the TLS handshake, where the port serves several. Prints `N of COUNT` for every line of standard input, at whose end it closes the sessions.
 """
 
 import sys
 
 from xmpp_stream import Stream
 
-server, address, password, count = sys.argv[1:]
-sessions = [Stream(server, address, password) for _ in range(int(count))]
+server, address, password, count = sys.argv[1:5]
+alpn = sys.argv[5] if len(sys.argv) > 5 else None
+sessions = [Stream(server, address, password, alpn=alpn) for _ in range(int(count))]
+for session in sessions:
+    session.send("<presence/>")
 
 
 def works(session):

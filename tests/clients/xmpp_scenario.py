@@ -365,6 +365,35 @@ def conflict():
     second.sync()
 
 
+# ----- What operators put in -----
+
+
+def hooked():
+    """Lua decides about messages: drops, refuses, answers."""
+    alice, bob = enter("alice", "x"), enter("bob", "y")
+    alice.message("bob@one.test", "buy spam")
+    alice.message("bob@one.test", "a secret")
+    error = alice.wait(lambda e: e.name == "message" and e.get("type") == "error")
+    equal(error.find("error").children[0].name, "policy-violation")
+    alice.message("echo@one.test", "hello?")
+    answer = alice.wait(lambda e: e.name == "message")
+    equal((answer.get("from"), answer.body()), ("echo@one.test", "hello?"))
+    alice.message("bob@one.test", "a plain word")
+    equal(bob.wait(lambda e: e.name == "message").body(), "a plain word")
+    # A script that fails lets everything pass, unless it is told otherwise.
+    alice.message("bob@one.test", "break")
+    equal(bob.wait(lambda e: e.name == "message").body(), "break")
+    alice.sync()
+
+
+def shared_port():
+    """A TLS port that several protocols share, by ALPN."""
+    alice = login(arguments[0], "alice@one.test", "secret-alice", "x", direct=True)
+    bob = enter("bob", "y")
+    alice.message("bob@one.test", "through the web's port")
+    equal(bob.wait(lambda e: e.name == "message").body(), "through the web's port")
+
+
 # ----- Rosters -----
 
 

@@ -17,7 +17,7 @@ LIMIT = 10
 class Client(slixmpp.ClientXMPP):
     def __init__(self, user, resource, direct=False, password=None):
         super().__init__(f"{user}@one.test/{resource}", password or f"secret-{user}")
-        for plugin in ("0012", "0030", "0049", "0054", "0092", "0198", "0199", "0202", "0203"):
+        for plugin in ("0012", "0030", "0049", "0054", "0092", "0198", "0199", "0202", "0203", "0280"):
             self.register_plugin(f"xep_{plugin}")
         self.enable_direct_tls = direct
         self.enable_starttls = not direct
@@ -110,6 +110,20 @@ async def main():
     assert away["status"] == "at lunch"
     second = await Client("bob", "second").enter()
     assert (await second.presence("alice@one.test", "away"))["status"] == "at lunch"
+    # Both of bob's clients see the conversation, whichever holds it.
+    for client in (bob, second):
+        await client.plugin["xep_0280"].enable()
+    copies = asyncio.Queue()
+    second.add_event_handler("carbon_received", copies.put_nowait)
+    second.add_event_handler("carbon_sent", copies.put_nowait)
+    alice.send_message("bob@one.test/slix", "to one of you", mtype="chat")
+    assert (await bob.message())["body"] == "to one of you"
+    copy = await asyncio.wait_for(copies.get(), LIMIT)
+    assert copy["carbon_received"]["body"] == "to one of you", copy
+    bob.send_message("alice@one.test", "from one of us", mtype="chat")
+    assert (await alice.message())["body"] == "from one of us"
+    copy = await asyncio.wait_for(copies.get(), LIMIT)
+    assert copy["carbon_sent"]["body"] == "from one of us", copy
     await second.leave()
     await alice.presence("bob@one.test", "unavailable")
     assert (await bob.plugin["xep_0012"].get_last_activity("alice@one.test"))["last_activity"]["seconds"] == 0

@@ -33,6 +33,7 @@ impl<'a> Host<'a> {
             let name = name.strip_suffix('.').unwrap_or(name);
             let fits = !name.is_empty()
                 && !name.starts_with('.')
+                && !name.ends_with('.')
                 && !name.contains("..")
                 && name
                     .bytes()
@@ -77,6 +78,7 @@ mod tests {
             (":80", None),
             (".example.org", None),
             ("a..b", None),
+            ("a..", None),
             ("example.org:80:80", None),
             ("example.org:+80", None),
             ("example.org:65536", None),

@@ -2,7 +2,8 @@
 //!
 //! A browser sends its password with every request, and PBKDF2 is slow on purpose. So a right
 //! password is remembered for a short time: not itself, but an HMAC of it under a key that this
-//! process made up and never writes down.
+//! process made up and never writes down. It is remembered of one source and one service: from
+//! elsewhere it is another login, to be recorded and told of.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::hmac;
 
 use crate::credentials::random;
-use crate::{Account, Address};
+use crate::{Account, Address, Source};
 
 /// Passwords that are remembered.
 const REMEMBERED: usize = 10_000;
@@ -76,11 +77,17 @@ impl Marker {
         Self(hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()))
     }
 
-    pub(crate) fn mark(&self, address: &Address, password: &str) -> Mark {
+    pub(crate) fn mark(&self, address: &Address, password: &str, source: Source) -> Mark {
         let mut context = hmac::Context::with_key(&self.0);
-        // An address has no NUL, so no two pairs run together alike.
-        context.update(address.as_str().as_bytes());
-        context.update(&[0]);
+        // Neither has a NUL, so no two run together alike.
+        for part in [
+            source.ip.to_string().as_str(),
+            source.service,
+            address.as_str(),
+        ] {
+            context.update(part.as_bytes());
+            context.update(&[0]);
+        }
         context.update(password.as_bytes());
         let mut mark = [0; 32];
         mark.copy_from_slice(context.sign().as_ref());
@@ -106,11 +113,25 @@ mod tests {
             password_changed_at: 0,
         });
         let now = Instant::now();
-        let mark = marker.mark(&address, "secret");
-        assert_ne!(mark, marker.mark(&address, "secrets"));
+        let source = Source {
+            ip: [192, 0, 2, 1].into(),
+            service: "http",
+        };
+        let mark = marker.mark(&address, "secret", source);
+        assert_ne!(mark, marker.mark(&address, "secrets", source));
+        let elsewhere = Source {
+            ip: [192, 0, 2, 2].into(),
+            ..source
+        };
+        assert_ne!(mark, marker.mark(&address, "secret", elsewhere));
+        let another = Source {
+            service: "xmpp",
+            ..source
+        };
+        assert_ne!(mark, marker.mark(&address, "secret", another));
         assert_ne!(
             mark,
-            Marker::new().mark(&address, "secret"),
+            Marker::new().mark(&address, "secret", source),
             "a key for each process"
         );
         remembered.keep(mark, Arc::clone(&account), 0, now);
@@ -130,7 +151,7 @@ mod tests {
         remembered.keep(mark, Arc::clone(&account), 0, now);
         assert!(remembered.find(&mark, now).is_none());
         for n in 0..25_000 {
-            let mark = marker.mark(&address, &n.to_string());
+            let mark = marker.mark(&address, &n.to_string(), source);
             remembered.keep(mark, Arc::clone(&account), 1, now);
         }
         assert!(remembered.marks.len() <= REMEMBERED);

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::{CommandError, Context, Outcome, control, out, password, print, runtime};
 use crate::{
     cli::{AppPassword, User},
-    root::{Root, create_data_directory},
+    data_directory,
+    root::Root,
 };
 
 /// The verbs of this file, for the control socket.
@@ -290,12 +291,13 @@ fn offline(context: &Context, verb: &str, arguments: Value) -> Result<Value, Com
         .map_err(|report| format!("no daemon runs, and:\n{}", report.render(false)))?;
     let root = loaded.value;
     runtime()?.block_on(async {
-        create_data_directory(&root.server.data_dir)?;
+        data_directory::create(&root.server.data_dir)?;
         let database = omnid_store::Database::open(&root.store, &root.server.data_dir).await?;
         let hub = omnid_hub::Hub::new();
         let identity = Identity::open(&root.identity, database.clone(), hub).await?;
         let answer = carry_out(&identity, verb, arguments).await?;
         database.close().await;
+        data_directory::hand_over(&root.server.data_dir)?;
         Ok(answer)
     })
 }

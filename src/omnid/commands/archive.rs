@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::{CommandError, Context, Outcome, control, out, print, runtime};
-use crate::root::Root;
+use crate::{data_directory, root::Root};
 
 pub(super) fn backup(context: &Context, directory: &Path) -> Outcome {
     let directory = std::path::absolute(directory)?;
@@ -27,7 +27,10 @@ pub(super) fn restore(context: &Context, directory: &Path, force: bool) -> Outco
         let data = &root.server.data_dir;
         runtime()?.block_on(async {
             match omnid_store::Database::restore(directory, &root.store, data, force).await {
-                Ok(report) => Ok(serde_json::to_value(report)?),
+                Ok(report) => {
+                    data_directory::hand_over(data)?;
+                    Ok(serde_json::to_value(report)?)
+                }
                 Err(error @ omnid_store::StoreError::NotEmpty(_)) => {
                     Err(format!("{error}; --force says that it may").into())
                 }

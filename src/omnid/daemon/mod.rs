@@ -1,5 +1,6 @@
 //! The running daemon: from a checked configuration to a tree, and through reloads to its end.
 
+mod descriptors;
 mod reload;
 pub mod services;
 mod signals;
@@ -26,10 +27,7 @@ use omnid_telemetry::Telemetry;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-use crate::{
-    check::Checked,
-    root::{Root, create_data_directory},
-};
+use crate::{check::Checked, data_directory, root::Root};
 use services::Services;
 
 /// Restarts that the whole tree bears before the process gives up and systemd takes over. Low,
@@ -61,7 +59,11 @@ impl StartError {
         let mut message = format!("{what}: {error}");
         let mut source = error.source();
         while let Some(cause) = source {
-            message.push_str(&format!(": {cause}"));
+            // Some errors say what caused them by themselves.
+            let cause_said = cause.to_string();
+            if !message.ends_with(&cause_said) {
+                message.push_str(&format!(": {cause_said}"));
+            }
             source = cause.source();
         }
         Self(message)
@@ -84,6 +86,7 @@ pub async fn run(
     for line in checked.warnings.lines() {
         warn!("{line}");
     }
+    descriptors::raise();
     let mut signals = signals::Signals::new()
         .map_err(|error| StartError::new("cannot listen for signals", &error))?;
     let ground = lay_ground(&root, checked.certificates, checked.scripts).await?;
@@ -163,7 +166,7 @@ async fn lay_ground(
     prepared_scripts: omnid_script::Prepared,
 ) -> Result<Ground, StartError> {
     let data = &root.server.data_dir;
-    create_data_directory(data).map_err(|error| {
+    data_directory::create(data).map_err(|error| {
         StartError::new(
             &format!("cannot create [server] data_dir {}", data.display()),
             &error,

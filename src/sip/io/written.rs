@@ -12,18 +12,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(crate) struct Written {
-    /// The place up to which all is.
-    up_to: watch::Sender<u64>,
+    progress: watch::Sender<Progress>,
     wanted: Notify,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// The place up to which all is written down.
+    up_to: u64,
+    /// How often it could not be.
+    failures: u64,
+}
+
 impl Written {
-    /// Has the change at `place` written down; false if that did not happen in time.
+    /// Has the change at `place` written down; false if that failed, or did not happen in time.
     pub(super) async fn wait(&self, place: u64) -> bool {
+        let mut progress = self.progress.subscribe();
+        let before = progress.borrow_and_update().failures;
         self.wanted.notify_one();
-        let mut up_to = self.up_to.subscribe();
-        let reached = timeout(PATIENCE, up_to.wait_for(|up_to| *up_to >= place));
-        matches!(reached.await, Ok(Ok(_)))
+        let over = |now: &Progress| now.up_to >= place || now.failures > before;
+        match timeout(PATIENCE, progress.wait_for(over)).await {
+            Ok(Ok(now)) => now.up_to >= place,
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     /// Resolves when somebody waits.
@@ -33,10 +44,12 @@ impl Written {
 
     /// Everything up to `place` is written down.
     pub(crate) fn reached(&self, place: u64) {
-        self.up_to.send_if_modified(|up_to| {
-            let further = place > *up_to;
-            *up_to = place.max(*up_to);
-            further
-        });
+        self.progress
+            .send_modify(|progress| progress.up_to = place.max(progress.up_to));
+    }
+
+    /// Something could not be written down: whoever waits need not wait for the next attempt.
+    pub(crate) fn failed(&self) {
+        self.progress.send_modify(|progress| progress.failures += 1);
     }
 }

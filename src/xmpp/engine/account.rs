@@ -8,6 +8,7 @@ use std::{collections::HashSet, sync::Arc, time::SystemTime};
 use smallvec::smallvec;
 
 use super::{
+    carbons::{self, Direction},
     delivery::{Destination, Receiver, destination, is_storable},
     roster::{Roster, RosterChange, RosterSet},
     subscription::Request,
@@ -49,6 +50,8 @@ pub struct Session {
     pub outlet: Arc<dyn Outlet>,
     /// It has asked for the roster and hears of changes (RFC 6121 2.2: interested).
     pub interested: bool,
+    /// It wants copies of the messages of the account's other sessions (XEP-0280).
+    pub carbons: bool,
     /// Its presence, if it is available.
     available: Option<Available>,
     /// Who else was sent presence, and must be told when it ends (RFC 6121 4.6).
@@ -69,6 +72,7 @@ impl Session {
             jid,
             outlet,
             interested: false,
+            carbons: false,
             available: None,
             directed: HashSet::new(),
         }
@@ -504,29 +508,78 @@ impl Account {
             matched: exact.is_some(),
             available: self.sessions.iter().any(Session::wants_messages),
         };
-        let want = || {
-            self.sessions
+        let highest = || {
+            let wanting = self
+                .sessions
                 .iter()
-                .filter(|session| session.wants_messages())
+                .filter(|session| session.wants_messages());
+            wanting
+                .filter_map(Session::presence)
+                .map(|(_, priority)| priority)
+                .max()
         };
-        match destination(kind, receiver) {
-            Destination::Exact => exact
-                .map(|session| session.send(stanza.clone()))
-                .into_iter()
-                .collect(),
-            Destination::All => want().map(|session| session.send(stanza.clone())).collect(),
+        let destination = destination(kind, receiver);
+        let takes: &dyn Fn(&Session) -> bool = match destination {
+            Destination::Exact => &|session| exact.is_some_and(|exact| exact.id == session.id),
+            Destination::All => &Session::wants_messages,
             Destination::MostAvailable => {
-                let highest = want().filter_map(Session::presence).map(|(_, p)| p).max();
-                let chosen = want().filter(|session| {
-                    session
-                        .presence()
-                        .is_some_and(|(_, priority)| Some(priority) == highest)
+                let highest = highest();
+                return self.hand_to(stanza, &|session| {
+                    let priority = session.presence().map(|(_, priority)| priority);
+                    session.wants_messages() && priority == highest
                 });
-                chosen.map(|session| session.send(stanza.clone())).collect()
             }
-            Destination::Offline => self.undelivered(stanza),
-            Destination::Error => bounce(stanza, Condition::ServiceUnavailable),
-            Destination::Nowhere => Wishes::new(),
+            Destination::Offline => return self.undelivered(stanza),
+            Destination::Error => return bounce(stanza, Condition::ServiceUnavailable),
+            Destination::Nowhere => return Wishes::new(),
+        };
+        self.hand_to(stanza, takes)
+    }
+
+    /// The message to those that take it, copies to those that want some.
+    fn hand_to(&self, stanza: &Stanza, takes: &dyn Fn(&Session) -> bool) -> Wishes {
+        let taking = self.sessions.iter().filter(|session| takes(session));
+        let mut wishes: Wishes = taking.map(|session| session.send(stanza.clone())).collect();
+        self.copies(stanza, Direction::Received, takes, &mut wishes);
+        wishes
+    }
+
+    /// Copies of a message that session `id` sent, for the account's other sessions.
+    pub fn sent(&self, id: SessionId, stanza: &Stanza) -> Wishes {
+        let mut wishes = Wishes::new();
+        self.copies(
+            stanza,
+            Direction::Sent,
+            &|session| session.id == id,
+            &mut wishes,
+        );
+        wishes
+    }
+
+    fn copies(
+        &self,
+        stanza: &Stanza,
+        direction: Direction,
+        has_it: &dyn Fn(&Session) -> bool,
+        wishes: &mut Wishes,
+    ) {
+        let wants = |session: &&Session| session.carbons && !has_it(session);
+        // A message to the account itself comes to the others anyway, as a received one.
+        let own = stanza
+            .from()
+            .is_some_and(|from| from.bare_str() == self.jid.as_str())
+            && stanza
+                .to()
+                .is_some_and(|to| to.bare_str() == self.jid.as_str());
+        if (own && direction == Direction::Sent)
+            || !self.sessions.iter().any(|session| wants(&session))
+            || !carbons::is_copied(stanza)
+        {
+            return;
+        }
+        for session in self.sessions.iter().filter(wants) {
+            let copy = carbons::copy(stanza, direction, &self.jid, &session.jid);
+            wishes.push(session.send(copy));
         }
     }
 

@@ -1,6 +1,7 @@
 //! Decisions: messages and the time in, wishes out. Nothing here waits, reads or writes.
 
 pub mod account;
+pub mod carbons;
 pub mod delivery;
 pub mod login;
 pub mod roster;

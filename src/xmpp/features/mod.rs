@@ -5,6 +5,7 @@
 //! supported are made from the declarations. Its handlers decide and return a [`Reply`]; one place
 //! carries replies out.
 
+pub mod carbons;
 pub mod disco;
 pub mod last;
 pub mod ping;
@@ -149,6 +150,7 @@ impl From<StanzaError> for Reply {
 
 /// Every feature there is.
 pub const ALL: &[&Feature] = &[
+    &carbons::FEATURE,
     &disco::FEATURE,
     &last::FEATURE,
     &ping::FEATURE,

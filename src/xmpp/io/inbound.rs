@@ -103,7 +103,7 @@ impl Server {
     ///
     /// # Errors
     /// The stanza, if it is for [`Server::handle`].
-    pub(crate) fn quick(&self, stanza: Stanza) -> Result<(), Stanza> {
+    pub(crate) fn quick(&self, client: &Client, stanza: Stanza) -> Result<(), Stanza> {
         let plain = match stanza.kind() {
             Kind::Message(_) => true,
             Kind::Iq(_) => stanza.to().is_some_and(|to| !to.is_bare()),
@@ -122,13 +122,19 @@ impl Server {
             return Err(stanza);
         }
         let mut sent = false;
-        for wish in wishes {
+        for wish in &wishes {
             if let Wish::Send(outlet, stanza) = wish {
-                sent |= outlet.send(&stanza);
+                sent |= outlet.send(stanza);
             }
         }
         if !sent {
             return Err(stanza);
+        }
+        let copies = client.cell.live().sent(client.id, &stanza);
+        for wish in copies {
+            if let Wish::Send(outlet, copy) = wish {
+                outlet.send(&copy);
+            }
         }
         self.metrics.stanza(stanza.kind());
         if matches!(stanza.kind(), Kind::Message(_)) {
@@ -147,10 +153,15 @@ impl Server {
             }
         }
         let wishes = match (stanza.kind(), stanza.to()) {
-            (Kind::Message(_), None) => {
+            (Kind::Message(_), to) => {
+                let mut wishes = client.cell.live().sent(client.id, &stanza);
                 // RFC 6120 10.3.1: a message to nobody is to the sender's own account.
-                let own = client.jid.to_bare();
-                Wishes::from_iter([Wish::Route(stanza.with_to(&own))])
+                let routed = match to {
+                    Some(_) => stanza,
+                    None => stanza.with_to(&client.jid.to_bare()),
+                };
+                wishes.insert(0, Wish::Route(routed));
+                wishes
             }
             (Kind::Presence(kind), to) => {
                 Box::pin(self.presence(client, kind, to.cloned(), &stanza)).await

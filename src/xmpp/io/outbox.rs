@@ -91,7 +91,7 @@ pub(crate) enum Taken {
     Bytes(Vec<u8>),
     /// To be written, and then the stream is over.
     Last(Vec<u8>),
-    /// Nothing; the task will be woken.
+    /// Nothing.
     Nothing,
     /// The session has another connection, or is over.
     Lost,
@@ -150,8 +150,19 @@ impl Outbox {
         self.end(stream::CLOSE);
     }
 
-    /// What `connection` is to write, all of it; or wakes the task when there is something.
-    pub(crate) fn take(&self, connection: u32, cx: &mut Context<'_>) -> Taken {
+    /// Whether `connection` still has the session. The task is woken when it no longer has, and
+    /// when there is something to take.
+    pub(crate) fn watch(&self, connection: u32, cx: &mut Context<'_>) -> bool {
+        let mut state = self.state();
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        state.connection == connection && matches!(state.phase, Phase::Open | Phase::Closing)
+    }
+
+    /// What `connection` is to write, all of it.
+    pub(crate) fn take(&self, connection: u32) -> Taken {
         let mut state = self.state();
         if state.connection != connection {
             return Taken::Lost;
@@ -160,13 +171,7 @@ impl Outbox {
             Phase::Asleep(_) | Phase::Closed => Taken::Lost,
             Phase::Closing if state.pending.is_empty() => Taken::Lost,
             Phase::Closing => Taken::Last(state.hand_out()),
-            Phase::Open if state.pending.is_empty() => {
-                match &mut state.waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
-                }
-                Taken::Nothing
-            }
+            Phase::Open if state.pending.is_empty() => Taken::Nothing,
             Phase::Open => Taken::Bytes(state.hand_out()),
         }
     }

@@ -72,12 +72,14 @@ pub(crate) async fn run(
         session: connection.session.clone(),
         number: connection.number,
     };
+    let unsaid_is_empty = unsaid.is_empty();
     let mut pipe = Pipe {
         socket,
         framer,
         writing: unsaid.into_bytes(),
         written: 0,
         last: false,
+        greeted: unsaid_is_empty,
         connection,
     };
     let mut items = Vec::new();
@@ -88,7 +90,7 @@ pub(crate) async fn run(
         for item in items.drain(..) {
             match item {
                 Item::Stanza(stanza) => {
-                    if let Err(stanza) = pipe.connection.server.quick(stanza) {
+                    if let Err(stanza) = pipe.connection.server.quick(&client, stanza) {
                         let kind = stanza.kind();
                         let span = tracing::debug_span!(
                             "stanza",
@@ -139,7 +141,7 @@ pub(crate) async fn run(
         items = Vec::new();
         match poll_fn(|cx| pipe.turn(cx, &mut items)).await {
             Ok(Turn::Read) => {}
-            Ok(Turn::Over) => break Ok(()),
+            Ok(Turn::Over) => break pipe.finish().await,
             Err(error) => break Err(error),
         }
     };
@@ -166,12 +168,20 @@ struct Pipe {
     written: usize,
     /// What is being written is the last.
     last: bool,
+    /// What the login left to say has been written.
+    greeted: bool,
     connection: Connection,
 }
 
 impl Pipe {
     /// Writes what there is and waits for something to read.
     fn turn(&mut self, cx: &mut Context<'_>, items: &mut Vec<Item>) -> Poll<io::Result<Turn>> {
+        let Connection {
+            session, number, ..
+        } = &self.connection;
+        if !session.outbox.watch(*number, cx) {
+            return Poll::Ready(Ok(Turn::Over));
+        }
         if let Poll::Ready(over) = self.write(cx)? {
             return Poll::Ready(Ok(over));
         }
@@ -182,12 +192,7 @@ impl Pipe {
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
         loop {
             if self.written == self.writing.len() {
-                match self
-                    .connection
-                    .session
-                    .outbox
-                    .take(self.connection.number, cx)
-                {
+                match self.connection.session.outbox.take(self.connection.number) {
                     Taken::Bytes(bytes) => self.writing = bytes,
                     Taken::Last(bytes) => {
                         self.writing = bytes;
@@ -207,7 +212,10 @@ impl Pipe {
             }
             ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
             let outbox = &self.connection.session.outbox;
-            outbox.wrote(self.connection.number, self.writing.len());
+            // What was said before the session had an outbox doesn't count.
+            let counted = if self.greeted { self.writing.len() } else { 0 };
+            self.greeted = true;
+            outbox.wrote(self.connection.number, counted);
             self.writing = Vec::new();
             self.written = 0;
             if self.last {
@@ -255,7 +263,9 @@ impl Pipe {
         }
     }
 
-    /// Writes what is left, the last words among it, within a bound.
+    /// Writes what is left, the last words among it, and waits for the client to hang up too,
+    /// within a bound: what it still sends is read, so that the kernel doesn't reset the
+    /// connection over it before our last words are there.
     async fn finish(&mut self) -> io::Result<()> {
         let last = async {
             loop {
@@ -263,11 +273,28 @@ impl Pipe {
                     break;
                 }
             }
-            poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await
+            poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await?;
+            let mut left = BUFFER * 64;
+            while let Some(rest) = left.checked_sub(poll_fn(|cx| self.discard(cx)).await?) {
+                if rest == left {
+                    break;
+                }
+                left = rest;
+            }
+            Ok(())
         };
         tokio::time::timeout(LAST_WORDS, last)
             .await
             .unwrap_or(Ok(()))
+    }
+
+    /// Reads for nobody; how much.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        READ.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
     }
 }
 

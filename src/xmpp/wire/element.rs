@@ -3,8 +3,10 @@
 use std::{borrow::Cow, ops::Range};
 
 use super::{
-    Flaw, chars, ns,
-    scan::{Scope, Tag, Visit, scan, unescape},
+    Flaw, chars,
+    entity::unescape,
+    ns,
+    scan::{Scope, Tag, Visit, scan},
 };
 
 /// A namespace or name: static for what the server writes, owned for what it read.

@@ -6,9 +6,12 @@
 
 mod chars;
 pub mod element;
+mod entity;
 pub mod error;
 pub mod framer;
+mod head;
 pub mod jid;
+pub mod kind;
 pub mod ns;
 mod prep;
 pub mod scan;
@@ -20,8 +23,9 @@ pub use element::{Element, Node};
 pub use error::{Condition, ErrorType, StanzaError, StreamCondition, StreamError};
 pub use framer::{Frame, Framer, Limits};
 pub use jid::{BareJid, Jid};
+pub use kind::{IqType, Kind, MessageType, PresenceType};
 pub use scan::Scope;
-pub use stanza::{Incoming, IqType, Kind, MessageType, PresenceType, Stanza};
+pub use stanza::{Incoming, Stanza};
 
 /// Why bytes are not an acceptable stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

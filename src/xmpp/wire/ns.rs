@@ -64,3 +64,7 @@ pub const FORWARD: &str = "urn:xmpp:forward:0";
 pub const HINTS: &str = "urn:xmpp:hints";
 /// XEP-0085: chat states.
 pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// XEP-0045: rooms, for those who are in one.
+pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+/// XEP-0184: delivery receipts.
+pub const RECEIPTS: &str = "urn:xmpp:receipts";

@@ -13,166 +13,12 @@ use smallvec::SmallVec;
 use super::{
     Condition, Element, Flaw, Jid, StanzaError,
     element::write_value,
+    entity::normalise,
+    head::{Child, Head, Span, Text},
+    kind::{IqType, Kind, is_stanza},
     ns,
-    scan::{Scope, Tag, Visit, scan},
+    scan::{Scope, scan},
 };
-
-macro_rules! types {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$vdoc])* $variant,)* }
-
-        impl $name {
-            /// The value of the attribute `type`.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text,)* }
-            }
-
-            fn from_value(value: &str) -> Option<Self> {
-                match value { $($text => Some($name::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-types! {
-    /// RFC 6121 5.2.2.
-    MessageType {
-        /// A message outside of a conversation; also what an unknown type means.
-        Normal = "normal",
-        /// One of a conversation between two.
-        Chat = "chat",
-        /// One in a room.
-        Groupchat = "groupchat",
-        /// News: not stored, no answer expected.
-        Headline = "headline",
-        /// The answer to a message that went wrong.
-        Error = "error",
-    }
-}
-
-types! {
-    /// RFC 6121 4.7.1. Availability is the absence of a type.
-    PresenceType {
-        /// Available.
-        Available = "",
-        /// No longer available.
-        Unavailable = "unavailable",
-        /// Asks to see the other's presence.
-        Subscribe = "subscribe",
-        /// Allows it.
-        Subscribed = "subscribed",
-        /// Wants to see it no more.
-        Unsubscribe = "unsubscribe",
-        /// Denies it, or takes it back.
-        Unsubscribed = "unsubscribed",
-        /// Asks for current presence, between servers.
-        Probe = "probe",
-        /// The answer to presence that went wrong.
-        Error = "error",
-    }
-}
-
-types! {
-    /// RFC 6120 8.2.3.
-    IqType {
-        /// Asks.
-        Get = "get",
-        /// Changes.
-        Set = "set",
-        /// Answers.
-        Result = "result",
-        /// Answers that it went wrong.
-        Error = "error",
-    }
-}
-
-/// The three stanzas with their types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Pushed to another.
-    Message(MessageType),
-    /// Broadcast to who subscribed.
-    Presence(PresenceType),
-    /// Asked and answered.
-    Iq(IqType),
-}
-
-impl Kind {
-    /// The element's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Message(_) => "message",
-            Kind::Presence(_) => "presence",
-            Kind::Iq(_) => "iq",
-        }
-    }
-
-    /// The attribute `type`, if it needs one.
-    pub fn type_str(self) -> Option<&'static str> {
-        let value = match self {
-            Kind::Message(MessageType::Normal) => "",
-            Kind::Message(kind) => kind.as_str(),
-            Kind::Presence(kind) => kind.as_str(),
-            Kind::Iq(kind) => kind.as_str(),
-        };
-        (!value.is_empty()).then_some(value)
-    }
-
-    /// Whether it is an error: such a stanza is never answered (RFC 6120 8.3.1).
-    pub fn is_error(self) -> bool {
-        matches!(
-            self,
-            Kind::Message(MessageType::Error)
-                | Kind::Presence(PresenceType::Error)
-                | Kind::Iq(IqType::Error)
-        )
-    }
-
-    /// By the element's name and the attribute `type`.
-    fn new(name: &str, kind: Option<&str>) -> Result<Kind, Kind> {
-        match name {
-            "message" => {
-                // RFC 6121 5.2.2: what is not understood is taken as normal.
-                let kind = kind.and_then(MessageType::from_value);
-                Ok(Kind::Message(kind.unwrap_or(MessageType::Normal)))
-            }
-            "presence" => match kind {
-                None | Some("available") => Ok(Kind::Presence(PresenceType::Available)),
-                Some(kind) => PresenceType::from_value(kind)
-                    .filter(|&kind| kind != PresenceType::Available)
-                    .map(Kind::Presence)
-                    .ok_or(Kind::Presence(PresenceType::Available)),
-            },
-            _ => kind
-                .and_then(IqType::from_value)
-                .map(Kind::Iq)
-                .ok_or(Kind::Iq(IqType::Get)),
-        }
-    }
-}
-
-/// Places in a stanza's bytes; a stanza has less than 4 GiB.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    fn new(range: &Range<usize>) -> Span {
-        let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Span {
-            start: narrow(range.start),
-            end: narrow(range.end),
-        }
-    }
-
-    fn range(self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
-}
 
 /// A first-level element of a client's stream.
 #[derive(Debug)]
@@ -192,27 +38,48 @@ pub enum Incoming<'a> {
 /// # Errors
 /// When it isn't well-formed.
 pub fn read<'a>(bytes: &'a [u8], scope: &'a Scope) -> Result<Incoming<'a>, Flaw> {
+    let bytes = line_ends(bytes);
     let mut head = Head::default();
-    scan(bytes, scope, &mut head)?;
+    scan(&bytes, scope, &mut head)?;
     if !head.is_stanza {
-        return Ok(Incoming::Element(Element::parse(bytes, scope)?));
+        return Ok(Incoming::Element(Element::parse(&bytes, scope)?));
     }
     if !head.prefixed {
         return Ok(Incoming::Stanza(Draft {
-            bytes: Cow::Borrowed(bytes),
+            bytes,
             scope: Some(scope),
             head,
         }));
     }
     // With a prefix on the root, what the default namespace means inside depends on what is around:
     // write it in the plain form.
-    let plain = Element::parse(bytes, scope)?.to_client();
+    let plain = Element::parse(&bytes, scope)?.to_client();
     let head = Head::of(plain.as_bytes())?;
     Ok(Incoming::Stanza(Draft {
         bytes: Cow::Owned(plain.into_bytes()),
         scope: None,
         head,
     }))
+}
+
+/// XML 1.0 2.11: a carriage return is a line end, with or without a line feed behind it. It is
+/// written as one here, because there are clients whose parsers trip over what is passed on of it.
+fn line_ends(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr::memchr(b'\r', bytes) else {
+        return Cow::Borrowed(bytes);
+    };
+    let (before, rest) = bytes.split_at(first);
+    let mut plain = Vec::with_capacity(bytes.len());
+    plain.extend_from_slice(before);
+    let mut rest = rest.iter().copied().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\r' {
+            plain.push(byte);
+        } else if rest.peek() != Some(&b'\n') {
+            plain.push(b'\n');
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// A stanza that has been scanned and not yet stamped.
@@ -266,7 +133,7 @@ impl Draft<'_> {
             .attrs
             .iter()
             .find(|attr| self.text(attr.name) == name)?;
-        Some(super::scan::normalise(self.text(attr.value)))
+        Some(normalise(self.text(attr.value)))
     }
 
     fn text(&self, span: Span) -> &str {
@@ -495,9 +362,7 @@ impl Stanza {
 
     /// Its id.
     pub fn id(&self) -> Option<Cow<'_, str>> {
-        self.0
-            .id
-            .map(|span| super::scan::normalise(self.text(span)))
+        self.0.id.map(|span| normalise(self.text(span)))
     }
 
     /// What is between its tags.
@@ -623,6 +488,50 @@ impl Stanza {
         parts.into()
     }
 
+    /// This stanza as it is, forwarded (XEP-0297) in a message with the root tag of `head`, inside
+    /// an element `wrapper` of that name and namespace.
+    #[must_use]
+    pub fn forwarded(&self, head: &Element, wrapper: (&'static str, &'static str)) -> Stanza {
+        let (name, namespace) = wrapper;
+        // The same bytes mean the same once their default namespace is said.
+        let name_end = 1 + self.0.kind.name().len();
+        let (begin, rest) = self.0.bytes.split_at_checked(name_end).unwrap_or_default();
+        let open = format!(
+            "<{name} xmlns='{namespace}'><forwarded xmlns='{}'>",
+            ns::FORWARD
+        );
+        let declared = format!(" xmlns='{}'", ns::CLIENT);
+        let close = format!("</forwarded></{name}>");
+        let inside = [
+            open.as_bytes(),
+            begin,
+            declared.as_bytes(),
+            rest,
+            close.as_bytes(),
+        ]
+        .concat();
+        let mut root = head.to_client();
+        root.truncate(root.len().saturating_sub(2));
+        let mut bytes = root.into_bytes();
+        let kind = Kind::new(head.name(), head.get_attr("type")).unwrap_or_else(|kind| kind);
+        let inside = Span::new(&close_root(&mut bytes, kind, &inside));
+        let address = |name| head.get_attr(name).and_then(|value| Jid::new(value).ok());
+        let child = Child {
+            name: Text::Owned(name.into()),
+            ns: Text::Owned(namespace.into()),
+        };
+        Parts {
+            bytes: bytes.into(),
+            kind,
+            from: address("from"),
+            to: address("to"),
+            id: None,
+            inside,
+            children: SmallVec::from_iter([child]),
+        }
+        .into()
+    }
+
     /// An error to answer it with; `None` if it is one itself, or a result.
     pub fn error(&self, error: &StanzaError) -> Option<Element> {
         if self.0.kind.is_error() || self.0.kind == Kind::Iq(IqType::Result) {
@@ -717,385 +626,5 @@ fn reply_head(
         .attr_opt("to", to.map(Jid::as_str))
 }
 
-fn is_stanza(name: &str) -> bool {
-    matches!(name, "message" | "presence" | "iq")
-}
-
-/// Text in a stanza's bytes, or beside them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Text {
-    /// In the bytes.
-    At(Span),
-    /// The namespace of stanzas.
-    Client,
-    Owned(Box<str>),
-}
-
-impl Text {
-    fn get<'a>(&'a self, bytes: &'a [u8]) -> &'a str {
-        match self {
-            Text::At(span) => bytes
-                .get(span.range())
-                .and_then(|b| str::from_utf8(b).ok())
-                .unwrap_or_default(),
-            Text::Client => ns::CLIENT,
-            Text::Owned(text) => text,
-        }
-    }
-
-    fn shift(&mut self, by: u32) {
-        if let Text::At(span) = self {
-            span.start = span.start.wrapping_add(by);
-            span.end = span.end.wrapping_add(by);
-        }
-    }
-}
-
-/// An element directly in a stanza.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Child {
-    name: Text,
-    ns: Text,
-}
-
-impl Child {
-    fn of(element: &Element) -> Child {
-        let ns = match element.ns() {
-            ns::CLIENT => Text::Client,
-            other => Text::Owned(other.into()),
-        };
-        Child {
-            name: Text::Owned(element.name().into()),
-            ns,
-        }
-    }
-}
-
-/// What a scan keeps of a stanza.
-#[derive(Debug, Default)]
-struct Head {
-    is_stanza: bool,
-    prefixed: bool,
-    kind: Option<Result<Kind, Kind>>,
-    attrs: SmallVec<[RootAttr; 6]>,
-    inside: Span,
-    children: SmallVec<[Child; 3]>,
-    /// Numbers of the scope's prefixes that are used and not declared inside.
-    inherited: SmallVec<[usize; 2]>,
-    /// Where the scanned text begins, to tell places in it.
-    origin: usize,
-}
-
-/// An attribute of the root.
-#[derive(Debug, Clone, Copy)]
-struct RootAttr {
-    /// With its prefix.
-    name: Span,
-    value: Span,
-    whole: Span,
-    is_lang: bool,
-}
-
-impl Head {
-    /// Of bytes in the plain form.
-    fn of(bytes: &[u8]) -> Result<Head, Flaw> {
-        let scope = Scope::client();
-        let mut head = Head::default();
-        scan(bytes, &scope, &mut head)?;
-        if head.is_stanza && !head.prefixed {
-            Ok(head)
-        } else {
-            Err(Flaw::NotWellFormed)
-        }
-    }
-}
-
-impl<'a> Visit<'a> for Head {
-    fn start(&mut self, depth: usize, tag: &Tag<'_, 'a>) {
-        match depth {
-            0 => {
-                self.is_stanza = tag.ns == ns::CLIENT && is_stanza(tag.local);
-                self.prefixed = !tag.prefix.is_empty();
-                if !self.is_stanza {
-                    return;
-                }
-                // The root's name stands right behind its `<`.
-                self.origin = (tag.local.as_ptr() as usize).wrapping_sub(1);
-                let of_kind = tag
-                    .attrs
-                    .iter()
-                    .find(|a| a.prefix.is_empty() && a.local == "type");
-                let type_value = of_kind.map(super::scan::Attr::value);
-                self.kind = Some(Kind::new(tag.local, type_value.as_deref()));
-                self.attrs = tag
-                    .attrs
-                    .iter()
-                    .map(|attr| {
-                        let name = attr.range.start..attr.range.start + attr.name_len();
-                        let value = attr.range.end - 1 - attr.raw.len()..attr.range.end - 1;
-                        RootAttr {
-                            name: Span::new(&name),
-                            value: Span::new(&value),
-                            whole: Span::new(&attr.range),
-                            is_lang: attr.ns == ns::XML && attr.local == "lang",
-                        }
-                    })
-                    .collect();
-                self.inside = Span::new(&(tag.range.end..tag.range.end));
-            }
-            1 if self.is_stanza => {
-                let place = |text: &str| {
-                    let start = (text.as_ptr() as usize).checked_sub(self.origin)?;
-                    // Only what lies in this element moves along with it.
-                    tag.range
-                        .contains(&start)
-                        .then(|| Span::new(&(start..start + text.len())))
-                };
-                let ns = match tag.ns {
-                    ns::CLIENT => Text::Client,
-                    other => place(other).map_or_else(|| Text::Owned(other.into()), Text::At),
-                };
-                let name = place(tag.local);
-                let name = name.map_or_else(|| Text::Owned(tag.local.into()), Text::At);
-                self.children.push(Child { name, ns });
-            }
-            _ => {}
-        }
-    }
-
-    fn end(&mut self, depth: usize, at: usize) {
-        if depth == 0 {
-            self.inside.end = self.inside.end.max(Span::new(&(at..at)).start);
-        }
-    }
-
-    fn inherited(&mut self, index: usize) {
-        if !self.inherited.contains(&index) {
-            self.inherited.push(index);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn stamp(text: &str, scope: &Scope, lang: Option<&str>) -> Result<Stanza, StanzaError> {
-        let from = Jid::new("a@b/'c").unwrap();
-        match read(text.as_bytes(), scope).unwrap() {
-            Incoming::Stanza(draft) => draft.stamp(&from, lang),
-            Incoming::Element(element) => panic!("{element:?}"),
-        }
-    }
-
-    /// What comes out, after checks that hold for every stanza.
-    fn check(text: &str, scope: &Scope, lang: Option<&str>) -> String {
-        let stanza = stamp(text, scope, lang).unwrap();
-        let out = String::from_utf8(stanza.bytes().to_vec()).unwrap();
-        // The tree is the same but for `from` and the language.
-        let mut before = Element::parse(text.as_bytes(), scope).unwrap();
-        before.set_attr("from", "a@b/'c");
-        let mut after = stanza.to_element().unwrap();
-        after.set_attr("from", "a@b/'c");
-        for element in [&mut before, &mut after] {
-            element.set_lang("x");
-            element.sort_attrs();
-        }
-        assert_eq!(before, after, "{text}");
-        assert_eq!(stanza.id().as_deref(), after.get_attr("id"), "{text}");
-        let children: Vec<_> = after.children().map(|c| (c.name(), c.ns())).collect();
-        assert_eq!(stanza.children().collect::<Vec<_>>(), children, "{text}");
-        let again = Stanza::from_stored(stanza.bytes().clone()).unwrap();
-        assert_eq!(again.id(), stanza.id());
-        assert_eq!(again.inside(), stanza.inside());
-        assert_eq!((again.to(), again.from()), (stanza.to(), stanza.from()));
-        assert_eq!(again.children().collect::<Vec<_>>(), children);
-        let own = Stanza::from_element(&after).unwrap();
-        assert_eq!(own.id(), stanza.id());
-        assert_eq!(own.children().collect::<Vec<_>>(), children);
-        out
-    }
-
-    #[test]
-    fn stamps_the_sender() {
-        let scope = Scope::client();
-        let out = check(
-            "<message to='d@e' id=\"1'\" type='chat'><body>x</body><p:x xmlns:p='u'/></message>",
-            &scope,
-            None,
-        );
-        assert_eq!(
-            out,
-            "<message from='a@b/&apos;c' to='d@e' id=\"1'\" type='chat'>\
-             <body>x</body><p:x xmlns:p='u'/></message>"
-        );
-        // A false sender and a namespace of its own go.
-        let out = check(
-            "<presence from='x@y' xmlns='jabber:client' foo='1' />",
-            &scope,
-            None,
-        );
-        assert_eq!(out, "<presence from='a@b/&apos;c' foo='1'/>");
-        let out = check(
-            "<iq type='get' id='&lt;'><q xmlns='u'/></iq>",
-            &scope,
-            Some("de"),
-        );
-        assert_eq!(
-            out,
-            "<iq from='a@b/&apos;c' type='get' id='&lt;' xml:lang='de'><q xmlns='u'/></iq>"
-        );
-        let empty = stamp("<presence to='' id='1'/>", &scope, None).unwrap();
-        assert_eq!(empty.bytes(), "<presence from='a@b/&apos;c' id='1'/>");
-        let out = check("<message xml:lang='en'></message>", &scope, Some("de"));
-        assert_eq!(out, "<message from='a@b/&apos;c' xml:lang='en'/>");
-    }
-
-    #[test]
-    fn prefixes_of_the_stream_come_along() {
-        let scope = Scope::new(
-            ns::CLIENT.into(),
-            vec![
-                ("stream".into(), ns::STREAM.into()),
-                ("x".into(), "urn:x&".into()),
-            ],
-        );
-        let out = check("<message><x:a/><b x:c='1'/></message>", &scope, None);
-        assert_eq!(
-            out,
-            "<message from='a@b/&apos;c' xmlns:x='urn:x&amp;'><x:a/><b x:c='1'/></message>"
-        );
-        let out = check("<message><x:a xmlns:x='u'/></message>", &scope, None);
-        assert_eq!(
-            out,
-            "<message from='a@b/&apos;c'><x:a xmlns:x='u'/></message>"
-        );
-        let out = check("<message xmlns:y='urn:y'><y:a/></message>", &scope, None);
-        assert_eq!(
-            out,
-            "<message from='a@b/&apos;c' xmlns:y='urn:y'><y:a/></message>"
-        );
-    }
-
-    #[test]
-    fn a_prefix_on_the_root_is_written_out() {
-        let text = "<c:message xmlns:c='jabber:client' xmlns='u' to='d@e'><c:body>x</c:body><y/></c:message>";
-        let out = check(text, &Scope::client(), None);
-        assert_eq!(
-            out,
-            "<message from='a@b/&apos;c' to='d@e'><body>x</body><y xmlns='u'/></message>"
-        );
-    }
-
-    #[test]
-    fn kinds() {
-        let scope = Scope::client();
-        let kind = |text: &str| {
-            stamp(text, &scope, None)
-                .map(|s| s.kind())
-                .map_err(|e| e.condition)
-        };
-        assert_eq!(kind("<message/>"), Ok(Kind::Message(MessageType::Normal)));
-        assert_eq!(
-            kind("<message type='x'/>"),
-            Ok(Kind::Message(MessageType::Normal))
-        );
-        assert_eq!(
-            kind("<message type='&#99;hat'/>"),
-            Ok(Kind::Message(MessageType::Chat))
-        );
-        assert_eq!(
-            kind("<presence/>"),
-            Ok(Kind::Presence(PresenceType::Available))
-        );
-        assert_eq!(
-            kind("<presence type='probe'/>"),
-            Ok(Kind::Presence(PresenceType::Probe))
-        );
-        assert_eq!(kind("<presence type='x'/>"), Err(Condition::BadRequest));
-        assert_eq!(kind("<iq type='set' id=''/>"), Ok(Kind::Iq(IqType::Set)));
-        for text in ["<iq id='1'/>", "<iq id='1' type='x'/>", "<iq type='get'/>"] {
-            assert_eq!(kind(text), Err(Condition::BadRequest), "{text}");
-        }
-        assert_eq!(kind("<message to='@'/>"), Err(Condition::JidMalformed));
-        assert!(matches!(read(b"<a/>", &scope), Ok(Incoming::Element(_))));
-        assert!(matches!(
-            read(b"<iq xmlns='u'/>", &scope),
-            Ok(Incoming::Element(_))
-        ));
-    }
-
-    #[test]
-    fn answers() {
-        let scope = Scope::client();
-        let stanza = stamp(
-            "<iq type='get' id='1' to='d@e'><q xmlns='u'/></iq>",
-            &scope,
-            None,
-        );
-        let stanza = stanza.unwrap();
-        assert_eq!(stanza.payload(), Some(("q", "u")));
-        assert_eq!(
-            stanza.result().to_client(),
-            "<iq type='result' id='1' from='d@e' to='a@b/&apos;c'/>"
-        );
-        let error = stanza.error(&Condition::ServiceUnavailable.into()).unwrap();
-        assert_eq!(
-            error.to_client(),
-            "<iq type='error' id='1' from='d@e' to='a@b/&apos;c'><error type='cancel'>\
-             <service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
-        );
-        let wrong = stamp("<iq type='result' id='1'/>", &scope, None).unwrap();
-        assert_eq!(wrong.error(&Condition::BadRequest.into()), None);
-    }
-
-    #[test]
-    fn gains_an_address_and_a_child() {
-        let scope = Scope::client();
-        let to = Jid::new("d@e/'").unwrap();
-        for text in [
-            "<presence id='1'/>",
-            "<presence id='1'><x xmlns='u'/><priority>1</priority></presence>",
-        ] {
-            let stanza = stamp(text, &scope, None).unwrap();
-            let sent = stanza.with_to(&to);
-            let late = sent.with_child(&Element::new("delay", ns::DELAY).attr("stamp", "x"));
-            for stanza in [&sent, &late] {
-                let tree = stanza.to_element().unwrap();
-                assert_eq!(tree.get_attr("to"), Some("d@e/'"));
-                assert_eq!(stanza.to(), Some(&to));
-                assert_eq!(stanza.id().as_deref(), Some("1"));
-                let children: Vec<_> = tree.children().map(|c| (c.name(), c.ns())).collect();
-                assert_eq!(stanza.children().collect::<Vec<_>>(), children);
-                let again = Stanza::from_stored(stanza.bytes().clone()).unwrap();
-                assert_eq!(again.inside(), stanza.inside());
-            }
-            assert!(late.has_child("delay", ns::DELAY));
-            let later = late.with_child(&Element::new("x", "v"));
-            assert_eq!(
-                later.to_element().unwrap().children().count(),
-                later.children().count()
-            );
-        }
-    }
-
-    #[test]
-    fn readdresses_sharing_the_content() {
-        let scope = Scope::client();
-        let text =
-            "<message to='r@s' id='1' type='groupchat'><body>x</body><y xmlns='u'/></message>";
-        let stanza = stamp(text, &scope, None).unwrap();
-        let (from, to) = (Jid::new("r@s/n").unwrap(), Jid::new("f@g/h").unwrap());
-        let copy = stanza.readdress(&from, &to);
-        assert_eq!(
-            copy.bytes(),
-            "<message type='groupchat' id='1' from='r@s/n' to='f@g/h'><body>x</body><y xmlns='u'/></message>"
-        );
-        assert_eq!(copy.id().as_deref(), Some("1"));
-        assert_eq!(
-            copy.children().collect::<Vec<_>>(),
-            stanza.children().collect::<Vec<_>>()
-        );
-    }
-}
+mod tests;

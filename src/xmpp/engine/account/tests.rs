@@ -600,3 +600,60 @@ fn remote_contacts_are_routed_to() {
         ["<presence from='romeo@m.lit' to='x@far.example' type='subscribe'/>"]
     );
 }
+
+#[test]
+fn copies_for_the_other_clients() {
+    let mut world = World::new(&["romeo@m.lit", "juliet@c.lit"]);
+    for full in [
+        "romeo@m.lit/orchard",
+        "romeo@m.lit/home",
+        "juliet@c.lit/a",
+        "juliet@c.lit/b",
+    ] {
+        world.login(full);
+        let (id, _) = world.inboxes[full].clone();
+        let bare = Jid::new(full).unwrap().to_bare();
+        let account = world.accounts.get_mut(bare.as_str()).unwrap();
+        account.session_mut(id).unwrap().carbons = true;
+    }
+    for full in [
+        "romeo@m.lit/orchard",
+        "romeo@m.lit/home",
+        "juliet@c.lit/a",
+        "juliet@c.lit/b",
+    ] {
+        world.seen(full);
+    }
+    let text = "<message to='juliet@c.lit/a' type='chat'><body>hi</body></message>";
+    world.send("romeo@m.lit/orchard", text);
+    assert_eq!(world.seen("juliet@c.lit/a").len(), 1);
+    let copy = world.seen("juliet@c.lit/b");
+    assert!(
+        copy.len() == 1 && copy[0].contains("<received xmlns='urn:xmpp:carbons:2'>"),
+        "{copy:?}"
+    );
+    world.check("romeo@m.lit/home", &[]);
+
+    // The sender's side is asked by the router.
+    let (id, _) = world.inboxes["romeo@m.lit/orchard"].clone();
+    let scope = Scope::client();
+    let Ok(Incoming::Stanza(draft)) = read(text.as_bytes(), &scope) else {
+        panic!()
+    };
+    let from = Jid::new("romeo@m.lit/orchard").unwrap();
+    let stanza = draft.stamp(&from, None).unwrap();
+    let wishes = world.accounts["romeo@m.lit"].sent(id, &stanza);
+    world.apply(wishes);
+    let copy = world.seen("romeo@m.lit/home");
+    assert!(
+        copy.len() == 1 && copy[0].contains("<sent xmlns='urn:xmpp:carbons:2'>"),
+        "{copy:?}"
+    );
+
+    // To the bare address with equal priorities, both have it and nobody needs a copy.
+    world.send("romeo@m.lit/orchard", &text.replace("/a'", "'"));
+    for full in ["juliet@c.lit/a", "juliet@c.lit/b"] {
+        let seen = world.seen(full);
+        assert!(seen.len() == 1 && !seen[0].contains("carbons"), "{seen:?}");
+    }
+}

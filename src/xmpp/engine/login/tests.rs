@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::wire::{Framer, Limits};
+use crate::{
+    engine::sasl::Verifier,
+    wire::{BareJid, Condition, Framer, Limits},
+};
 
 const XML: &str = "<?xml version='1.0'?>";
 

@@ -21,8 +21,7 @@ fn stanza(id: &str) -> Stanza {
 
 /// What connection `connection` would write.
 fn take(outbox: &Outbox, connection: u32) -> String {
-    let mut cx = Context::from_waker(Waker::noop());
-    match outbox.take(connection, &mut cx) {
+    match outbox.take(connection) {
         Taken::Bytes(bytes) => {
             outbox.wrote(connection, bytes.len());
             String::from_utf8(bytes).unwrap()
@@ -158,9 +157,14 @@ fn tending() {
     assert_eq!(take(&outbox, 0), " ");
     // A write that doesn't get done.
     outbox.send(&stanza("1"));
+    assert!(matches!(outbox.take(0), Taken::Bytes(_)));
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(matches!(outbox.take(0, &mut cx), Taken::Bytes(_)));
+    assert!(outbox.watch(0, &mut cx) && !outbox.watch(1, &mut cx));
     assert_eq!(outbox.tend(later(100), &patience), Fate::Awake);
     assert_eq!(take(&outbox, 0), "lost");
+    assert!(
+        !outbox.watch(0, &mut cx),
+        "a task in the middle of a write must stop too"
+    );
     assert_eq!(outbox.tend(later(101), &patience), Fate::Over);
 }
