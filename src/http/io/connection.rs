@@ -389,6 +389,10 @@ impl<C: Leave> Driven<'_, C> {
                 if let Poll::Ready(done) = Pin::new(&mut *self.connection).poll(cx) {
                     return Poll::Ready(Ended::Done(done));
                 }
+                // What they answer wakes this task again, if it is anything.
+                if let Some(streams) = &mut self.streams {
+                    streams.poll(cx);
+                }
                 over = over || told.as_mut().poll(cx).is_ready();
                 let now = over || (child.is_draining() && !self.line.is_silent());
                 if self.leaving || !now {
