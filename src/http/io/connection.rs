@@ -210,10 +210,13 @@ async fn drive<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let line = Arc::new(Line::new(times, h2));
+    let (streams, frames) = {
+        let snapshot = handler.snapshot.load();
+        (snapshot.streams, snapshot.idle_frames)
+    };
+    let line = Arc::new(Line::new(times, h2.then_some(frames)));
     let io = TokioIo::new(Wire::new(socket, line.clone(), Some(permit)));
     let child = facts.child.clone();
-    let streams = handler.snapshot.load().streams;
     let requests = Requests {
         handler,
         facts,
