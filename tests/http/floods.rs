@@ -19,6 +19,9 @@ const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
+/// What a flood is made of, by its number.
+type Flood = Box<dyn Fn(u32) -> Vec<u8>>;
+
 fn begun(server: &Server) -> TcpStream {
     let mut stream = server.connect();
     stream.write_all(PREFACE).unwrap();
@@ -66,7 +69,7 @@ fn frames_that_ask_for_nothing_end_the_connection() {
         bytes.extend(frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
         bytes
     };
-    let floods: Vec<(&str, Box<dyn Fn(u32) -> Vec<u8>>)> = vec![
+    let floods: Vec<(&str, Flood)> = vec![
         ("ping", Box::new(|_| frame(PING, 0, 0, b"pingpong"))),
         ("settings", Box::new(|_| frame(SETTINGS, 0, 0, &[]))),
         (
