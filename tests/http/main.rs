@@ -5,9 +5,12 @@
 mod support;
 
 mod clients;
+mod floods;
+mod frames;
 mod front;
 mod proxy;
 mod slow;
+mod smuggling;
 mod twins;
 
 use std::{
