@@ -7,6 +7,7 @@
 mod config;
 mod control;
 mod data;
+pub mod dnssec;
 pub mod engine;
 mod io;
 mod resolver;
