@@ -141,15 +141,17 @@ impl Site {
         self.routes.find(path, |_| true)
     }
 
-    /// Whether the site serves the handler that another service offers at `prefix`.
+    /// Whether the site serves the handler that another service offers at `prefix`. What proves
+    /// names to a certificate authority is on every site.
     #[must_use]
     pub fn serves_mount(&self, prefix: &str) -> bool {
-        self.mounts.iter().any(|allowed| {
-            allowed == "/"
-                || prefix
-                    .strip_prefix(allowed.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        prefix == "/.well-known/acme-challenge"
+            || self.mounts.iter().any(|allowed| {
+                allowed == "/"
+                    || prefix
+                        .strip_prefix(allowed.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
     }
 }
 
