@@ -10,6 +10,8 @@ mod archive;
 mod features;
 #[path = "xmpp/rooms.rs"]
 mod rooms;
+#[path = "xmpp/upload.rs"]
+mod upload;
 
 use std::{
     fs,

@@ -43,6 +43,8 @@ omnid_config::section! {
         pub archive: ArchiveConfig = ArchiveConfig::default(),
         /// Rooms.
         pub rooms: RoomsConfig = RoomsConfig::default(),
+        /// Files that accounts upload.
+        pub upload: UploadConfig = UploadConfig::default(),
         /// Silence after which a byte is sent, to find out whether a client is still there.
         #[range(Duration::from_secs(10)..=Duration::from_secs(24 * 3600))]
         pub keepalive: Duration = Duration::from_secs(180),
@@ -72,6 +74,59 @@ omnid_config::section! {
         /// Messages that those who enter are shown, unless the room's owner says otherwise.
         #[range(0..=100)]
         pub history: u32 = 20,
+    }
+}
+
+omnid_config::section! {
+    /// Files that accounts upload for others to get, over HTTP (XEP-0363).
+    #[check(check_url, needs(url))]
+    pub struct UploadConfig {
+        /// Where they are put and got, such as "https://example.org/upload": a site of [http] with
+        /// that host, whose mounts include the path. Without it nothing can be uploaded.
+        pub url: Option<Spanned<String>> = None,
+        /// Bytes of one file. Sixteen more are allowed, which encryption adds.
+        #[range(ByteSize::kib(1)..=ByteSize::gib(64))]
+        pub file_size: ByteSize = ByteSize::mib(100),
+        /// Bytes of all files of one account.
+        #[range(ByteSize::kib(1)..=ByteSize::gib(16384))]
+        pub account_size: ByteSize = ByteSize::gib(1),
+        /// How long files are kept.
+        #[range(Duration::from_secs(3600)..=Duration::from_secs(100 * 365 * 86_400))]
+        pub keep: Duration = Duration::from_secs(30 * 86_400),
+    }
+}
+
+impl UploadConfig {
+    /// The path at which the HTTP service passes requests on.
+    pub(crate) fn path(&self) -> Option<&str> {
+        path(&self.url.as_ref()?.value)
+    }
+}
+
+/// The path of a URL of ours: absolute, without a slash at its end, a query or a fragment.
+fn path(url: &str) -> Option<&str> {
+    let rest = url
+        .strip_prefix("https://")
+        .or(url.strip_prefix("http://"))?;
+    let at = rest.find('/')?;
+    let (host, path) = rest.split_at_checked(at)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    let good = !host.is_empty()
+        && path.len() > 1
+        && !path.ends_with('/')
+        && !path.contains("//")
+        && path.chars().all(plain);
+    good.then_some(path)
+}
+
+fn check_url(config: &UploadConfig, problems: &mut Problems) {
+    if let Some(url) = &config.url
+        && path(&url.value).is_none()
+    {
+        let problem = Problem::error(format!("{:?} is not where files can be put", url.value))
+            .at(url.span, "not a URL with a path")
+            .help("it looks like \"https://example.org/upload\", without a slash at the end");
+        problems.push(problem);
     }
 }
 

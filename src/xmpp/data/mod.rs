@@ -8,6 +8,7 @@ pub mod pubsub;
 pub mod rooms;
 pub mod roster;
 pub mod storage;
+pub mod upload;
 
 use omnid_store::{Migration, Reader, StoreError};
 
@@ -42,7 +43,7 @@ pub fn account(reader: &mut Reader<'_>, jid: &BareJid) -> Result<Account, StoreE
 pub const COMPONENT: &str = "xmpp";
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB, ROOMS];
+pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB, ROOMS, UPLOAD];
 
 const ACCOUNTS: Migration = Migration {
     version: 1,
@@ -140,6 +141,22 @@ const ROOMS: Migration = Migration {
             content TEXT NOT NULL
         );
         CREATE INDEX xmpp_room_by_creator ON xmpp_room (creator)",
+};
+
+const UPLOAD: Migration = Migration {
+    version: 5,
+    sql: "
+        CREATE TABLE xmpp_upload (
+            slot TEXT NOT NULL PRIMARY KEY,
+            account TEXT NOT NULL,
+            name TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            size BIGINT NOT NULL,
+            given_at BIGINT NOT NULL,
+            blob TEXT
+        );
+        CREATE INDEX xmpp_upload_by_account ON xmpp_upload (account);
+        CREATE INDEX xmpp_upload_by_time ON xmpp_upload (given_at)",
 };
 
 #[cfg(test)]

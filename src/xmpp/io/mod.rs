@@ -13,3 +13,4 @@ mod route;
 pub(crate) mod server;
 mod session;
 pub(crate) mod sweep;
+pub(crate) mod upload;

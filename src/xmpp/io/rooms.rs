@@ -328,7 +328,7 @@ impl Server {
             match wish {
                 Wish::Send(outlet, stanza) if send(&*outlet, &stanza) => {}
                 Wish::Send(_, stanza) => {
-                    later.extend(bounce(&stanza, Condition::ServiceUnavailable))
+                    later.extend(bounce(&stanza, Condition::ServiceUnavailable));
                 }
                 other => later.push(other),
             }

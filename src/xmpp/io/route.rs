@@ -253,6 +253,8 @@ impl Server {
             account: live.as_deref_mut(),
             session: session.filter(|_| own),
             features: &settings.features,
+            config: &settings.config,
+            local: settings.hosts.contains(from.domain()) && from.local().is_some(),
             neighbours: &settings.rooms,
             now: SystemTime::now(),
             uptime: self.started.elapsed(),

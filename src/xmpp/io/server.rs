@@ -37,7 +37,7 @@ use crate::{
         sm::Sent,
         wish::{Plan, Wish, Wishes},
     },
-    features::{Features, last::stored, mam, rooms},
+    features::{Features, last::stored, mam, rooms, upload},
     wire::{BareJid, Condition, Element, Jid, Kind, Limits, Stanza, StanzaError, ns, time},
 };
 
@@ -55,11 +55,15 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>) -> Settings {
-        let off: Vec<_> = config
+        let mut off: Vec<_> = config
             .disable
             .iter()
             .map(|name| name.value.clone())
             .collect();
+        if config.upload.url.is_none() {
+            // Nobody could get what was put.
+            off.push(upload::NAME.to_owned());
+        }
         let features = Features::without(&off);
         let rooms = if features.has(rooms::NAME) {
             config.rooms.hosts(hosts.iter().map(|host| &**host))

@@ -102,6 +102,8 @@ pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
 /// XEP-0352: clients that nobody looks at.
 pub const CSI: &str = "urn:xmpp:csi:0";
+/// XEP-0363: uploads.
+pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
 /// XEP-0359: ids that don't change on the way.
 pub const SID: &str = "urn:xmpp:sid:0";
 /// XEP-0045: rooms.

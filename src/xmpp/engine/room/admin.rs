@@ -103,7 +103,7 @@ impl Room {
                         jid.bare_str(),
                         affiliation,
                         actor.as_deref(),
-                        reason,
+                        reason.as_deref(),
                         &mut out,
                     )?;
                 }
@@ -233,7 +233,7 @@ impl Room {
         bare: &str,
         affiliation: Affiliation,
         actor: Option<&str>,
-        reason: Option<String>,
+        reason: Option<&str>,
         out: &mut Outcome,
     ) -> Result<(), StanzaError> {
         if self.affiliation(bare) == Affiliation::Owner
@@ -265,7 +265,7 @@ impl Room {
             let change = Change {
                 status: shut_out.map(|codes| &codes[..]).unwrap_or_default(),
                 actor,
-                reason: reason.clone(),
+                reason: reason.map(ToOwned::to_owned),
                 ..Change::default()
             };
             if shut_out.is_some() {

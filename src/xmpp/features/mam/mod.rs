@@ -22,6 +22,7 @@ pub const NAME: &str = "mam";
 pub const FEATURE: Feature = Feature {
     name: NAME,
     spec: Spec::Xep(313, "1.1.3"),
+    more: &[Spec::Xep(59, "1.0"), Spec::Xep(359, "0.7.0")],
     server: &[],
     account: &[ns::MAM, ns::MAM_EXTENDED, ns::SID],
     identities: &[],

@@ -13,6 +13,7 @@ use crate::{
 pub const FEATURE: Feature = Feature {
     name: "bookmarks",
     spec: Spec::Xep(402, "1.2.0"),
+    more: &[Spec::Xep(48, "1.2")],
     server: &[],
     account: &["urn:xmpp:bookmarks:1#compat"],
     identities: &[],

@@ -12,6 +12,12 @@ pub const NAME: &str = "rooms";
 pub const FEATURE: Feature = Feature {
     name: NAME,
     spec: Spec::Xep(45, "1.35.1"),
+    more: &[
+        Spec::Xep(249, "1.2"),
+        Spec::Xep(410, "1.1.0"),
+        Spec::Xep(421, "1.0.1"),
+        Spec::Xep(425, "0.3.0"),
+    ],
     server: &[],
     account: &[],
     identities: &[],
