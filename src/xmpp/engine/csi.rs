@@ -46,7 +46,7 @@ impl Held {
         };
         self.stanzas.retain(|held| !same(held));
         self.stanzas.push(stanza.clone());
-        self.bytes = self.stanzas.iter().map(|held| held.size()).sum();
+        self.bytes = self.stanzas.iter().map(Stanza::size).sum();
         if self.stanzas.len() > STANZAS || self.bytes > BYTES {
             self.release()
         } else {
