@@ -87,7 +87,10 @@ impl Server {
             .filter(|line| line.contains("Failed call"))
             .filter_map(|line| line.split_whitespace().next_back()?.parse::<usize>().ok())
             .next_back();
-        assert!(failed.is_some_and(|failed| failed * 200 < count), "{output:?}");
+        assert!(
+            failed.is_some_and(|failed| failed * 200 < count),
+            "{output:?}"
+        );
         (count as f64, self.latency())
     }
 
