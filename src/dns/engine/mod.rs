@@ -4,6 +4,7 @@ pub mod access;
 pub mod answer;
 mod chaos;
 pub mod cookie;
+mod denial;
 mod fuzz;
 mod lookup;
 pub mod notify;
