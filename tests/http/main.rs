@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
 mod clients;
 mod floods;
 mod frames;
