@@ -6,9 +6,12 @@ mod support;
 
 mod acme;
 mod clients;
+mod floods;
+mod frames;
 mod front;
 mod proxy;
 mod slow;
+mod smuggling;
 mod twins;
 
 use std::{

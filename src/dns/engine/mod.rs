@@ -7,7 +7,7 @@ pub mod cookie;
 mod fuzz;
 mod lookup;
 pub mod notify;
-mod reply;
+pub(crate) mod reply;
 pub mod state;
 pub mod transfer;
 mod trie;

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub times: TimeLimits,
     /// Streams of an HTTP/2 connection.
     pub streams: u32,
+    /// HTTP/2 frames that ask for nothing.
+    pub idle_frames: u32,
     /// Bounds of the file cache.
     pub cache: CacheLimits,
     /// The port to send clients to that should have come over TLS.
