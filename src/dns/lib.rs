@@ -9,6 +9,7 @@ mod control;
 mod data;
 pub mod engine;
 mod io;
+mod publish;
 mod service;
 pub mod wire;
 

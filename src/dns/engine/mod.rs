@@ -2,9 +2,11 @@
 
 pub mod access;
 pub mod answer;
+pub mod change;
 mod chaos;
 pub mod cookie;
 mod fuzz;
+pub mod history;
 mod lookup;
 pub mod notify;
 mod reply;
