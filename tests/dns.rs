@@ -4,6 +4,8 @@
 
 #[path = "dns/dnssec.rs"]
 mod dnssec;
+#[path = "dns/resolver/mod.rs"]
+mod resolver;
 mod support;
 
 use std::{

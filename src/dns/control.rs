@@ -136,6 +136,7 @@ pub(crate) fn rehearse(state: &State, question: &Value) -> Result<Value, String>
             "rcode": "NOERROR",
             "answer": zone_text(transfer.zone()).lines().collect::<Vec<_>>(),
         })),
+        Outcome::Recurse => Err("only the running resolver could answer this".to_owned()),
         Outcome::Drop => Err("the server would not answer this".to_owned()),
     }
 }

@@ -28,6 +28,7 @@ use crate::engine::state::{Settings, State};
 use crate::engine::zone::Zone;
 use crate::engine::zones::{Served, Zones};
 use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
+use crate::resolver::{self, Recursion};
 use crate::wire::master::{Fault, Severity};
 use crate::wire::name::Name;
 
@@ -65,6 +66,7 @@ pub struct Prepared {
     pub(crate) config: Config,
     /// As many as the configuration has zones, in its order.
     pub(crate) zones: Vec<Arc<Loaded>>,
+    pub(crate) resolver: Option<resolver::Plan>,
 }
 
 /// Changes of zones that wait to be told to secondaries.
@@ -89,6 +91,8 @@ impl Service for Dns {
     ) -> Option<Prepared> {
         let mut zones = Vec::new();
         let before = problems.errors();
+        let section = config.resolver.as_ref();
+        let resolver = section.and_then(|section| resolver::prepare(section, problems));
         for zone in &config.zone {
             // A name that is valid in the configuration is so here.
             let Ok(apex) = Name::from_text(zone.name.as_str()) else {
@@ -113,6 +117,7 @@ impl Service for Dns {
         (problems.errors() == before).then(|| Prepared {
             config: config.clone(),
             zones,
+            resolver,
         })
     }
 
@@ -150,6 +155,7 @@ impl Service for Dns {
                 ground,
                 state: ArcSwap::from_pointee(state),
                 metrics: Metrics::default(),
+                recursion: Recursion::new(),
                 idle_ms: AtomicU64::new(30_000),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
             }),
@@ -163,6 +169,7 @@ impl Service for Dns {
             handed: Mutex::new(Some(handed)),
         });
         control::register(&dns);
+        resolver::register(&dns, dns.shared.ground.hub.control());
         Ok(dns)
     }
 
@@ -209,6 +216,7 @@ impl Service for Dns {
         let groups: Vec<_> = udp_groups(&prepared.config).collect();
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
+        self.shared.recursion.apply(prepared.resolver.as_ref());
         {
             let mut applied = self.applied.lock().await;
             applied.config = Some(prepared.config);
@@ -280,6 +288,12 @@ fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
         cookie_secret: config
             .cookies
             .then(|| CookieSecret::new(secret.unwrap_or(made_up))),
+        recursion: Access::new(
+            config
+                .resolver
+                .iter()
+                .flat_map(|section| section.allow.clone()),
+        ),
         keepalive: u16::try_from(config.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX),
     }
 }

@@ -153,6 +153,11 @@ omnid_config::section! {
         /// Streams open at once on an HTTP/2 connection.
         #[range(1..=10_000)]
         pub streams: u32 = 100,
+        /// Frames that an HTTP/2 client may send although they ask for nothing (pings, settings,
+        /// resets, priorities, empty data), beyond what requests and bodies need of them. A tenth
+        /// of them may come every second.
+        #[range(100..=1_000_000)]
+        pub idle_frames: u32 = 1000,
         /// How long a new connection may be silent.
         pub first_byte: Duration = Duration::from_secs(10),
         /// How long a request's head may take.

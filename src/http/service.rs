@@ -218,7 +218,7 @@ impl Http {
                         handshake: ground.net.config().handshake_timeout,
                     };
                     let span = accepted.span();
-                    let serving = Box::pin(serve(door, accepted, child.clone(), span.clone()));
+                    let serving = Box::pin(serve(door, accepted, child.clone()));
                     child.spawn("connection", span, serving);
                 },
             )

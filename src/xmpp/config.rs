@@ -35,9 +35,24 @@ omnid_config::section! {
         /// How long a session whose connection broke can be resumed.
         #[range(Duration::ZERO..=Duration::from_secs(24 * 3600))]
         pub resume_timeout: Duration = Duration::from_secs(600),
+        /// Bytes that may wait, in all, for clients whose connection broke; past them the sessions
+        /// that have been gone longest end, and their messages are kept as for an account away.
+        #[range(ByteSize::mib(1)..=ByteSize::gib(64))]
+        pub resume_memory: ByteSize = ByteSize::mib(256),
+        /// Archives of messages.
+        pub archive: ArchiveConfig = ArchiveConfig::default(),
         /// Silence after which a byte is sent, to find out whether a client is still there.
         #[range(Duration::from_secs(10)..=Duration::from_secs(24 * 3600))]
         pub keepalive: Duration = Duration::from_secs(180),
+    }
+}
+
+omnid_config::section! {
+    /// Archives of messages, from which clients catch up.
+    pub struct ArchiveConfig {
+        /// How long messages are kept in archives.
+        #[range(Duration::from_secs(3600)..=Duration::from_secs(100 * 365 * 86_400))]
+        pub keep: Duration = Duration::from_secs(90 * 86_400),
     }
 }
 

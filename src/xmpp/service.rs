@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     Config, data,
     io::{
+        archive::Archive,
         login::{self, Peer},
         server::{Server, Settings},
         sweep,
@@ -122,7 +123,9 @@ impl Service for Xmpp {
             .map_err(failed)?;
         let hub = ground.hub.clone();
         let settings = Settings::new(Config::default(), HashSet::new());
-        let server = Arc::new(Server::new(ground, settings));
+        let last = ground.database.read(data::archive::last).await;
+        let archive = Archive::new(last.map_err(failed)?);
+        let server = Arc::new(Server::new(ground, settings, archive));
         let presence: Arc<dyn Whereabouts> = Arc::new(Presence(server.clone()));
         hub.directory().offer(Xmpp::NAME, &presence);
         let listed = server.clone();
@@ -195,6 +198,19 @@ impl Service for Xmpp {
         self.server.settings.store(Arc::new(settings));
         if tree.child("sessions").is_none() {
             let server = self.server.clone();
+            let run = move |child| {
+                let server = server.clone();
+                async move {
+                    let database = server.ground.database.clone();
+                    server.archive.run(database, child).await
+                }
+            };
+            let child = ChildSpec::worker("archive", run).shutdown(DRAIN);
+            tree.add(child).await.map_err(|error| ServiceError {
+                service: Xmpp::NAME,
+                reason: error.to_string(),
+            })?;
+            let server = self.server.clone();
             let run = move |child| sweep::run(server.clone(), child);
             let child = ChildSpec::worker("sessions", run).shutdown(DRAIN);
             let failed = |error: &dyn std::fmt::Display| ServiceError {
@@ -242,6 +258,8 @@ impl Service for Xmpp {
         for session in self.server.each_session() {
             self.server.leave(session).await;
         }
+        let server = &self.server;
+        server.archive.flush(&server.ground.database).await;
     }
 }
 

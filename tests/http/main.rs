@@ -4,10 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
 mod clients;
+mod floods;
+mod frames;
 mod front;
 mod proxy;
 mod slow;
+mod smuggling;
 mod twins;
 
 use std::{

@@ -8,7 +8,7 @@ mod denial;
 mod fuzz;
 mod lookup;
 pub mod notify;
-mod reply;
+pub(crate) mod reply;
 pub mod state;
 pub mod transfer;
 mod trie;

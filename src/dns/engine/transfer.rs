@@ -237,7 +237,7 @@ mod tests {
                 Ok(messages)
             }
             Outcome::Reply(answered) => Err(show(&out[..answered.len])),
-            Outcome::Drop => Err("drop".to_owned()),
+            Outcome::Drop | Outcome::Recurse => Err("drop".to_owned()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! in, verdicts out; nothing here waits, reads or writes.
 
 pub mod check;
+pub mod flood;
 pub mod guard;
 pub mod precondition;
 pub mod ranges;

@@ -9,8 +9,14 @@ use std::{
 
 use super::executor::StreamProgress;
 use crate::{
-    engine::guard::{Expiry, Guard, TimeLimits},
-    wire::head::{HeadFacts, HeadScanner},
+    engine::{
+        flood::FloodGuard,
+        guard::{Expiry, Guard, TimeLimits},
+    },
+    wire::{
+        frames::FrameScanner,
+        head::{HeadFacts, HeadScanner},
+    },
 };
 
 /// One connection, as its socket, its driver and its requests see it. All three run in one task
@@ -26,6 +32,8 @@ struct State {
     /// `None` for HTTP/2, which has no heads to scan.
     scanner: Option<HeadScanner>,
     facts: VecDeque<HeadFacts>,
+    /// For HTTP/2.
+    frames: Option<(FrameScanner, FloodGuard)>,
     /// The stream whose handler was called and whose task is about to be made.
     newborn: Option<Arc<StreamProgress>>,
     /// Whether nothing has come yet. HTTP/2 has its own way to finish, and never counts as silent.
@@ -33,24 +41,35 @@ struct State {
 }
 
 impl Line {
-    /// A connection that begins now.
+    /// A connection that begins now. For HTTP/2 with the number of frames that it may send for
+    /// nothing.
     #[must_use]
-    pub fn new(limits: TimeLimits, h2: bool) -> Self {
+    pub fn new(limits: TimeLimits, h2: Option<u32>) -> Self {
+        let now = Instant::now();
+        let flood = |frames| (FrameScanner::default(), FloodGuard::new(frames, now));
         Self {
             state: Mutex::new(State {
-                guard: Guard::new(limits, h2, Instant::now()),
-                scanner: (!h2).then(HeadScanner::new),
+                guard: Guard::new(limits, h2.is_some(), now),
+                scanner: h2.is_none().then(HeadScanner::new),
+                frames: h2.map(flood),
                 facts: VecDeque::new(),
                 newborn: None,
-                silent: !h2,
+                silent: h2.is_none(),
             }),
         }
     }
 
-    /// Bytes came.
-    pub(super) fn read(&self, bytes: &[u8]) {
+    /// Bytes came. False where they are a flood.
+    pub(super) fn read(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         state.silent = false;
+        if let Some((scanner, guard)) = &mut state.frames {
+            let mut fits = true;
+            scanner.scan(bytes, |frame| {
+                fits &= guard.came(frame, Instant::now);
+            });
+            return fits;
+        }
         let State {
             guard,
             scanner: Some(scanner),
@@ -58,7 +77,7 @@ impl Line {
             ..
         } = &mut *state
         else {
-            return;
+            return true;
         };
         scanner.scan(bytes, |found| facts.push_back(found));
         if scanner.in_head() {
@@ -66,6 +85,7 @@ impl Line {
         } else {
             guard.head_ended();
         }
+        true
     }
 
     /// Whether nothing has come yet.
@@ -74,8 +94,12 @@ impl Line {
     }
 
     /// Bytes went.
-    pub(super) fn wrote(&self) {
-        self.lock().guard.wrote(Instant::now());
+    pub(super) fn wrote(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.guard.wrote(Instant::now());
+        if let Some((_, flood)) = &mut state.frames {
+            flood.sent(bytes);
+        }
     }
 
     /// Bytes could not go.

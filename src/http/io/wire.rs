@@ -6,9 +6,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use omnid_net::Permit;
+use omnid_telemetry::limited;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Line;
@@ -34,7 +36,7 @@ impl<S> Wire<S> {
 
     fn written(&self, polled: &Poll<io::Result<usize>>) {
         match polled {
-            Poll::Ready(Ok(1..)) => self.line.wrote(),
+            Poll::Ready(Ok(bytes @ 1..)) => self.line.wrote(*bytes),
             Poll::Pending => self.line.write_blocked(),
             Poll::Ready(_) => {}
         }
@@ -52,8 +54,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         let polled = Pin::new(&mut this.socket).poll_read(cx, buffer);
         if let Some(bytes) = buffer.filled().get(before..)
             && !bytes.is_empty()
+            && !this.line.read(bytes)
         {
-            this.line.read(bytes);
+            limited!(
+                Duration::from_secs(10),
+                warn,
+                "HTTP/2 connection closed: a flood of frames that ask for nothing"
+            );
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         polled
     }

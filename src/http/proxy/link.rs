@@ -24,8 +24,6 @@ use super::{Target, body::UploadBody};
 
 /// The largest head an upstream may answer with.
 const HEAD_MAX: usize = 64 * 1024;
-/// The most fields it may have.
-const FIELDS_MAX: usize = 200;
 
 /// A stream to an upstream.
 #[derive(Debug)]
@@ -71,7 +69,6 @@ impl Link {
         };
         let (sender, connection) = Builder::new()
             .max_buf_size(HEAD_MAX)
-            .max_headers(FIELDS_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;

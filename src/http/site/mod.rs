@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub times: TimeLimits,
     /// Streams of an HTTP/2 connection.
     pub streams: u32,
+    /// HTTP/2 frames that ask for nothing.
+    pub idle_frames: u32,
     /// Bounds of the file cache.
     pub cache: CacheLimits,
     /// The port to send clients to that should have come over TLS.
@@ -139,15 +141,17 @@ impl Site {
         self.routes.find(path, |_| true)
     }
 
-    /// Whether the site serves the handler that another service offers at `prefix`.
+    /// Whether the site serves the handler that another service offers at `prefix`. What proves
+    /// names to a certificate authority is on every site.
     #[must_use]
     pub fn serves_mount(&self, prefix: &str) -> bool {
-        self.mounts.iter().any(|allowed| {
-            allowed == "/"
-                || prefix
-                    .strip_prefix(allowed.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        prefix == "/.well-known/acme-challenge"
+            || self.mounts.iter().any(|allowed| {
+                allowed == "/"
+                    || prefix
+                        .strip_prefix(allowed.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
     }
 }
 

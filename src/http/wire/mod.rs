@@ -3,6 +3,7 @@
 
 pub mod credentials;
 pub mod forwarded;
+pub mod frames;
 pub mod fuzz;
 pub mod head;
 pub mod host;

@@ -5,13 +5,18 @@
 //! supported are made from the declarations. Its handlers decide and return a [`Reply`]; one place
 //! carries replies out.
 
+pub mod blocking;
 pub mod carbons;
+pub mod csi;
 pub mod disco;
 pub mod last;
+pub mod mam;
+pub mod pep;
 pub mod ping;
 pub mod private;
 pub mod roster;
 pub mod session;
+pub mod sm;
 pub mod time;
 pub mod vcard;
 pub mod version;
@@ -26,7 +31,7 @@ use omnid_store::{Reader, StoreError, Transaction};
 use crate::{
     engine::{
         account::{Account, SessionId},
-        wish::Plan,
+        wish::{Plan, Wishes},
     },
     wire::{Condition, Element, Jid, Stanza, StanzaError},
 };
@@ -41,6 +46,8 @@ pub struct Feature {
     pub server: &'static [&'static str],
     /// What an account's disco says of it.
     pub account: &'static [&'static str],
+    /// What an account's disco says that it is: category and type.
+    pub identities: &'static [(&'static str, &'static str)],
     /// Features of the stream for clients that are logged in.
     pub stream: fn() -> Vec<Element>,
     /// The requests it answers.
@@ -116,6 +123,9 @@ pub type Write = Box<dyn FnMut(&mut Transaction<'_>) -> Result<Reply, StoreError
 /// A change of the asked account's roster.
 pub type Change = Box<dyn FnOnce(&Account) -> Result<Plan, StanzaError> + Send>;
 
+/// What is to be done with the asked account.
+pub type Deed = Box<dyn FnOnce(&mut Account) -> Reply + Send>;
+
 /// The answer to a request.
 pub enum Reply {
     /// A result with or without payload.
@@ -128,6 +138,12 @@ pub enum Reply {
     Write(Write),
     /// An empty result once the change is made.
     Change(Change),
+    /// What comes of a look at the account, or a change of what is remembered of it.
+    Account(Deed),
+    /// A result with or without payload, and what else the request brings about.
+    Done(Option<Element>, Wishes),
+    /// Messages to the one who asks, and then the result.
+    Page(Vec<Element>, Element),
 }
 
 impl From<Element> for Reply {
@@ -150,13 +166,20 @@ impl From<StanzaError> for Reply {
 
 /// Every feature there is.
 pub const ALL: &[&Feature] = &[
+    &pep::avatar::FEATURE,
+    &blocking::FEATURE,
+    &pep::bookmarks::FEATURE,
     &carbons::FEATURE,
+    &csi::FEATURE,
     &disco::FEATURE,
     &last::FEATURE,
+    &mam::FEATURE,
+    &pep::FEATURE,
     &ping::FEATURE,
     &private::FEATURE,
     &roster::FEATURE,
     &session::FEATURE,
+    &sm::FEATURE,
     &time::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
@@ -186,6 +209,11 @@ impl Features {
     /// Those that are on.
     pub fn on(&self) -> &[&'static Feature] {
         &self.on
+    }
+
+    /// Whether the feature of that name is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.on.iter().any(|feature| feature.name == name)
     }
 
     /// Who answers a request in namespace `ns`.

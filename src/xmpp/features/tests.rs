@@ -49,6 +49,9 @@ fn ask(kind: &str, payload: &str, account: Option<&mut Account>, from: &str) -> 
         Reply::Read(_) => "read".into(),
         Reply::Write(_) => "write".into(),
         Reply::Change(_) => "change".into(),
+        Reply::Account(_) => "account".into(),
+        Reply::Done(..) => "done".into(),
+        Reply::Page(..) => "page".into(),
     }
 }
 

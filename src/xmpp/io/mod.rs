@@ -1,6 +1,8 @@
 //! The edge: sockets, tasks and timers around the engine, and the one place where wishes come true.
 
 pub(crate) mod accounts;
+pub(crate) mod archive;
+mod caps;
 mod channel;
 pub(crate) mod inbound;
 pub(crate) mod login;

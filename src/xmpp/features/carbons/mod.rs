@@ -11,6 +11,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(280, "1.0.1"),
     server: &[ns::CARBONS],
     account: &[ns::CARBONS],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Asked, Feature, Handler, Reply, Spec, To, nothing};
+use super::{Asked, Feature, Handler, Reply, Spec, To, nothing, pep};
 use crate::wire::{Condition, Element, ns};
 
 /// The declaration.
@@ -11,6 +11,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(30, "2.5rc3"),
     server: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
     account: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {
@@ -45,7 +46,7 @@ fn server_info(asked: &mut Asked<'_>) -> Reply {
     // XEP-0160: messages are kept for accounts that are away.
     let features = features.copied().chain([ns::OFFLINE]);
     let identity = identity("server", "im").attr("name", "omnid");
-    info(asked, identity, features.collect())
+    info(asked, [identity], features.collect())
 }
 
 fn account_info(asked: &mut Asked<'_>) -> Reply {
@@ -58,11 +59,11 @@ fn account_info(asked: &mut Asked<'_>) -> Reply {
         .on()
         .iter()
         .flat_map(|feature| feature.account);
-    info(
-        asked,
-        identity("account", "registered"),
-        features.copied().collect(),
-    )
+    let identities = asked.features.on().iter();
+    let identities = identities.flat_map(|feature| feature.identities);
+    let more = identities.map(|(category, kind)| identity(category, kind));
+    let identities = std::iter::once(identity("account", "registered")).chain(more);
+    info(asked, identities, features.copied().collect())
 }
 
 fn identity(category: &str, kind: &str) -> Element {
@@ -71,7 +72,11 @@ fn identity(category: &str, kind: &str) -> Element {
         .attr("type", kind)
 }
 
-fn info(asked: &Asked<'_>, identity: Element, features: BTreeSet<&'static str>) -> Reply {
+fn info(
+    asked: &Asked<'_>,
+    identities: impl IntoIterator<Item = Element>,
+    features: BTreeSet<&'static str>,
+) -> Reply {
     if asked.set {
         return Condition::NotAllowed.into();
     }
@@ -81,7 +86,7 @@ fn info(asked: &Asked<'_>, identity: Element, features: BTreeSet<&'static str>) 
     let features = features.into_iter();
     let features = features.map(|var| Element::new("feature", ns::DISCO_INFO).attr("var", var));
     Element::new("query", ns::DISCO_INFO)
-        .child(identity)
+        .children_from(identities)
         .children_from(features)
         .into()
 }
@@ -100,5 +105,8 @@ fn account_items(asked: &mut Asked<'_>) -> Reply {
     if !asked.may_see() {
         return Condition::ServiceUnavailable.into();
     }
-    items(asked)
+    match items(asked) {
+        Reply::Result(Some(query)) => query.children_from(pep::listed(asked)).into(),
+        other => other,
+    }
 }

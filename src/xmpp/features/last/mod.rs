@@ -15,6 +15,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(12, "2.0"),
     server: &[ns::LAST],
     account: &[ns::LAST],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {

@@ -9,6 +9,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(199, "2.0.1"),
     server: &[ns::PING],
     account: &[ns::PING],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {

@@ -12,6 +12,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Rfc(6121),
     server: &[],
     account: &[],
+    identities: &[],
     stream: offer,
     handlers: &[
         Handler {

@@ -9,6 +9,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Rfc(3921),
     server: &[],
     account: &[],
+    identities: &[],
     stream: offer,
     handlers: &[
         Handler {

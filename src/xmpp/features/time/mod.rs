@@ -9,6 +9,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(202, "2.0"),
     server: &[ns::TIME],
     account: &[],
+    identities: &[],
     stream: nothing,
     handlers: &[Handler {
         ns: ns::TIME,

@@ -9,6 +9,7 @@ pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(92, "1.1"),
     server: &[ns::VERSION],
     account: &[],
+    identities: &[],
     stream: nothing,
     handlers: &[Handler {
         ns: ns::VERSION,

@@ -1,0 +1,4 @@
+//! The resolver as its clients see it, in a small Internet of its own on loopback addresses.
+
+mod recursion;
+mod world;
