@@ -10,7 +10,8 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::config::{ResolverConfig, server};
+use super::config::{ResolverConfig, anchor, server};
+use super::engine::anchors::Anchors;
 use super::engine::settings::{Budget, Route, Settings};
 use super::engine::{Delegation, address_of};
 use crate::wire::code::RrType;
@@ -169,7 +170,19 @@ fn settings(config: &ResolverConfig, hints: Vec<(Name, Vec<IpAddr>)>) -> Setting
         minimise: config.qname_minimisation,
         mix_case: config.case_randomisation,
         ipv6: config.ipv6,
-        validate: false,
+        validate: config.validation,
+        anchors: Anchors::new(
+            config
+                .trust_anchors
+                .iter()
+                .filter_map(|text| anchor(&text.value))
+                .collect(),
+        ),
+        exempt: config
+            .validate_except
+            .iter()
+            .filter_map(|name| Name::from_text(name.value.as_str()).ok())
+            .collect(),
         min_ttl: seconds(config.min_ttl),
         max_ttl: seconds(config.max_ttl),
         max_negative_ttl: seconds(config.max_negative_ttl),

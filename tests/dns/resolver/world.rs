@@ -36,6 +36,8 @@ pub const RESOLVER: &str = "127.0.0.1";
 pub struct World {
     pub directory: tempfile::TempDir,
     pub port: u16,
+    /// The trust anchor of the root, where it is signed.
+    pub anchor: Option<String>,
     _servers: Vec<Background>,
     _authority: Option<Daemon>,
     _odd: Vec<Odd>,
@@ -178,6 +180,7 @@ impl World {
         let world = World {
             directory,
             port,
+            anchor: None,
             _servers: servers,
             _authority: authority,
             _odd: odd,
@@ -209,9 +212,13 @@ impl World {
     }
 
     pub fn config(&self, port: u16, more: &str, outside: &str) -> String {
+        let trust = match &self.anchor {
+            Some(anchor) => format!("trust_anchors = [\"{anchor}\"]"),
+            None => "validation = false".to_owned(),
+        };
         format!(
             "[dns]\nlisten = [\"{RESOLVER}:{port}\"]\nsockets = 1\n[dns.resolver]\n\
-             root_hints = \"{}\"\nport = {}\nipv6 = false\n{more}\n{outside}\n",
+             root_hints = \"{}\"\nport = {}\nipv6 = false\n{trust}\n{more}\n{outside}\n",
             self.directory.path().join("hints").display(),
             self.port
         )

@@ -1,16 +1,21 @@
 //! One name and type: out of the cache, or from wherever the configuration says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::Resolver;
 use super::budget::{Fault, Path, Request};
-use super::record::{Entry, Fact, NO_NAME, Security};
+use super::record::{Entry, Fact, NO_NAME, RrSet, Security};
 use super::reply::Learned;
 use super::settings::Route;
+use crate::dnssec::{Rrsig, Validity};
 use crate::wire::code::RrType;
 use crate::wire::name::Name;
+
+/// How long data that failed validation is kept.
+const BOGUS_TIME: Duration = Duration::from_secs(30);
 
 impl Resolver {
     /// What is known of a name and type, and still counts.
@@ -26,6 +31,11 @@ impl Resolver {
                 return Some(entry);
             }
             let entry = self.memory.records.get(name.as_ref(), kind.0.into())?;
+            // A forger, or a server that was repaired, may have been behind it.
+            let bogus = entry.security() == Security::Bogus;
+            if bogus && now.saturating_duration_since(entry.stored) > BOGUS_TIME {
+                return None;
+            }
             let counts = if request.refresh {
                 !entry.is_old(now)
             } else {
@@ -84,7 +94,7 @@ impl Resolver {
         })
     }
 
-    async fn find(
+    pub(crate) async fn find(
         &self,
         request: &Request,
         path: &Path<'_>,
@@ -119,11 +129,27 @@ impl Resolver {
         self.keep_as(request, learned, None)
     }
 
+    /// Seconds that the signatures over a set let it be kept (RFC 4035 5.3.3); those that have
+    /// expired are the validator's business.
+    fn signed_for(&self, set: &RrSet) -> u32 {
+        let now = self.network.unix_time() as u32;
+        let bounds = set.signatures.iter().filter_map(|data| Rrsig::read(data));
+        bounds
+            .filter(|signature| signature.validity(now) == Validity::Valid)
+            .map(|signature| {
+                let left = signature.expiration.wrapping_sub(now);
+                signature.original_ttl.min(left)
+            })
+            .max()
+            .unwrap_or(u32::MAX)
+    }
+
     fn keep_as(&self, request: &Request, learned: Learned, reason: Option<u16>) -> Arc<Entry> {
         let settings = &self.settings;
-        let ttl = match learned.fact {
-            Fact::Set(_) | Fact::Renamed { .. } => {
-                learned.ttl.clamp(settings.min_ttl, settings.max_ttl)
+        let ttl = match &learned.fact {
+            Fact::Set(set) | Fact::Renamed { dname: set, .. } => {
+                let ttl = learned.ttl.clamp(settings.min_ttl, settings.max_ttl);
+                ttl.min(self.signed_for(set))
             }
             Fact::NoData | Fact::NoName => {
                 let least = settings.min_ttl.min(settings.max_negative_ttl);

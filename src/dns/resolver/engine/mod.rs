@@ -2,10 +2,12 @@
 //! [`network::Network`], the only way out: no socket, no clock and no runtime is named here, and a
 //! test runs all of it in virtual time against a network of its own making.
 
+pub(crate) mod anchors;
 pub(crate) mod answer;
 mod ask;
 pub(crate) mod budget;
 mod delegation;
+mod denial;
 mod hints;
 mod iterate;
 mod lookup;
@@ -18,6 +20,7 @@ pub(crate) mod settings;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trust;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -38,6 +41,10 @@ pub(crate) struct Memory {
     pub(crate) records: Store<Entry>,
     pub(crate) answers: Store<Answer>,
     delegations: Store<Delegation>,
+    /// How names stand in the chains of trust.
+    links: Store<trust::Link>,
+    /// Names that are not validated for a time.
+    pub(crate) exempt: Mutex<Vec<anchors::Exemption>>,
     pub(crate) servers: Servers,
     pub(crate) counts: Counts,
     quota: budget::Quota,
@@ -63,8 +70,10 @@ impl Memory {
     pub(crate) fn new(octets: usize) -> Memory {
         Memory {
             records: Store::new(octets / 2),
-            answers: Store::new(octets / 8 * 3),
+            answers: Store::new(octets / 4),
             delegations: Store::new(octets / 8),
+            links: Store::new(octets / 8),
+            exempt: Mutex::default(),
             servers: Servers::new(),
             counts: Counts::default(),
             quota: budget::Quota::default(),

@@ -56,6 +56,9 @@ pub(crate) trait Network: Send + Sync + 'static {
     /// The time.
     fn now(&self) -> Instant;
 
+    /// Seconds since 1970: what signatures speak of.
+    fn unix_time(&self) -> u64;
+
     /// Octets that nobody can guess.
     fn random(&self, octets: &mut [u8]);
 

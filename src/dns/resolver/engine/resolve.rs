@@ -56,6 +56,13 @@ impl Resolved {
     }
 }
 
+/// True of what a referral said of a missing DS set: a validator knows enough, a client is given
+/// the SOA record as well (RFC 2308 2.2).
+fn is_half(entry: &Entry) -> bool {
+    let denies = matches!(entry.fact, Fact::NoData) && entry.rr_type == RrType::DS;
+    denies && entry.authority.iter().all(|set| set.rr_type != RrType::SOA)
+}
+
 /// Seconds that stale data is said to hold (RFC 8767 4).
 pub(crate) const STALE_TTL: u32 = 30;
 /// Questions under way whose askers have all gone, at which the list of them is swept.
@@ -111,6 +118,7 @@ impl Resolver {
             .delegations
             .retain(|delegation| !about(&delegation.zone));
         memory.answers.retain(|answer| !about(answer.name()));
+        memory.links.retain(|link| !about(link.name()));
         memory.records.retain(|entry| !about(&entry.name))
     }
 
@@ -132,6 +140,11 @@ impl Resolver {
         loop {
             let path = Path::start(&name, ask.rr_type);
             let mut entry = self.lookup(&request, &path, &name, ask.rr_type).await;
+            if is_half(&entry)
+                && let Ok(whole) = self.find(&request, &path, &name, ask.rr_type).await
+            {
+                entry = whole;
+            }
             let mut security = self.security(&request, &entry, ask).await;
             if matches!(entry.fact, Fact::Failed) || security == Security::Bogus {
                 let Some(old) = self.stale(&name, ask.rr_type) else {
@@ -203,10 +216,9 @@ impl Resolver {
             Fact::Failed => None,
         };
         match &entry.fact {
-            Fact::NoData | Fact::NoName => authority(resolved),
+            Fact::Failed => {}
             // A set that a wildcard made comes with the proof that the name itself is not there.
-            _ if entry.security() == Security::Secure => authority(resolved),
-            _ => {}
+            _ => authority(resolved),
         }
         next.map(NameRef::to_owned)
     }
@@ -231,7 +243,10 @@ impl Resolver {
     }
 
     /// How far an entry can be trusted, so far as the client wants to know.
-    async fn security(&self, _request: &Request, _entry: &Arc<Entry>, _ask: &Ask) -> Security {
-        Security::Indeterminate
+    async fn security(&self, request: &Request, entry: &Entry, ask: &Ask) -> Security {
+        if !self.settings.validate || ask.checking_disabled {
+            return Security::Indeterminate;
+        }
+        self.verdict(request, entry).await
     }
 }

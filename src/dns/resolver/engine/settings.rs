@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::anchors::Anchors;
 use super::delegation::Delegation;
 use super::network::Server;
 use crate::wire::name::{Name, NameRef};
@@ -30,6 +31,9 @@ pub(crate) struct Settings {
     pub(crate) mix_case: bool,
     pub(crate) ipv6: bool,
     pub(crate) validate: bool,
+    pub(crate) anchors: Anchors,
+    /// Names that are not validated, nor anything below them.
+    pub(crate) exempt: Vec<Name>,
     pub(crate) min_ttl: u32,
     pub(crate) max_ttl: u32,
     pub(crate) max_negative_ttl: u32,
@@ -52,6 +56,8 @@ pub(crate) struct Budget {
     pub(crate) lookups: u32,
     /// CNAME and DNAME records followed.
     pub(crate) chain: u32,
+    /// Signatures checked.
+    pub(crate) signatures: u32,
     /// Time.
     pub(crate) time: Duration,
     /// Queries under way to the servers of one zone, for all clients.
@@ -64,6 +70,7 @@ impl Default for Budget {
             queries: 100,
             lookups: 24,
             chain: 12,
+            signatures: 64,
             time: Duration::from_secs(10),
             per_zone: 200,
         }

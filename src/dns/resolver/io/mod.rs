@@ -227,6 +227,8 @@ fn same_sources(left: &Plan, right: &Plan) -> bool {
         && one.port == other.port
         && left.settings.hints.servers == right.settings.hints.servers
         && left.settings.validate == right.settings.validate
+        && left.settings.anchors == right.settings.anchors
+        && left.settings.exempt == right.settings.exempt
 }
 
 fn may_be_stale(answer: &Answer, settings: &Settings, now: Instant) -> bool {
