@@ -28,7 +28,7 @@ use crate::engine::state::{Settings, State};
 use crate::engine::zone::Zone;
 use crate::engine::zones::{Served, Zones};
 use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
-use crate::resolver::{self, Recursion};
+use crate::resolver;
 use crate::wire::master::{Fault, Severity};
 use crate::wire::name::Name;
 
@@ -140,6 +140,12 @@ impl Service for Dns {
                 service: Self::NAME,
                 reason: format!("cannot read its tables: {error}"),
             })?;
+        let recursion = resolver::open(&ground)
+            .await
+            .map_err(|error| ServiceError {
+                service: Self::NAME,
+                reason: format!("cannot read the resolver's tables: {error}"),
+            })?;
         let (news, queue) = mpsc::channel(NEWS);
         let mut made_up_secret = [0; 16];
         crate::random(&mut made_up_secret);
@@ -155,7 +161,7 @@ impl Service for Dns {
                 ground,
                 state: ArcSwap::from_pointee(state),
                 metrics: Metrics::default(),
-                recursion: Recursion::new(),
+                recursion,
                 idle_ms: AtomicU64::new(30_000),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
             }),
@@ -249,6 +255,7 @@ impl Service for Dns {
 
     async fn close(self: &Arc<Self>) {
         self.shared.ground.hub.alpn().withdraw("dot");
+        self.shared.ground.hub.resolver().withdraw();
     }
 }
 
@@ -408,6 +415,18 @@ impl Dns {
             let dns = dns.clone();
             async move { dns.serve_handed(&child).await }
         });
+        let dns = self.clone();
+        let upkeep = ChildSpec::worker("resolver", move |child: Child| {
+            let dns = dns.clone();
+            async move {
+                let shared = &dns.shared;
+                shared
+                    .recursion
+                    .upkeep(&child, &shared.ground.database)
+                    .await
+            }
+        });
+        tree.add(upkeep).await.map_err(failed)?;
         tree.add(notifier).await.map_err(failed)?;
         tree.add(publisher).await.map_err(failed)?;
         tree.add(handed).await.map_err(failed)

@@ -1,6 +1,7 @@
 //! One name and type: out of the cache, or from wherever the configuration says.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -10,6 +11,7 @@ use super::budget::{Fault, Path, Request};
 use super::record::{Entry, Fact, NO_NAME, RrSet, Security};
 use super::reply::Learned;
 use super::settings::Route;
+use super::special;
 use crate::dnssec::{Rrsig, Validity};
 use crate::wire::code::RrType;
 use crate::wire::name::Name;
@@ -107,7 +109,26 @@ impl Resolver {
         } else {
             None
         };
-        match self.settings.route(above.unwrap_or(name.as_ref())) {
+        let route = self.settings.route(above.unwrap_or(name.as_ref()));
+        if self.settings.empty_zones
+            && let Some(zone) = special::zone(name.as_ref())
+            && route.is_none_or(|(at, _)| !at.as_ref().is_within(zone.as_ref()))
+            && let Some(learned) = special::answer(&zone, name, rr_type)
+        {
+            let entry = self.keep(request, learned);
+            entry.judge(Security::Insecure, None);
+            return Ok(entry);
+        }
+        if self.settings.validate
+            && rr_type != RrType::DS
+            && let Some(learned) = self.memory.ranges.deny(name, rr_type, self.network.now())
+        {
+            self.memory.counts.denied.fetch_add(1, Ordering::Relaxed);
+            let entry = self.keep(request, learned);
+            entry.judge(Security::Secure, None);
+            return Ok(entry);
+        }
+        match route {
             None | Some((_, Route::Iterate)) => {
                 self.iterate(request, path, name, rr_type, None).await
             }
