@@ -8,6 +8,7 @@ mod io;
 mod setup;
 
 pub use config::ResolverConfig;
+pub use engine::fuzz_response;
 pub(crate) use control::register;
 pub(crate) use engine::anchors::Exemption;
 pub(crate) use engine::managed::{Key as AnchorKey, Managed, State};

@@ -10,6 +10,7 @@ mod delegation;
 mod denial;
 pub(crate) mod dns64;
 mod filter;
+mod fuzz;
 mod hints;
 mod iterate;
 mod lookup;
@@ -40,6 +41,7 @@ use servers::Servers;
 use settings::Settings;
 use store::Store;
 
+pub use fuzz::fuzz_response;
 pub(crate) use delegation::Delegation;
 pub(crate) use reply::address_of;
 pub(crate) use resolve::{Ask, Pending};
