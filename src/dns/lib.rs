@@ -16,7 +16,7 @@ mod service;
 pub mod wire;
 
 pub use config::{Config, TransferConfig, ZoneConfig};
-pub use resolver::ResolverConfig;
+pub use resolver::{ResolverConfig, fuzz_response};
 pub use service::{Dns, Prepared};
 
 /// Octets that nobody can guess.
