@@ -169,7 +169,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_hash_breaks_it(password in ".{0,12}", hash in "[$./a-z0-9{}*=,]{0,24}") {
-            drop(std::hint::black_box(fits(&password, &hash)).then_some(()));
+            std::hint::black_box(fits(&password, &hash));
         }
     }
 }

@@ -328,7 +328,7 @@ impl Parser {
         loop {
             match self.peek() {
                 Some(Word::Plain(text)) if text != "and" && text != "or" => {
-                    arguments.push(text.clone())
+                    arguments.push(text.clone());
                 }
                 Some(Word::Quoted(text)) => arguments.push(text.clone()),
                 _ => break,

@@ -20,7 +20,7 @@ pub use template::{Lookup, NoMaps, Template};
 pub use variable::Variable;
 
 pub(crate) use eval::within;
-pub(crate) use parse::{from_glob, network};
+pub(crate) use parse::network;
 pub(crate) use template::BUILT_IN;
 
 /// Why a text is not an expression, a template or a pattern.

@@ -495,7 +495,7 @@ pub(crate) fn network(text: &str) -> Result<IpNet, Fault> {
 }
 
 /// A file name pattern as a regular expression.
-pub(crate) fn from_glob(glob: &str) -> String {
+fn from_glob(glob: &str) -> String {
     let mut pattern = String::from("^");
     for c in glob.chars() {
         match c {
