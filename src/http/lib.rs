@@ -22,6 +22,7 @@ mod rehearse;
 pub mod rewrite;
 mod service;
 pub mod site;
+pub mod walk;
 pub mod wire;
 
 pub use config::HttpConfig as Config;

@@ -95,6 +95,8 @@ pub enum Command {
     /// The configuration and its reference
     #[command(subcommand)]
     Config(Config),
+    /// Say what the configuration makes of an HTTP request, and why
+    Explain(Explain),
     /// Check the [[test]] tables of the configuration; opens no port
     Test,
     /// Print shell completions
@@ -118,6 +120,24 @@ pub struct Demo {
     /// `auto` for free ports, or the first of a row of ports
     #[arg(long, default_value = "auto", value_name = "auto|PORT")]
     pub ports: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The URL, such as https://www.example.org/app/
+    pub url: String,
+    /// The request's method
+    #[arg(long, short = 'X', default_value = "GET")]
+    pub method: String,
+    /// A field of the request, such as "User-Agent: x"
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<std::net::IpAddr>,
+    /// Who has logged in
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -212,28 +212,11 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn what_is_thrown_away_leaves_nothing_behind() {
-        let second = Duration::from_secs(1);
-        let line = Line::new(
-            TimeLimits {
-                first_byte: second,
-                head: second,
-                head_max: second,
-                body: second,
-                rate: 1,
-                idle: second,
-                idle_h2: second,
-                write: second,
-                window: second,
-                linger: second,
-            },
-            None,
-        );
+        let line = Line::new(TimeLimits::default(), None);
         let requests = b"GET / HTTP/1.1\r\n\r\n".repeat(100);
         assert!(line.read(&requests));
         assert_eq!(line.lock().facts.len(), 100);
