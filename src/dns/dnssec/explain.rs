@@ -187,7 +187,7 @@ fn sentences(key: &Key, ring: &Keyring, policy: &Policy, asked: bool) -> Vec<Str
                     .to_owned(),
             ),
             State::Hidden if key.wanted => {
-                says.push("It must not have a DS record yet.".to_owned())
+                says.push("It must not have a DS record yet.".to_owned());
             }
             State::Hidden => {}
             State::Rumoured => says.push(format!(

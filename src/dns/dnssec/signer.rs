@@ -313,7 +313,7 @@ fn add_nsec3(
     // RFC 5155 7.1: with opt-out neither an unsigned delegation nor what is above such alone.
     let mut needed: Vec<bool> = names
         .iter()
-        .map(|name| !name.types.is_empty() && !(opt_out && name.insecure))
+        .map(|name| !(name.types.is_empty() || opt_out && name.insecure))
         .collect();
     if opt_out {
         let at = |id: NodeId| names.binary_search_by_key(&id, |name| name.id).ok();

@@ -121,7 +121,11 @@ fn world(mischief: Mischief) -> Arc<World> {
     ];
     let servers = zones.map(|(apex, address, text)| {
         let zone = Arc::new(load(apex, &format!("{HEAD}{text}")).zone.unwrap());
-        let served = Served { zone, ..served() };
+        let served = Served {
+            zone,
+            history: Arc::default(),
+            transfer: Access::default(),
+        };
         let state = State {
             zones: Zones::new(vec![served]),
             settings: Serving::default(),
