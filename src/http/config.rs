@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use omnid_config::{ByteSize, Item, ListenAddr, Node, Reader, Shape, Spanned, Text, Value};
 
+use crate::rewrite::{MapConfig, RewriteConfig};
+
 omnid_config::section! {
     /// Sites served over HTTP/1.1 and HTTP/2.
     pub struct HttpConfig {
@@ -21,6 +23,8 @@ omnid_config::section! {
         pub access_log_format: AccessLogFormat = AccessLogFormat::Combined,
         /// What clients may ask of the server.
         pub limits: LimitsConfig = LimitsConfig::default(),
+        /// Tables that rewriting and conditions look into, by name.
+        pub map: BTreeMap<String, MapConfig> = BTreeMap::new(),
         /// Files that are kept open.
         pub file_cache: FileCacheConfig = FileCacheConfig::default(),
     }
@@ -63,6 +67,15 @@ omnid_config::section! {
         pub access_log_format: Option<AccessLogFormat> = None,
         /// The largest request body.
         pub max_body: ByteSize = ByteSize::gib(1),
+        /// Rules that change where requests go, before a route is looked for.
+        pub rewrite: Vec<RewriteConfig> = vec![],
+        /// Who may come in, such as "ip 192.0.2.0/24 or user alice"; where a route or filter says
+        /// it too, that counts.
+        pub access: Option<Spanned<String>> = None,
+        /// How it is found out who comes, for all of the site.
+        pub auth: Option<AuthConfig> = None,
+        /// Changes to whatever matches them, in order, wherever it is served from.
+        pub filter: Vec<FilterConfig> = vec![],
         /// Paths that are served in another way than as files of the root.
         pub route: Vec<RouteConfig> = vec![],
     }
@@ -77,14 +90,22 @@ omnid_config::section! {
         pub path: Spanned<String>,
         /// Whether only this very path is meant.
         pub exact: bool = false,
+        /// A regular expression that the whole path must match as well.
+        #[key = "match"]
+        pub pattern: Option<Spanned<String>> = None,
+        /// The methods that the route is for; all unless given.
+        pub methods: Vec<Spanned<String>> = vec![],
+        /// A condition that must hold as well.
+        pub when: Option<Spanned<String>> = None,
         /// Directory whose files are served here.
         pub root: Option<Spanned<PathBuf>> = None,
         /// Names looked for in a directory, in order; the site's unless given.
         pub index: Option<Vec<String>> = None,
         /// A file below the root that is served where there is no other.
         pub fallback: Option<String> = None,
-        /// Upstreams that requests are passed on to in turn: "http://127.0.0.1:3000", with a path
-        /// that then takes the place of the route's, or "unix:/run/app.sock".
+        /// Upstreams that requests are passed on to: "http://127.0.0.1:3000", with a path that then
+        /// takes the place of the route's, "h2c://127.0.0.1:50051" for HTTP/2 (gRPC), or
+        /// "unix:/run/app.sock".
         pub proxy: Vec<Spanned<String>> = vec![],
         /// What an upstream sees as Host.
         pub proxy_host: ProxyHostChoice = ProxyHostChoice::Client,
@@ -92,6 +113,10 @@ omnid_config::section! {
         pub proxy_connect: Duration = Duration::from_secs(5),
         /// How long an upstream may take to begin its response, or to go on with it.
         pub proxy_timeout: Duration = Duration::from_secs(60),
+        /// How requests are shared out among several upstreams.
+        pub balance: BalanceConfig = BalanceConfig::default(),
+        /// What goes before each connection to an upstream, to tell it the client's address.
+        pub proxy_protocol: ProxyProtocolChoice = ProxyProtocolChoice::Off,
         /// How long a websocket may be silent.
         pub websocket_timeout: Duration = Duration::from_secs(3600),
         /// Where to send clients: a path or URL, to which what follows the route's path is added.
@@ -102,8 +127,13 @@ omnid_config::section! {
         pub status: Option<Spanned<u16>> = None,
         /// The media type of a fixed text.
         pub content_type: String = "text/plain; charset=utf-8".into(),
-        /// Who may come in.
+        /// How it is found out who comes.
         pub auth: Option<AuthConfig> = None,
+        /// Who may come in, such as "ip 192.0.2.0/24 or user alice"; whoever can log in where
+        /// there is an `auth`.
+        pub access: Option<Spanned<String>> = None,
+        /// Rules that change where requests go.
+        pub rewrite: Vec<RewriteConfig> = vec![],
         /// Changes to the fields of responses from here, after the site's.
         pub headers: HeadersConfig = HeadersConfig::default(),
         /// The largest request body; the site's unless given.
@@ -112,7 +142,66 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// Who may come in: accounts of this server, by name and password.
+    /// How requests are shared out among several upstreams.
+    pub struct BalanceConfig {
+        /// The way of it.
+        pub policy: BalanceChoice = BalanceChoice::RoundRobin,
+        /// The field or cookie that "hash-header" and "hash-cookie" go by.
+        pub by: Option<Spanned<String>> = None,
+        /// The upstreams' shares, in their order; 1 where none is given.
+        #[range(1..=100)]
+        pub weights: Vec<u16> = vec![],
+        /// Upstreams that get no new clients, as `proxy` names them.
+        pub drain: Vec<Spanned<String>> = vec![],
+        /// The name of a cookie that keeps a client with its upstream.
+        pub sticky: Option<Spanned<String>> = None,
+        /// Failures in a row (no connection, no response in time) after which an upstream is asked
+        /// only when no other is left.
+        #[range(1..=1000)]
+        pub fails: u32 = 1,
+        /// For how long.
+        pub fail_time: Duration = Duration::from_secs(10),
+        /// A path that every upstream is asked for again and again; one that fails to answer twice
+        /// in a row is asked for nothing else as long as another is left.
+        pub check: Option<Spanned<String>> = None,
+        /// How often.
+        #[range(Duration::from_millis(100)..=Duration::from_secs(3600))]
+        pub check_interval: Duration = Duration::from_secs(5),
+        /// How long the answer to a check may take.
+        #[range(Duration::from_millis(10)..=Duration::from_secs(60))]
+        pub check_timeout: Duration = Duration::from_secs(2),
+    }
+}
+
+omnid_config::section! {
+    /// Changes to all requests below a path that match, whatever serves them. Where several apply,
+    /// the last one with an `access`, an `auth` or a `rewrite` is heard; `headers` of all of them.
+    pub struct FilterConfig {
+        /// The path; all that is below counts.
+        pub path: Spanned<String> = Spanned::from("/".to_owned()),
+        /// A regular expression that the whole path must match.
+        #[key = "match"]
+        pub pattern: Option<Spanned<String>> = None,
+        /// The methods that it is for; all unless given.
+        pub methods: Vec<Spanned<String>> = vec![],
+        /// A condition that must hold.
+        pub when: Option<Spanned<String>> = None,
+        /// Who may come in.
+        pub access: Option<Spanned<String>> = None,
+        /// How it is found out who comes.
+        pub auth: Option<AuthConfig> = None,
+        /// Rules that change where requests go.
+        pub rewrite: Vec<RewriteConfig> = vec![],
+        /// Changes to the fields of responses.
+        pub headers: HeadersConfig = HeadersConfig::default(),
+        /// The media type of what is served, whatever its name says.
+        pub content_type: Option<Spanned<String>> = None,
+    }
+}
+
+omnid_config::section! {
+    /// How it is found out who comes: by name and password, of an account of this server or of a
+    /// line in a file.
     pub struct AuthConfig {
         /// HTTP basic authentication, with this realm.
         pub basic: Spanned<String>,
@@ -120,6 +209,10 @@ omnid_config::section! {
         pub roles: Vec<RoleChoice> = vec![],
         /// Only these accounts, if any are given.
         pub accounts: Vec<Spanned<String>> = vec![],
+        /// A file of users, as htpasswd writes it, instead of the server's accounts.
+        pub users: Option<Spanned<PathBuf>> = None,
+        /// A file of groups: "name: user user" on each line.
+        pub groups: Option<Spanned<PathBuf>> = None,
     }
 }
 
@@ -287,5 +380,37 @@ omnid_config::choice! {
         DomainAdmin = "domain-admin",
         /// Administer everything.
         Admin = "admin",
+    }
+}
+
+omnid_config::choice! {
+    /// How requests are shared out among several upstreams.
+    pub enum BalanceChoice {
+        /// To each in turn, in proportion to the weights.
+        RoundRobin = "round-robin",
+        /// To the one with the fewest requests under way for its weight.
+        LeastConnections = "least-connections",
+        /// To the less busy of two drawn by lot.
+        Random = "random",
+        /// By the client's address.
+        HashClient = "hash-client",
+        /// By the path.
+        HashPath = "hash-path",
+        /// By a field.
+        HashHeader = "hash-header",
+        /// By a cookie.
+        HashCookie = "hash-cookie",
+    }
+}
+
+omnid_config::choice! {
+    /// What goes before each connection to an upstream.
+    pub enum ProxyProtocolChoice {
+        /// Nothing.
+        Off = "off",
+        /// The line of the PROXY protocol, version 1.
+        V1 = "v1",
+        /// The block of version 2.
+        V2 = "v2",
     }
 }

@@ -6,12 +6,13 @@ use http::{HeaderValue, StatusCode, Uri};
 use omnid_config::{Problem, Problems, Spanned};
 use omnid_identity::Role;
 
-use super::{Action, Auth, HeaderEdits, Route};
+use super::{Action, Auth, HeaderEdits, Route, RouteRules, proxies::proxy};
 use crate::{
-    config::{AuthConfig, ProxyHostChoice, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
+    access::{GroupFile, UserFile},
+    config::{AuthConfig, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
     data::Shelf,
     files::{Files, Symlinks},
-    proxy::{HostPolicy, Proxy, ProxyTimes},
+    rewrite::Maps,
 };
 
 pub(super) fn compile_route(
@@ -19,6 +20,7 @@ pub(super) fn compile_route(
     site: &SiteConfig,
     root: Option<&Arc<Files>>,
     shelf: &Shelf,
+    maps: &Maps,
     problems: &mut Problems,
 ) -> Route {
     conflicts(route, problems);
@@ -28,6 +30,7 @@ pub(super) fn compile_route(
         action: action(route, site, root, shelf, problems),
         headers: HeaderEdits::compile(&route.headers, problems),
         max_body: route.max_body.unwrap_or(site.max_body).bytes(),
+        rules: RouteRules::compile(route, maps, problems),
     }
 }
 
@@ -92,7 +95,11 @@ fn action(
     if let Some(text) = &route.respond {
         return respond(text, route, problems);
     }
-    if site.root.is_none() && route.auth.is_none() {
+    if site.root.is_none()
+        && route.auth.is_none()
+        && route.access.is_none()
+        && route.rewrite.is_empty()
+    {
         problems.push(
             Problem::error("this route does nothing")
                 .at(route.place, "")
@@ -142,40 +149,6 @@ pub(super) fn files(
             );
             None
         }
-    }
-}
-
-fn proxy(route: &RouteConfig, shelf: &Shelf, problems: &mut Problems) -> Action {
-    let times = ProxyTimes {
-        connect: route.proxy_connect,
-        first_byte: route.proxy_timeout,
-        idle: route.proxy_timeout,
-        websocket: route.websocket_timeout,
-    };
-    let host = match route.proxy_host {
-        ProxyHostChoice::Client => HostPolicy::Client,
-        ProxyHostChoice::Upstream => HostPolicy::Upstream,
-    };
-    let mut good = Vec::new();
-    for upstream in &route.proxy {
-        // Each by itself, so that each fault is found with its place.
-        match Proxy::new(&[upstream.as_str()], host, times, |target| {
-            shelf.pool(target)
-        }) {
-            Ok(_) => good.push(upstream.as_str()),
-            Err(fault) => problems.push(
-                Problem::error(format!(
-                    "\"{}\" is not an upstream: {fault}",
-                    upstream.value
-                ))
-                .at(upstream.span, "")
-                .help("an upstream is written \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\""),
-            ),
-        }
-    }
-    match Proxy::new(&good, host, times, |target| shelf.pool(target)) {
-        Ok(proxy) if !good.is_empty() => Action::Proxy(proxy),
-        _ => Action::Nothing,
     }
 }
 
@@ -244,7 +217,7 @@ fn respond(text: &Spanned<String>, route: &RouteConfig, problems: &mut Problems)
     }
 }
 
-fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
+pub(super) fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
     let realm: String = auth
         .basic
         .chars()
@@ -271,6 +244,17 @@ fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
             );
         }
     }
+    let users = open(auth.users.as_ref(), UserFile::open, problems);
+    let groups = open(auth.groups.as_ref(), GroupFile::open, problems);
+    if let Some(users) = &auth.users
+        && !(auth.roles.is_empty() && auth.accounts.is_empty())
+    {
+        problems.push(
+            Problem::error("users of a file are no accounts and have no roles")
+                .at(users.span, "")
+                .help("say who may come in with access = \"user alice\""),
+        );
+    }
     Auth {
         challenge: challenge.unwrap_or(HeaderValue::from_static("Basic realm=\"\"")),
         roles: auth
@@ -283,5 +267,24 @@ fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
             })
             .collect(),
         accounts,
+        users: users.map(Arc::new),
+        groups,
     }
+}
+
+/// Opens a file of users or groups.
+fn open<T>(
+    path: Option<&Spanned<std::path::PathBuf>>,
+    open: impl FnOnce(&Path) -> std::io::Result<T>,
+    problems: &mut Problems,
+) -> Option<T> {
+    let path = path?;
+    open(&path.value)
+        .inspect_err(|error| {
+            problems.push(
+                Problem::error(format!("{} cannot be read: {error}", path.display()))
+                    .at(path.span, ""),
+            );
+        })
+        .ok()
 }

@@ -3,6 +3,8 @@
 mod actions;
 mod compile;
 mod edits;
+mod proxies;
+mod rules;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,8 +14,10 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
+pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
+    access::{GroupFile, UserFile},
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
@@ -23,7 +27,7 @@ use crate::{
     files::{CacheLimits, Files},
     log::AccessLog,
     metrics::SiteMeter,
-    proxy::Proxy,
+    proxy::{Checkup, Proxy},
 };
 
 /// Everything that requests are answered from.
@@ -74,6 +78,8 @@ pub struct Site {
     pub meter: Arc<SiteMeter>,
     /// The largest body of requests that come to no route.
     pub max_body: u64,
+    /// Rules beside the routes, where there are any.
+    pub rules: Option<Box<SiteRules>>,
 }
 
 /// What is done at a path.
@@ -89,6 +95,8 @@ pub struct Route {
     pub headers: HeaderEdits,
     /// The largest request body.
     pub max_body: u64,
+    /// Rules that hold here.
+    pub rules: RouteRules,
 }
 
 /// What is done with a request.
@@ -99,7 +107,7 @@ pub enum Action {
     /// Files at the whole path, below the site's root.
     SiteFiles(Arc<Files>),
     /// Passed on.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
     /// Sent elsewhere.
     Redirect {
         /// Where to.
@@ -129,10 +137,37 @@ pub struct Auth {
     pub roles: Vec<Role>,
     /// Only these accounts, if any.
     pub accounts: Vec<String>,
+    /// Users of a file, instead of accounts.
+    pub users: Option<Arc<UserFile>>,
+    /// Groups of a file.
+    pub groups: Option<GroupFile>,
+}
+
+impl Auth {
+    /// Tells one from another, within a snapshot.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
 /// What a path leads to, before mounts are looked at.
 pub type FoundRoute<'a> = Found<'a, Route>;
+
+impl Snapshot {
+    /// The checks that upstreams are to be asked to pass.
+    #[must_use]
+    pub fn checkups(&self) -> Vec<Checkup> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes
+            .filter_map(|route| match &route.action {
+                Action::Proxy(proxy) => Some(proxy.checkups()),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+}
 
 impl Site {
     /// The route for a path in normal form.
