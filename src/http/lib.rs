@@ -11,6 +11,7 @@ pub mod config;
 pub mod data;
 pub mod engine;
 pub mod files;
+pub mod gateway;
 pub mod io;
 pub mod log;
 mod metrics;

@@ -9,6 +9,7 @@ mod clients;
 mod floods;
 mod frames;
 mod front;
+mod programs;
 mod proxy;
 mod slow;
 mod smuggling;
