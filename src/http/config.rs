@@ -42,6 +42,8 @@ omnid_config::section! {
         pub root: Option<Spanned<PathBuf>> = None,
         /// Names looked for in a directory, in order.
         pub index: Vec<String> = vec!["index.html".into()],
+        /// A FastCGI application, php-fpm above all, that runs the root's programs.
+        pub fastcgi: Option<FastCgiConfig> = None,
         /// A file below the root that is served where there is no other, as single-page
         /// applications want.
         pub fallback: Option<String> = None,
@@ -82,7 +84,7 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// What is done at a path and below it. At most one of `root`, `proxy`, `redirect` and
+    /// What is done at a path and below it. At most one of `root`, `proxy`, `cgi`, `redirect` and
     /// `respond` says what; without one it is what the site's own root has there.
     pub struct RouteConfig {
         /// The path. "/app" and "/app/" cover all that is below; only the first covers "/app"
@@ -119,6 +121,10 @@ omnid_config::section! {
         pub proxy_protocol: ProxyProtocolChoice = ProxyProtocolChoice::Off,
         /// How long a websocket may be silent.
         pub websocket_timeout: Duration = Duration::from_secs(3600),
+        /// A FastCGI application that runs the programs of the route's root, or of the site's.
+        pub fastcgi: Option<FastCgiConfig> = None,
+        /// CGI programs.
+        pub cgi: Option<CgiConfig> = None,
         /// Where to send clients: a path or URL, to which what follows the route's path is added.
         pub redirect: Option<Spanned<String>> = None,
         /// A fixed text to answer with.
@@ -138,6 +144,47 @@ omnid_config::section! {
         pub headers: HeadersConfig = HeadersConfig::default(),
         /// The largest request body; the site's unless given.
         pub max_body: Option<ByteSize> = None,
+    }
+}
+
+omnid_config::section! {
+    /// A FastCGI application: files with certain suffixes are not sent but run by it.
+    pub struct FastCgiConfig {
+        /// Where it listens: "unix:/run/php/php-fpm.sock" or "127.0.0.1:9000".
+        pub to: Spanned<String>,
+        /// How the names of programs end.
+        pub suffixes: Vec<Spanned<String>> = vec![Spanned::from(".php".to_owned())],
+        /// Variables that programs are told besides; no client can set the same.
+        pub params: BTreeMap<String, String> = BTreeMap::new(),
+        /// Idle connections that are kept for a few seconds; each holds a worker of php-fpm.
+        #[range(0..=1000)]
+        pub keep: usize = 4,
+        /// How long it may take to accept a connection.
+        pub connect: Duration = Duration::from_secs(5),
+        /// How long a program may take to begin its response, or to go on with it.
+        pub timeout: Duration = Duration::from_secs(60),
+    }
+}
+
+omnid_config::section! {
+    /// CGI programs, each request a process: either one `program`, or those of a `directory`, or
+    /// those with certain `suffixes` among the files of the route's root.
+    pub struct CgiConfig {
+        /// The program; what follows the route's path is its PATH_INFO.
+        pub program: Option<Spanned<PathBuf>> = None,
+        /// A directory of which every file is a program.
+        pub directory: Option<Spanned<PathBuf>> = None,
+        /// How the names of programs end.
+        pub suffixes: Vec<Spanned<String>> = vec![],
+        /// Variables that programs are told besides; no client can set the same.
+        pub env: BTreeMap<String, String> = BTreeMap::new(),
+        /// How long a program may take to begin its response, or to go on with it.
+        pub timeout: Duration = Duration::from_secs(60),
+        /// Programs that run at once.
+        #[range(1..=10_000)]
+        pub processes: usize = 32,
+        /// The largest response.
+        pub max_output: ByteSize = ByteSize::gib(1),
     }
 }
 

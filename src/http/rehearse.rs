@@ -13,10 +13,16 @@ use crate::{
     },
     expression,
     files::{FileAnswer, FileCache, FileRequest, Files},
+<<<<<<< HEAD
     redirects,
     site::{Action, Route, Site, SiteRules, Snapshot},
     walk::{End, Known, walk},
     wire::{host::Host, target::NormalPath},
+=======
+    gateway, redirects,
+    site::{Action, Route, Snapshot},
+    wire::target::NormalPath,
+>>>>>>> http
 };
 
 /// The question: `url`, `method` ("GET" unless given), `headers`, `client` (an address) and `user`
@@ -270,6 +276,20 @@ fn act(
     match &route.action {
         Action::Files(files) => file(files, matched, head, path, snapshot, answer),
         Action::SiteFiles(files) => file(files, 0, head, path, snapshot, answer),
+        Action::Scripts(scripts) => {
+            let cache = FileCache::new(snapshot.cache);
+            match (scripts.find(path, matched, &cache), scripts.files()) {
+                (gateway::Found::Script(script), _) => {
+                    let script = String::from_utf8_lossy(&script.file).into_owned();
+                    answer.insert("action".into(), json!(format!("run {script}")));
+                }
+                (gateway::Found::File, Some((files, whole))) => {
+                    let matched = if whole { 0 } else { matched };
+                    file(files, matched, head, path, snapshot, answer);
+                }
+                (gateway::Found::File, None) => status(StatusCode::NOT_FOUND),
+            }
+        }
         Action::Proxy(proxy) => {
             let upstreams: Vec<String> = proxy
                 .pools()

@@ -10,6 +10,7 @@ mod clients;
 mod floods;
 mod frames;
 mod front;
+mod programs;
 mod proxy;
 mod rules;
 mod slow;

@@ -25,6 +25,7 @@ use crate::{
     answer::{self, Failure},
     body::Body,
     files::FileAnswer,
+    gateway::{Caller, Found},
     log::Record,
     proxy::{Client, Forward, Interim, Proxy},
     site::{Action, Route, Site, Snapshot},
@@ -51,7 +52,9 @@ impl Job {
     pub(super) fn is_quiet(&self) -> bool {
         self.mount.is_none()
             && self.site.rules.is_none()
-            && self.route().is_none_or(|(route, _)| route.auth.is_none())
+            && self.route().is_none_or(|(route, _)| {
+                route.auth.is_none() && !matches!(route.action, Action::Scripts(_))
+            })
             && !self.handler.scripts.hooked(Hook::HttpRequest)
     }
 
@@ -128,6 +131,22 @@ impl Job {
         };
         if let Action::Proxy(proxy) = &route.action {
             return self.forward(proxy, head, body, matched, exchange).await;
+        }
+        if let Action::Scripts(scripts) = &route.action
+            && let Found::Script(script) =
+                scripts.find(&self.path, matched, &self.handler.cache.load())
+        {
+            let caller = Caller {
+                peer: self.connection.peer,
+                local: self.connection.local,
+                tls: self.connection.tls,
+                host: self
+                    .host
+                    .as_ref()
+                    .map_or(&self.site.name, |host| &host.name),
+                user: user.as_deref(),
+            };
+            return scripts.run(&script, &head, body, &caller).await;
         }
         self.handler
             .act(route, matched, &head, &self.path)

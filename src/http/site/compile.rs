@@ -7,7 +7,12 @@ use omnid_config::{Problem, Problems, Span};
 use super::{
     Action, HeaderEdits, Route, RouteRules, Site, Snapshot,
     actions::{compile_route, files},
+<<<<<<< HEAD
     hsts, rules,
+=======
+    gateways::fastcgi,
+    hsts,
+>>>>>>> http
 };
 use crate::{
     config::{
@@ -243,7 +248,10 @@ fn compile_site(
         let whole = Route {
             path: "/".into(),
             auth: None,
-            action: Action::Files(root.clone()),
+            action: match &site.fastcgi {
+                Some(config) => fastcgi(config, root.clone(), true, problems),
+                None => Action::Files(root.clone()),
+            },
             headers: HeaderEdits::default(),
             max_body: site.max_body.bytes(),
             rules: RouteRules::default(),

@@ -3,6 +3,7 @@
 mod actions;
 mod compile;
 mod edits;
+mod gateways;
 mod proxies;
 mod rules;
 
@@ -25,6 +26,7 @@ use crate::{
         sites::SiteTable,
     },
     files::{CacheLimits, Files},
+    gateway::Scripts,
     log::AccessLog,
     metrics::SiteMeter,
     proxy::{Checkup, Proxy},
@@ -106,6 +108,8 @@ pub enum Action {
     Files(Arc<Files>),
     /// Files at the whole path, below the site's root.
     SiteFiles(Arc<Files>),
+    /// Files, some of which are programs.
+    Scripts(Box<Scripts>),
     /// Passed on.
     Proxy(Box<Proxy>),
     /// Sent elsewhere.
