@@ -13,16 +13,10 @@ use crate::{
     },
     expression,
     files::{FileAnswer, FileCache, FileRequest, Files},
-<<<<<<< HEAD
-    redirects,
+    gateway, redirects,
     site::{Action, Route, Site, SiteRules, Snapshot},
     walk::{End, Known, walk},
     wire::{host::Host, target::NormalPath},
-=======
-    gateway, redirects,
-    site::{Action, Route, Snapshot},
-    wire::target::NormalPath,
->>>>>>> http
 };
 
 /// The question: `url`, `method` ("GET" unless given), `headers`, `client` (an address) and `user`

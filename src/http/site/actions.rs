@@ -6,15 +6,11 @@ use http::{HeaderValue, StatusCode, Uri};
 use omnid_config::{Problem, Problems, Spanned};
 use omnid_identity::Role;
 
-<<<<<<< HEAD
-use super::{Action, Auth, HeaderEdits, Route, RouteRules, proxies::proxy};
-=======
 use super::{
-    Action, Auth, HeaderEdits, Route,
+    Action, Auth, HeaderEdits, Route, RouteRules,
     gateways::{cgi, fastcgi},
     proxies::proxy,
 };
->>>>>>> http
 use crate::{
     access::{GroupFile, UserFile},
     config::{AuthConfig, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},

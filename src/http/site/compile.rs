@@ -7,12 +7,8 @@ use omnid_config::{Problem, Problems, Span};
 use super::{
     Action, HeaderEdits, Route, RouteRules, Site, Snapshot,
     actions::{compile_route, files},
-<<<<<<< HEAD
-    hsts, rules,
-=======
     gateways::fastcgi,
-    hsts,
->>>>>>> http
+    hsts, rules,
 };
 use crate::{
     config::{
