@@ -161,7 +161,14 @@ fn cached(directory: &Path, upstream: u16) {
     for port in ports {
         harness::wait_until("it resolves", Duration::from_secs(20), || {
             let port = port.to_string();
-            let name = ["@127.0.0.1", "-p", &port, "+time=1", "+tries=1", "host1.bench.test"];
+            let name = [
+                "@127.0.0.1",
+                "-p",
+                &port,
+                "+time=1",
+                "+tries=1",
+                "host1.bench.test",
+            ];
             let answer = run("dig", &name, Duration::from_secs(10)).stdout;
             answer.contains("192.0.2.1")
         });

@@ -10,6 +10,7 @@ mod data;
 pub mod dnssec;
 pub mod engine;
 mod io;
+mod publish;
 mod resolver;
 mod service;
 pub mod wire;

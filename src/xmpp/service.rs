@@ -20,11 +20,13 @@ use serde_json::{Value, json};
 
 use crate::{
     Config, data,
+    features::upload,
     io::{
         archive::Archive,
         login::{self, Peer},
         server::{Server, Settings},
         sweep,
+        upload::Files,
     },
     wire::{BareJid, Element, Jid, Stanza, ns, time},
 };
@@ -228,6 +230,17 @@ impl Service for Xmpp {
             .hub
             .alpn()
             .offer("xmpp-client", &self.alpn);
+        let mounts = self.server.ground.hub.mounts();
+        mounts.withdraw(Xmpp::NAME);
+        let off = prepared
+            .config
+            .disable
+            .iter()
+            .any(|name| name.value == upload::NAME);
+        if let Some(path) = prepared.config.upload.path().filter(|_| !off) {
+            let files = Files(Arc::downgrade(&self.server));
+            mounts.offer(path, Xmpp::NAME, Arc::new(files));
+        }
         self.publish(&prepared);
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
         Ok(())
@@ -254,6 +267,7 @@ impl Service for Xmpp {
         let hub = &self.server.ground.hub;
         hub.alpn().withdraw("xmpp-client");
         hub.records().withdraw(Xmpp::NAME);
+        hub.mounts().withdraw(Xmpp::NAME);
         // Sessions without a connection have nobody to say goodbye to; their accounts do.
         for session in self.server.each_session() {
             self.server.leave(session).await;

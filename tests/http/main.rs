@@ -5,6 +5,7 @@
 mod support;
 
 mod acme;
+mod balance;
 mod clients;
 mod floods;
 mod frames;

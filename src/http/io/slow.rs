@@ -4,8 +4,8 @@ use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
+    request::Parts, uri::PathAndQuery,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -25,7 +25,7 @@ use crate::{
     body::Body,
     files::FileAnswer,
     log::Record,
-    proxy::{Client, Forward, Proxy},
+    proxy::{Client, Forward, Interim, Proxy},
     site::{Action, Route, Site, Snapshot},
     wire::{host::Host, target::NormalPath},
 };
@@ -138,6 +138,11 @@ impl Job {
         exchange: &Exchange,
     ) -> FileAnswer {
         let authority = self.authority();
+        // HTTP/1.0 knows none (RFC 9110 section 15.2), and the library has no way for HTTP/2.
+        let interim = (head.version == Version::HTTP_11).then(|| {
+            let line = exchange.line().clone();
+            Arc::new(move |bytes: &[u8]| line.send_interim(bytes)) as Interim
+        });
         let spawn = |tunnel: BoxFuture<'static, ChildResult>| {
             let record = exchange.record.as_deref();
             let span = record.map_or_else(tracing::Span::current, Record::span);
@@ -150,9 +155,11 @@ impl Job {
             matched,
             client: Client {
                 peer: self.connection.peer,
+                local: self.connection.local,
                 authority: &authority,
                 tls: self.connection.tls,
             },
+            interim,
             spawn: &spawn,
         };
         proxy.forward(request).await

@@ -3,6 +3,7 @@
 mod actions;
 mod compile;
 mod edits;
+mod proxies;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use crate::{
     files::{CacheLimits, Files},
     log::AccessLog,
     metrics::SiteMeter,
-    proxy::Proxy,
+    proxy::{Checkup, Proxy},
 };
 
 /// Everything that requests are answered from.
@@ -99,7 +100,7 @@ pub enum Action {
     /// Files at the whole path, below the site's root.
     SiteFiles(Arc<Files>),
     /// Passed on.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
     /// Sent elsewhere.
     Redirect {
         /// Where to.
@@ -133,6 +134,21 @@ pub struct Auth {
 
 /// What a path leads to, before mounts are looked at.
 pub type FoundRoute<'a> = Found<'a, Route>;
+
+impl Snapshot {
+    /// The checks that upstreams are to be asked to pass.
+    #[must_use]
+    pub fn checkups(&self) -> Vec<Checkup> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes
+            .filter_map(|route| match &route.action {
+                Action::Proxy(proxy) => Some(proxy.checkups()),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+}
 
 impl Site {
     /// The route for a path in normal form.

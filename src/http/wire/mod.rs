@@ -8,6 +8,7 @@ pub mod fuzz;
 pub mod head;
 pub mod host;
 pub mod percent;
+pub mod proxy_protocol;
 pub mod range;
 pub mod target;
 pub mod validator;

@@ -8,6 +8,7 @@ pub mod csi;
 pub mod delivery;
 pub mod login;
 pub mod pubsub;
+pub mod room;
 pub mod roster;
 pub mod sasl;
 pub mod sm;

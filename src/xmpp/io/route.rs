@@ -18,12 +18,36 @@ use crate::{
     wire::{BareJid, Condition, Element, IqType, Jid, Kind, PresenceType, Stanza, StanzaError, ns},
 };
 
+/// Messages to the one who asks, and then the result.
+pub(crate) fn page(iq: &Stanza, messages: Vec<Element>, payload: Element) -> Wishes {
+    answers(iq, messages, Some(payload))
+}
+
+fn answers(iq: &Stanza, messages: Vec<Element>, payload: Option<Element>) -> Wishes {
+    let mut wishes = Wishes::new();
+    for mut message in messages {
+        if let Some(from) = iq.to() {
+            message.set_attr("from", from.as_str());
+        }
+        if let Some(to) = iq.from() {
+            message.set_attr("to", to.as_str());
+        }
+        wishes.extend(Wish::route(&message));
+    }
+    let result = iq.result().children_from(payload);
+    wishes.extend(Wish::route(&result));
+    wishes
+}
+
 impl Server {
     /// Sends a stanza on. What comes of it, for the caller to carry out.
     pub(crate) async fn route(&self, stanza: Stanza) -> Wishes {
         let Some(to) = stanza.to().cloned() else {
             return Wishes::new();
         };
+        if self.has_rooms(to.domain()) {
+            return Box::pin(self.to_room(&to, &stanza)).await;
+        }
         // The way that nearly every stanza goes: nothing to wait for.
         let cell = match self.accounts.get(to.bare_str()) {
             Some(cell) => cell,
@@ -150,21 +174,7 @@ impl Server {
     ) -> Wishes {
         match self.reply(iq, cell, session).await {
             Ok((messages, payload, more)) => {
-                let mut wishes = Wishes::new();
-                for mut message in messages {
-                    if let (Some(from), Some(to)) = (iq.to(), iq.from()) {
-                        message.set_attr("from", from.as_str());
-                        message.set_attr("to", to.as_str());
-                    } else if let Some(to) = iq.from() {
-                        message.set_attr("to", to.as_str());
-                    }
-                    wishes.extend(Wish::route(&message));
-                }
-                let result = match payload {
-                    Some(payload) => iq.result().child(payload),
-                    None => iq.result(),
-                };
-                wishes.extend(Wish::route(&result));
+                let mut wishes = answers(iq, messages, payload);
                 wishes.extend(more);
                 wishes
             }
@@ -243,6 +253,9 @@ impl Server {
             account: live.as_deref_mut(),
             session: session.filter(|_| own),
             features: &settings.features,
+            config: &settings.config,
+            local: settings.hosts.contains(from.domain()) && from.local().is_some(),
+            neighbours: &settings.rooms,
             now: SystemTime::now(),
             uptime: self.started.elapsed(),
         }))

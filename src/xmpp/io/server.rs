@@ -25,6 +25,7 @@ use super::{
     caps::Known,
     metrics::Metrics,
     outbox::{Outbox, Patience},
+    rooms::Rooms,
 };
 use crate::{
     Config,
@@ -36,7 +37,7 @@ use crate::{
         sm::Sent,
         wish::{Plan, Wish, Wishes},
     },
-    features::{Features, last::stored, mam},
+    features::{Features, last::stored, mam, rooms, upload},
     wire::{BareJid, Condition, Element, Jid, Kind, Limits, Stanza, StanzaError, ns, time},
 };
 
@@ -48,16 +49,27 @@ pub(crate) struct Settings {
     pub(crate) features: Features,
     /// Messages are archived.
     pub(crate) archives: bool,
+    /// Hosts of rooms.
+    pub(crate) rooms: HashSet<Box<str>>,
 }
 
 impl Settings {
     pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>) -> Settings {
-        let off: Vec<_> = config
+        let mut off: Vec<_> = config
             .disable
             .iter()
             .map(|name| name.value.clone())
             .collect();
+        if config.upload.url.is_none() {
+            // Nobody could get what was put.
+            off.push(upload::NAME.to_owned());
+        }
         let features = Features::without(&off);
+        let rooms = if features.has(rooms::NAME) {
+            config.rooms.hosts(hosts.iter().map(|host| &**host))
+        } else {
+            HashSet::new()
+        };
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
             features: features.stream(),
@@ -67,6 +79,7 @@ impl Settings {
             hosts,
             policy,
             archives: features.has(mam::NAME),
+            rooms,
             features,
         }
     }
@@ -102,6 +115,7 @@ pub(crate) struct Server {
     pub(crate) accounts: Accounts,
     pub(crate) archive: Archive,
     pub(crate) caps: Known,
+    pub(crate) rooms: Rooms,
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     /// Bound sessions, which the sweep looks after.
@@ -131,6 +145,7 @@ impl Server {
             accounts: Accounts::new(),
             archive,
             caps: Known::default(),
+            rooms: Rooms::default(),
             metrics: Metrics::new(),
             started: Instant::now(),
             sessions: Mutex::default(),

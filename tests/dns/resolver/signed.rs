@@ -62,7 +62,7 @@ fn reword(line: &str, mark: &str, index: usize, change: impl Fn(&str) -> String)
     format!("{head}{mark}{}", words.join(" "))
 }
 
-fn each(lines: Vec<String>, change: impl Fn(&str) -> String) -> Vec<String> {
+fn each(lines: &[String], change: impl Fn(&str) -> String) -> Vec<String> {
     lines.iter().map(|line| change(line)).collect()
 }
 
@@ -188,7 +188,7 @@ pub const VARIANTS: &[Variant] = &[
         "changed",
         P256,
         &[],
-        |lines| each(lines, |line| line.replace("192.0.2.1", "192.0.2.66")),
+        |lines| each(&lines, |line| line.replace("192.0.2.1", "192.0.2.66")),
         keep,
         ["bogus", "secure", "secure", "secure"],
     ),
@@ -197,7 +197,7 @@ pub const VARIANTS: &[Variant] = &[
         P256,
         &[],
         |lines| {
-            each(lines, |line| {
+            each(&lines, |line| {
                 if is_signature(line, "A") {
                     reword(line, "\tRRSIG\t", 8, spoil)
                 } else {
@@ -221,7 +221,7 @@ pub const VARIANTS: &[Variant] = &[
         P256,
         &[],
         |lines| {
-            each(lines, |line| {
+            each(&lines, |line| {
                 if is_signature(line, "A") {
                     reword(line, "\tRRSIG\t", 7, |_| "test.".into())
                 } else {
@@ -237,7 +237,7 @@ pub const VARIANTS: &[Variant] = &[
         P256,
         &[],
         |lines| {
-            each(lines, |line| {
+            each(&lines, |line| {
                 if is_signature(line, "A") {
                     reword(line, "\tRRSIG\t", 6, |_| "1".into())
                 } else {
@@ -253,7 +253,7 @@ pub const VARIANTS: &[Variant] = &[
         P256,
         &[],
         |lines| {
-            each(lines, |line| {
+            each(&lines, |line| {
                 if is_signature(line, "A") {
                     reword(line, "\tRRSIG\t", 2, |_| "2".into())
                 } else {
@@ -269,7 +269,7 @@ pub const VARIANTS: &[Variant] = &[
         P256,
         &[],
         |lines| {
-            each(lines, |line| {
+            each(&lines, |line| {
                 if is_signature(line, "A") {
                     reword(line, "\tRRSIG\t", 3, |_| "301".into())
                 } else {
@@ -284,7 +284,11 @@ pub const VARIANTS: &[Variant] = &[
         "notzonekey",
         P256,
         &[],
-        |lines| each(lines, |line| line.replace("\tDNSKEY\t257 ", "\tDNSKEY\t1 ")),
+        |lines| {
+            each(&lines, |line| {
+                line.replace("\tDNSKEY\t257 ", "\tDNSKEY\t1 ")
+            })
+        },
         keep,
         BOGUS,
     ),

@@ -35,14 +35,14 @@ use std::sync::{Arc, Mutex};
 
 use crate::wire::name::Name;
 use answer::Answer;
-use network::Network;
+use network::{Local, Network};
 use record::Entry;
 use servers::Servers;
 use settings::Settings;
 use store::Store;
 
-pub use fuzz::fuzz_response;
 pub(crate) use delegation::Delegation;
+pub use fuzz::fuzz_response;
 pub(crate) use reply::address_of;
 pub(crate) use resolve::{Ask, Pending};
 
@@ -105,4 +105,6 @@ pub(crate) struct Resolver {
     pub(crate) settings: Settings,
     pub(crate) memory: Arc<Memory>,
     pub(crate) network: Arc<dyn Network>,
+    /// This server's own zones.
+    pub(crate) local: Option<Arc<dyn Local>>,
 }

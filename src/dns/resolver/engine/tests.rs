@@ -15,6 +15,7 @@ use super::network::{Carrier, Lost, Network, Outgoing};
 use super::policy::Policy;
 use super::settings::{Budget, Settings};
 use super::{Ask, Delegation, Memory, Resolver};
+use crate::engine::access::Access;
 use crate::engine::answer::{Client, Outcome, Scratch, Transport, answer};
 use crate::engine::state::{Settings as Serving, State};
 use crate::engine::zone::tests::load;
@@ -120,7 +121,11 @@ fn world(mischief: Mischief) -> Arc<World> {
     ];
     let servers = zones.map(|(apex, address, text)| {
         let zone = Arc::new(load(apex, &format!("{HEAD}{text}")).zone.unwrap());
-        let served = Served { zone, ..served() };
+        let served = Served {
+            zone,
+            history: Arc::default(),
+            transfer: Access::default(),
+        };
         let state = State {
             zones: Zones::new(vec![served]),
             settings: Serving::default(),
@@ -135,17 +140,6 @@ fn world(mischief: Mischief) -> Arc<World> {
         mischief,
         log: Mutex::default(),
     })
-}
-
-fn served() -> Served {
-    Served {
-        zone: Arc::new(
-            load("x.", &format!("{HEAD}@ NS ns\nns A 192.0.2.1"))
-                .zone
-                .unwrap(),
-        ),
-        transfer: crate::engine::access::Access::default(),
-    }
 }
 
 fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resolver> {
@@ -176,6 +170,7 @@ fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resol
         settings,
         memory: Arc::new(Memory::new(8 << 20)),
         network: world.clone(),
+        local: None,
     })
 }
 

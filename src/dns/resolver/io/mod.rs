@@ -2,12 +2,13 @@
 
 mod clients;
 mod face;
+mod own;
 mod pool;
 mod sockets;
 mod upkeep;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
@@ -16,6 +17,7 @@ use omnid_store::StoreError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::engine::answer::{Answer, kind};
+use super::engine::network::Local;
 use super::engine::policy::Action;
 use super::engine::settings::Settings;
 use super::engine::{Ask, Memory, Pending, Resolver};
@@ -29,6 +31,7 @@ use crate::wire::query::Query;
 use crate::wire::reader::flag;
 use crate::wire::writer::Compression;
 use clients::{Clients, Slot};
+pub(crate) use own::Own;
 use sockets::Sockets;
 
 /// The resolver of a service: none while the configuration has none.
@@ -40,6 +43,8 @@ pub(crate) struct Recursion {
     applied: Mutex<Option<Plan>>,
     /// What outlives restarts, as it was kept.
     kept: Mutex<Kept>,
+    /// This server's own zones.
+    local: OnceLock<Arc<dyn Local>>,
     /// The configuration has changed.
     changed: Notify,
 }
@@ -92,6 +97,7 @@ impl Recursion {
             clients: Clients::default(),
             applied: Mutex::default(),
             kept: Mutex::default(),
+            local: OnceLock::new(),
             changed: Notify::new(),
         }
     }
@@ -128,6 +134,7 @@ impl Recursion {
             settings: plan.settings.clone(),
             memory,
             network: self.sockets.clone(),
+            local: self.local.get().cloned(),
         });
         self.running.store(Some(Arc::new(Running {
             resolver,
@@ -138,6 +145,12 @@ impl Recursion {
         drop(applied);
         self.put_back();
         self.changed.notify_one();
+    }
+
+    /// Asks these zones before anybody else; said once, before the first configuration is applied.
+    pub(crate) fn ask_first(&self, zones: Arc<dyn Local>) {
+        // Twice the same zones are the same zones.
+        self.local.get_or_init(|| zones);
     }
 
     /// The resolver that runs.
