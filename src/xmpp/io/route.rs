@@ -198,7 +198,11 @@ impl Server {
             reply = match reply {
                 Reply::Result(payload) => return Ok((Vec::new(), payload, Wishes::new())),
                 Reply::Error(error) => return Err(error),
-                Reply::Read(read) => self.ground.database.read(read).await.map_err(failed)?,
+                Reply::Read(read) => {
+                    // What was said a moment ago is asked for, too.
+                    self.archive.settled(self.archive.count()).await;
+                    self.ground.database.read(read).await.map_err(failed)?
+                }
                 Reply::Write(write) => self.ground.database.write(write).await.map_err(failed)?,
                 Reply::Account(deed) => {
                     let cell = cell.ok_or(Condition::ServiceUnavailable)?;

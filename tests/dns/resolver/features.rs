@@ -10,15 +10,13 @@ use super::world::{KNOT, LIMIT, World, ask, zones};
 fn lists_dns64_and_private_names() {
     let world = World::start(&zones());
     let list = world.directory.path().join("rpz.zone");
-    let rules = format!(
-        "$TTL 60\n@ SOA ns. hm. 1 2 3 4 60\n@ NS ns.\n\
+    let rules = "$TTL 60\n@ SOA ns. hm. 1 2 3 4 60\n@ NS ns.\n\
          www.plain.test CNAME .\n*.wild.plain.test CNAME *.\nalias.plain.test CNAME rpz-passthru.\n\
          garden.plain.test A 192.0.2.200\nto.plain.test CNAME www.omnid.test.\n\
          32.83.2.0.192.rpz-ip CNAME .\nns.net.rpz-nsdname CNAME .\n\
          mx.plain.test CNAME rpz-drop.\nzero.plain.test CNAME rpz-tcp-only.\n\
-         32.7.0.0.127.rpz-client-ip CNAME .\n32.8.0.0.127.rpz-client-ip CNAME rpz-passthru.\n"
-    );
-    fs::write(&list, &rules).unwrap();
+         32.7.0.0.127.rpz-client-ip CNAME .\n32.8.0.0.127.rpz-client-ip CNAME rpz-passthru.\n";
+    fs::write(&list, rules).unwrap();
     let policy = format!(
         "dns64 = \"64:ff9b::/96\"\n[[dns.resolver.policy]]\nname = \"rpz.test\"\nfile = \"{}\"\n",
         list.display()
