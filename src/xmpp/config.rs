@@ -131,7 +131,7 @@ omnid_config::section! {
     /// A component.
     pub struct ComponentConfig {
         /// Its domain.
-        pub host: Spanned<DomainName>,
+        pub domain: Spanned<DomainName>,
         /// What it proves itself with.
         pub secret: String,
     }

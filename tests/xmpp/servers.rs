@@ -192,7 +192,7 @@ fn scenario(server: &Server, prosody: &Prosody, name: &str) {
 fn components_serve_their_domains() {
     let (plain, tls, port) = (free_port(), free_port(), free_port());
     let keys = format!("listen_components = [\"127.0.0.1:{port}\"]");
-    let more = "[[xmpp.component]]\nhost = \"echo.one.test\"\nsecret = \"a shared secret\"\n";
+    let more = "[[xmpp.component]]\ndomain = \"echo.one.test\"\nsecret = \"a shared secret\"\n";
     let server = Server::with(
         Daemon::start(&(config(plain, tls, &keys) + more)),
         plain,

@@ -83,7 +83,7 @@ impl Settings {
         let components: HashSet<Box<str>> = config
             .component
             .iter()
-            .map(|component| component.host.value.as_str().into())
+            .map(|component| component.domain.value.as_str().into())
             .collect();
         let neighbours = rooms.union(&components).cloned().collect();
         let policy = Arc::new(Policy {

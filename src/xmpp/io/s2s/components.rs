@@ -99,7 +99,7 @@ async fn admit(server: &Server, link: &mut Link) -> Result<String, Over> {
     let secret = {
         let settings = server.settings.load();
         let known = settings.config.component.iter();
-        let mut known = known.filter(|one| one.host.value.as_str() == domain);
+        let mut known = known.filter(|one| one.domain.value.as_str() == domain);
         known.next().map(|one| one.secret.clone())
     };
     let Some(secret) = secret else {
