@@ -51,6 +51,10 @@ omnid_config::section! {
         pub upload: UploadConfig = UploadConfig::default(),
         /// Other servers.
         pub s2s: S2sConfig = S2sConfig::default(),
+        /// Addresses for components, which have no TLS: keep them on this host.
+        pub listen_components: Vec<Spanned<ListenAddr>> = vec![],
+        /// Programs that serve domains of their own through this server (XEP-0114).
+        pub component: Vec<ComponentConfig> = vec![],
         /// Silence after which a byte is sent, to find out whether a client is still there.
         #[range(Duration::from_secs(10)..=Duration::from_secs(24 * 3600))]
         pub keepalive: Duration = Duration::from_secs(180),
@@ -120,6 +124,16 @@ omnid_config::section! {
         /// Domains that may prove themselves by dialback, which shows only that they are where the
         /// DNS says; "*" for all. Others need a certificate.
         pub dialback: Vec<Spanned<String>> = vec![],
+    }
+}
+
+omnid_config::section! {
+    /// A component.
+    pub struct ComponentConfig {
+        /// Its domain.
+        pub domain: Spanned<DomainName>,
+        /// What it proves itself with.
+        pub secret: String,
     }
 }
 

@@ -133,6 +133,10 @@ impl Service for Xmpp {
         claims.extend(ListenerClaim::all(Transport::Stream, &config.s2s.listen));
         claims.extend(ListenerClaim::all(
             Transport::Stream,
+            &config.listen_components,
+        ));
+        claims.extend(ListenerClaim::all(
+            Transport::Stream,
             &config.s2s.listen_tls,
         ));
         claims
@@ -203,6 +207,7 @@ impl Service for Xmpp {
             hosts: Vec::new(),
             listen: Vec::new(),
             listen_tls: Vec::new(),
+            listen_components: Vec::new(),
             s2s: S2sConfig {
                 listen: Vec::new(),
                 listen_tls: Vec::new(),
@@ -364,7 +369,25 @@ impl Xmpp {
                 },
             )
         });
-        plain.chain(tls).chain(servers).chain(servers_tls).collect()
+        let components = config.listen_components.iter().map(|address| {
+            let server = self.server.clone();
+            streams(
+                ground,
+                Xmpp::NAME,
+                "component",
+                address,
+                move |child, accepted| {
+                    let span = accepted.span();
+                    child.spawn(
+                        "component",
+                        span,
+                        s2s::begin_component(server.clone(), accepted),
+                    );
+                },
+            )
+        });
+        let servers = servers.chain(servers_tls);
+        plain.chain(tls).chain(servers).chain(components).collect()
     }
 
     /// Says in the DNS where clients of the hosts find us (RFC 6120 3.2.1, XEP-0368).

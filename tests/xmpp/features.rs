@@ -35,3 +35,10 @@ fn whoever_is_blocked_meets_nobody() {
 fn what_can_wait_does() {
     Server::start().script(SCRIPT, "csi", &[]);
 }
+
+#[test]
+fn slixmpp_agrees() {
+    let server = Server::start();
+    let arguments = [&*server.plain, &*server.tls];
+    crate::python("xmpp_slixmpp_features.py", &arguments, crate::LIMIT).success();
+}

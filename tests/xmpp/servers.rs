@@ -189,6 +189,20 @@ fn scenario(server: &Server, prosody: &Prosody, name: &str) {
 }
 
 #[test]
+fn components_serve_their_domains() {
+    let (plain, tls, port) = (free_port(), free_port(), free_port());
+    let keys = format!("listen_components = [\"127.0.0.1:{port}\"]");
+    let more = "[[xmpp.component]]\ndomain = \"echo.one.test\"\nsecret = \"a shared secret\"\n";
+    let server = Server::with(
+        Daemon::start(&(config(plain, tls, &keys) + more)),
+        plain,
+        tls,
+    );
+    let address = format!("127.0.0.1:{port}");
+    crate::python("xmpp_component.py", &[&server.plain, &address], LIMIT).success();
+}
+
+#[test]
 fn servers_prove_themselves_by_certificates() {
     let (server, prosody, _, _made) = start("two.test", true, "", false);
     scenario(&server, &prosody, "together");

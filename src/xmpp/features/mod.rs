@@ -75,6 +75,7 @@ pub const CORE: &[Spec] = &[
     Spec::Rfc(7590),
     Spec::Xep(4, "2.13.1"),
     Spec::Xep(82, "1.1.1"),
+    Spec::Xep(114, "1.6"),
     Spec::Xep(178, "1.2"),
     Spec::Xep(160, "1.0.1"),
     Spec::Xep(203, "2.0"),

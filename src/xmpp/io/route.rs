@@ -48,6 +48,9 @@ impl Server {
         if self.has_rooms(to.domain()) {
             return Box::pin(self.to_room(&to, &stanza)).await;
         }
+        if self.has_component(to.domain()) {
+            return self.to_component(to.domain(), &stanza);
+        }
         // The way that nearly every stanza goes: nothing to wait for.
         let cell = match self.accounts.get(to.bare_str()) {
             Some(cell) => cell,
@@ -259,7 +262,7 @@ impl Server {
             features: &settings.features,
             config: &settings.config,
             local: settings.hosts.contains(from.domain()) && from.local().is_some(),
-            neighbours: &settings.rooms,
+            neighbours: &settings.neighbours,
             now: SystemTime::now(),
             uptime: self.started.elapsed(),
         }))

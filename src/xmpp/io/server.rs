@@ -26,7 +26,7 @@ use super::{
     metrics::Metrics,
     outbox::{Outbox, Patience},
     rooms::Rooms,
-    s2s::{Remotes, Trust},
+    s2s::{Components, Remotes, Trust},
 };
 use crate::{
     Config,
@@ -56,6 +56,10 @@ pub(crate) struct Settings {
     pub(crate) federates: bool,
     /// Whose certificates are believed.
     pub(crate) trust: Arc<Trust>,
+    /// Domains of components.
+    pub(crate) components: HashSet<Box<str>>,
+    /// What the server's disco says that there is beside it.
+    pub(crate) neighbours: HashSet<Box<str>>,
 }
 
 impl Settings {
@@ -76,6 +80,12 @@ impl Settings {
             HashSet::new()
         };
         let federates = config.s2s.federates();
+        let components: HashSet<Box<str>> = config
+            .component
+            .iter()
+            .map(|component| component.domain.value.as_str().into())
+            .collect();
+        let neighbours = rooms.union(&components).cloned().collect();
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
             features: features.stream(),
@@ -88,6 +98,8 @@ impl Settings {
             rooms,
             federates,
             trust,
+            components,
+            neighbours,
             features,
         }
     }
@@ -131,6 +143,7 @@ pub(crate) struct Server {
     pub(crate) caps: Known,
     pub(crate) rooms: Rooms,
     pub(crate) remotes: Remotes,
+    pub(crate) components: Components,
     /// Itself, for tasks that outlive a call.
     pub(crate) me: Weak<Server>,
     pub(crate) metrics: Metrics,
@@ -169,6 +182,7 @@ impl Server {
             caps: Known::default(),
             rooms: Rooms::default(),
             remotes: Remotes::new(),
+            components: Components::default(),
             me,
             metrics: Metrics::new(),
             started: Instant::now(),
@@ -187,7 +201,12 @@ impl Server {
 
     /// Whether a domain is served here, for accounts or for rooms.
     pub(crate) fn is_ours(&self, domain: &str) -> bool {
-        self.serves(domain) || self.has_rooms(domain)
+        self.serves(domain) || self.has_rooms(domain) || self.has_component(domain)
+    }
+
+    /// Whether a domain is a component's.
+    pub(crate) fn has_component(&self, domain: &str) -> bool {
+        self.settings.load().components.contains(domain)
     }
 
     // ----- Accounts -----

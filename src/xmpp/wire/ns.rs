@@ -104,6 +104,8 @@ pub const CAPS: &str = "http://jabber.org/protocol/caps";
 pub const CSI: &str = "urn:xmpp:csi:0";
 /// XEP-0363: uploads.
 pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
+/// XEP-0114: components.
+pub const COMPONENT: &str = "jabber:component:accept";
 /// XEP-0220: dialback.
 pub const DIALBACK: &str = "jabber:server:dialback";
 /// XEP-0220: that it is spoken.

@@ -33,12 +33,13 @@ impl StreamHeader {
         StreamHeader::parse_for(bytes, ns::CLIENT)
     }
 
-    /// Reads the header of a server's stream. Its stanzas are read as if they were a client's.
+    /// Reads the header of a server's or a component's stream, whose default namespace is `space`.
+    /// Its stanzas are read as if they were a client's.
     ///
     /// # Errors
     /// The stream error to answer it with.
-    pub fn parse_server(bytes: &[u8]) -> Result<StreamHeader, StreamError> {
-        let mut header = StreamHeader::parse_for(bytes, ns::SERVER)?;
+    pub fn parse_server(bytes: &[u8], space: &str) -> Result<StreamHeader, StreamError> {
+        let mut header = StreamHeader::parse_for(bytes, space)?;
         header.scope = header.scope.for_client();
         Ok(header)
     }
@@ -60,7 +61,8 @@ impl StreamHeader {
             };
             // RFC 6120 4.7.5: no version is 0.9, which has neither TLS nor SASL.
             let major = value("version").and_then(|v| v.split('.').next()?.parse::<u32>().ok());
-            if major.is_none_or(|major| major < 1) {
+            // Components' streams have none at all (XEP-0114 3).
+            if major.is_none_or(|major| major < 1) && default != ns::COMPONENT {
                 return Err(StreamError::new(
                     StreamCondition::UnsupportedVersion,
                     "streams have version 1.0 here",

@@ -3,6 +3,8 @@
 use super::{Affiliation, Change, Client, Occupant, Outcome, Role, Room, delayed, refuse};
 use crate::wire::{Condition, Element, Jid, Stanza, StanzaError, ns, time};
 
+/// Bytes of what was said before that one who enters is shown.
+const SHOWN: u64 = 256 * 1024;
 /// Clients that one nick can have.
 const CLIENTS: usize = 16;
 
@@ -180,7 +182,7 @@ impl Room {
             .and_then(time::parse_micros);
         let seconds = number("seconds").map(|s| now.saturating_sub(s.saturating_mul(1_000_000)));
         let since = since.max(seconds).unwrap_or(0);
-        let mut characters = number("maxchars").unwrap_or(u64::MAX);
+        let mut characters = number("maxchars").unwrap_or(u64::MAX).min(SHOWN);
         let mut shown = Vec::new();
         for (at, stanza) in self.history.iter().rev() {
             if shown.len() as u64 >= most || *at < since {

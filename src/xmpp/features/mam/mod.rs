@@ -18,6 +18,9 @@ use crate::{
 /// The name in `xmpp.disable`.
 pub const NAME: &str = "mam";
 
+/// Bytes of one page.
+const BYTES: usize = 256 * 1024;
+
 /// The declaration.
 pub const FEATURE: Feature = Feature {
     name: NAME,
@@ -139,6 +142,7 @@ fn look(owner: String, query: Query) -> Reply {
                 (found, complete)
             }
         };
+        let (found, complete) = bounded(found, complete, query.filter.backwards);
         let ends = (found.first(), found.last());
         let text = |entry: Option<&(u64, bytes::Bytes)>| entry.map(|(id, _)| id.to_string());
         let (first, last) = (text(ends.0), text(ends.1));
@@ -154,6 +158,30 @@ fn look(owner: String, query: Query) -> Reply {
         }
         Ok(Reply::Page(messages, fin))
     }))
+}
+
+/// As much of a page as fits into what may wait for a client; at least one entry.
+fn bounded(
+    mut found: Vec<(u64, bytes::Bytes)>,
+    complete: bool,
+    backwards: bool,
+) -> (Vec<(u64, bytes::Bytes)>, bool) {
+    if backwards {
+        found.reverse();
+    }
+    let mut bytes = 0_usize;
+    let fits = found.iter().take_while(|(_, stanza)| {
+        let first = bytes == 0;
+        bytes = bytes.saturating_add(stanza.len());
+        first || bytes <= BYTES
+    });
+    let fits = fits.count();
+    let complete = complete && fits == found.len();
+    found.truncate(fits);
+    if backwards {
+        found.reverse();
+    }
+    (found, complete)
 }
 
 /// An entry as a message to the one who asked.
@@ -173,4 +201,38 @@ fn result(id: u64, stanza: &[u8], query: Option<&str>) -> Option<Element> {
 /// Nobody else's archive.
 fn refuse(_: &mut Asked<'_>) -> Reply {
     StanzaError::from(Condition::Forbidden).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_fits_into_what_may_wait() {
+        let entries = |sizes: &[usize]| -> Vec<(u64, bytes::Bytes)> {
+            let sized = sizes.iter().enumerate();
+            sized
+                .map(|(id, size)| (id as u64, vec![0; *size].into()))
+                .collect()
+        };
+        let ids = |(found, complete): (Vec<(u64, bytes::Bytes)>, bool)| {
+            (
+                found.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
+                complete,
+            )
+        };
+        let half = BYTES / 2;
+        assert_eq!(
+            ids(bounded(entries(&[1, 2]), true, false)),
+            (vec![0, 1], true)
+        );
+        let three = || entries(&[half, half, half]);
+        assert_eq!(ids(bounded(three(), true, false)), (vec![0, 1], false));
+        assert_eq!(ids(bounded(three(), true, true)), (vec![1, 2], false));
+        assert_eq!(
+            ids(bounded(entries(&[BYTES * 2, 1]), true, false)),
+            (vec![0], false)
+        );
+        assert_eq!(ids(bounded(Vec::new(), true, true)), (vec![], true));
+    }
 }

@@ -7,6 +7,9 @@ use crate::{
     wire::{Condition, Element, ns},
 };
 
+/// Bytes of one answer.
+const BYTES: usize = 512 * 1024;
+
 /// XEP-0060 6.5.
 pub(super) fn items(asked: &mut Asked<'_>, items: &Element) -> Reply {
     let Some(account) = asked.account.as_deref() else {
@@ -42,6 +45,13 @@ pub(super) fn items(asked: &mut Asked<'_>, items: &Element) -> Reply {
             }
             found
         };
+        // The newest, as many as fit into what may wait for a client.
+        let mut bytes = 0_usize;
+        let fits = found.iter().rev().take_while(|item| {
+            bytes = bytes.saturating_add(item.payload.len());
+            bytes <= BYTES
+        });
+        let found = found.get(found.len() - fits.count()..).unwrap_or_default();
         let items = Element::new("items", ns::PUBSUB)
             .attr("node", node.as_str())
             .children_from(found.iter().map(|item| item.to_element(ns::PUBSUB)));

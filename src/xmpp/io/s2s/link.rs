@@ -56,6 +56,8 @@ pub(super) struct Link {
     input: Vec<u8>,
     scope: Scope,
     lang: Option<String>,
+    /// The default namespace of its streams.
+    space: &'static str,
 }
 
 impl Link {
@@ -66,6 +68,15 @@ impl Link {
             input: Vec::new(),
             scope: Scope::empty(),
             lang: None,
+            space: ns::SERVER,
+        }
+    }
+
+    /// A stream of a component's.
+    pub(super) fn component(socket: impl Wire + 'static) -> Link {
+        Link {
+            space: ns::COMPONENT,
+            ..Link::new(socket)
         }
     }
 
@@ -118,13 +129,15 @@ impl Link {
         let mut rest = self.input.as_slice();
         let got = match self.framer.next(&mut rest) {
             Ok(Some(Frame::Header(bytes))) => {
-                let header = StreamHeader::parse_server(bytes).map_err(Over::Error)?;
+                let header = StreamHeader::parse_server(bytes, self.space).map_err(Over::Error)?;
                 self.scope = header.scope.clone();
                 self.lang.clone_from(&header.lang);
                 Some(Got::Header(header))
             }
             Ok(Some(Frame::Footer(_))) => Some(Got::End),
-            Ok(Some(Frame::Stanza(bytes))) => Some(got(bytes, &self.scope, self.lang.as_deref())?),
+            Ok(Some(Frame::Stanza(bytes))) => {
+                Some(got(bytes, &self.scope, self.lang.as_deref(), self.space)?)
+            }
             Ok(None) => None,
             Err(flaw) => return Err(Over::Error(flaw.into())),
         };
@@ -148,7 +161,7 @@ impl Link {
     }
 }
 
-fn got(bytes: &[u8], scope: &Scope, lang: Option<&str>) -> Result<Got, Over> {
+fn got(bytes: &[u8], scope: &Scope, lang: Option<&str>, space: &str) -> Result<Got, Over> {
     let incoming = stanza::read(bytes, scope).map_err(|flaw| Over::Error(flaw.into()))?;
     let element = match incoming {
         Incoming::Stanza(draft) => {
@@ -163,8 +176,8 @@ fn got(bytes: &[u8], scope: &Scope, lang: Option<&str>) -> Result<Got, Over> {
         Incoming::Element(element) => element,
     };
     // A stanza that says its namespace itself.
-    if element.ns() == ns::SERVER {
-        let element = element.moved(ns::SERVER, ns::CLIENT);
+    if element.ns() == space {
+        let element = element.moved(space, ns::CLIENT);
         let stanza = Stanza::from_element(&element);
         let stanza = stanza.filter(|stanza| stanza.from().is_some() && stanza.to().is_some());
         return stanza

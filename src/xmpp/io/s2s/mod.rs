@@ -3,6 +3,7 @@
 //! A pair of domains has one connection out, made when there is something to send ([`outgoing`]),
 //! and what the other server sends comes on connections of its own ([`incoming`]).
 
+mod components;
 mod incoming;
 mod link;
 mod outgoing;
@@ -21,6 +22,7 @@ use crate::{
     wire::{Condition, Kind, PresenceType, Stanza},
 };
 
+pub(crate) use components::{Components, begin as begin_component};
 pub(crate) use incoming::{begin_plain, begin_tls};
 pub(crate) use trust::Trust;
 
