@@ -4,21 +4,19 @@ use std::fs;
 
 use super::super::support::wait_until;
 use super::signed;
-use super::world::{KNOT, LIMIT, World, ask, zones};
+use super::world::{LIMIT, World, ask, zones};
 
 #[test]
 fn lists_dns64_and_private_names() {
     let world = World::start(&zones());
     let list = world.directory.path().join("rpz.zone");
-    let rules = format!(
-        "$TTL 60\n@ SOA ns. hm. 1 2 3 4 60\n@ NS ns.\n\
+    let rules = "$TTL 60\n@ SOA ns. hm. 1 2 3 4 60\n@ NS ns.\n\
          www.plain.test CNAME .\n*.wild.plain.test CNAME *.\nalias.plain.test CNAME rpz-passthru.\n\
          garden.plain.test A 192.0.2.200\nto.plain.test CNAME www.omnid.test.\n\
          32.83.2.0.192.rpz-ip CNAME .\nns.net.rpz-nsdname CNAME .\n\
          mx.plain.test CNAME rpz-drop.\nzero.plain.test CNAME rpz-tcp-only.\n\
-         32.7.0.0.127.rpz-client-ip CNAME .\n32.8.0.0.127.rpz-client-ip CNAME rpz-passthru.\n"
-    );
-    fs::write(&list, &rules).unwrap();
+         32.7.0.0.127.rpz-client-ip CNAME .\n32.8.0.0.127.rpz-client-ip CNAME rpz-passthru.\n";
+    fs::write(&list, rules).unwrap();
     let policy = format!(
         "dns64 = \"64:ff9b::/96\"\n[[dns.resolver.policy]]\nname = \"rpz.test\"\nfile = \"{}\"\n",
         list.display()
@@ -187,5 +185,4 @@ fn denials_are_used_again_and_names_exempt_for_a_time() {
     daemon
         .omnid(&["dns", "nta", "remove", "expired.test"])
         .failure();
-    let _unused = KNOT;
 }
