@@ -4,7 +4,7 @@ use std::fs;
 
 use super::super::support::wait_until;
 use super::signed;
-use super::world::{KNOT, LIMIT, World, ask, zones};
+use super::world::{LIMIT, World, ask, zones};
 
 #[test]
 fn lists_dns64_and_private_names() {
@@ -185,5 +185,4 @@ fn denials_are_used_again_and_names_exempt_for_a_time() {
     daemon
         .omnid(&["dns", "nta", "remove", "expired.test"])
         .failure();
-    let _unused = KNOT;
 }
