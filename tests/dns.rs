@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
+#[path = "dns/zones.rs"]
+mod zones;
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -9,11 +9,17 @@ mod control;
 mod data;
 pub mod engine;
 mod io;
+mod keeper;
 mod publish;
+mod rules;
+mod secondary;
 mod service;
+mod verbs;
 pub mod wire;
 
-pub use config::{Config, TransferConfig, ZoneConfig};
+pub use config::{
+    AclConfig, Config, KeyConfig, PrimaryConfig, TransferConfig, UpdateConfig, ZoneConfig,
+};
 pub use service::{Dns, Prepared};
 
 /// Octets that nobody can guess.

@@ -8,8 +8,9 @@ use super::access::Access;
 use super::answer::{Client, Outcome, Scratch, Transport, answer};
 use super::cookie::CookieSecret;
 use super::state::{Settings, State};
+use super::tsig::Keys;
 use super::zone::build;
-use super::zones::{Served, Zones};
+use super::zones::{Rules, Served, Zones};
 use crate::wire::master::{Limits, NoFiles, parse_zone};
 use crate::wire::message::Message;
 use crate::wire::name::NameRef;
@@ -45,7 +46,7 @@ pub fn fuzz_answer(bytes: &[u8]) {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (mut out, mut scratch) = (vec![0; 65_535], Scratch::default());
     for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
-        let client = Client { address, transport };
+        let client = Client::new(address, transport);
         match answer(state, &client, 0, bytes, &mut out, &mut scratch) {
             Outcome::Reply(answered) => {
                 let reply = out.get(..answered.len).unwrap_or_default();
@@ -54,12 +55,12 @@ pub fn fuzz_answer(bytes: &[u8]) {
                 assert!(reply.is_ok_and(|reply| reply.header.is_response()));
             }
             Outcome::Transfer(mut transfer) => {
-                while let Some(length) = transfer.next_message(&mut out) {
+                while let Some(length) = transfer.next_message(&mut out, 0) {
                     assert!(Message::read(out.get(..length).unwrap_or_default()).is_ok());
                 }
                 assert!(transfer.is_complete());
             }
-            Outcome::Drop => {}
+            Outcome::Drop | Outcome::Deferred(_) => {}
         }
     }
 }
@@ -75,7 +76,12 @@ fn state() -> Option<State> {
     let served = Served {
         history: Default::default(),
         zone: Arc::new(zone),
-        transfer: Access::new(everybody),
+        rules: Arc::new(Rules {
+            transfer: Access::networks(everybody),
+            ..Rules::default()
+        }),
+        secondary: false,
+        expired: false,
     };
     let settings = Settings {
         version: Some("fuzz".into()),
@@ -84,6 +90,7 @@ fn state() -> Option<State> {
         ..Settings::default()
     };
     Some(State {
+        keys: Keys::default(),
         zones: Zones::new(vec![served]),
         settings,
     })

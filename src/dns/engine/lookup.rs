@@ -1,8 +1,9 @@
 //! The answer to a question out of the zones: RFC 1034 4.3.2 with wildcards (RFC 4592), DNAME
 //! (RFC 6672), and what later documents made precise.
 
-use super::answer::Transport;
+use super::answer::{Client, Transport, log_refusal};
 use super::reply::{ExtendedError, Reply};
+use super::state::State;
 use super::trie::Key;
 use super::zone::{Cut, Found, NodeId, RrSet, Zone};
 use super::zones::Zones;
@@ -91,7 +92,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
     }
 
     /// Fills in the response.
-    pub(super) fn run(mut self, query: &Query<'_>) {
+    pub(super) fn run(mut self, query: &Query<'_>, state: &State, client: &Client) {
         let zones = self.zones;
         let rr_type = self.question.rr_type;
         let question = self.question.name;
@@ -100,6 +101,20 @@ impl<'a, 'b> Lookup<'a, 'b> {
             self.reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
             return;
         };
+        if served.expired {
+            self.reply.rcode = Rcode::SERVFAIL;
+            self.reply.extended = Some(ExtendedError::NOT_READY);
+            return;
+        }
+        if let Some(access) = &served.rules.query {
+            let who = client.who(state);
+            if !access.allows(&who) {
+                log_refusal("query", served.zone.apex(), &who, access);
+                self.reply.rcode = Rcode::REFUSED;
+                self.reply.extended = Some(ExtendedError::PROHIBITED);
+                return;
+            }
+        }
         let target = Target {
             name: question,
             at: Header::LEN as u16,
@@ -136,6 +151,11 @@ impl<'a, 'b> Lookup<'a, 'b> {
             let Some(served) = zones.find(self.key, target.name, rr_type) else {
                 return;
             };
+            // What the client may not ask for it is not told on the way either.
+            let access = served.rules.query.as_ref();
+            if served.expired || access.is_some_and(|access| !access.allows(&client.who(state))) {
+                return;
+            }
             step = self.step(&served.zone, target, query);
         }
     }

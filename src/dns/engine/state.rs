@@ -1,6 +1,7 @@
 //! What a server answers from: one snapshot, swapped whole.
 
 use super::cookie::CookieSecret;
+use super::tsig::Keys;
 use super::zones::Zones;
 
 /// Everything a query needs.
@@ -8,6 +9,8 @@ use super::zones::Zones;
 pub struct State {
     /// Zones.
     pub zones: Zones,
+    /// Keys that clients sign with.
+    pub keys: Keys,
     /// Settings.
     pub settings: Settings,
 }
