@@ -1,4 +1,8 @@
-//! DNS messages of every kind: read, and every record shown.
+//! DNS messages of every kind: read, and every record shown; updates and transfers carried out;
+//! entries of journals.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| omnid_dns::wire::fuzz_message(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    omnid_dns::wire::fuzz_message(data);
+    omnid_dns::engine::fuzz_changes(data);
+});

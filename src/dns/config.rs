@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Secret, Spanned};
 
+use crate::resolver::ResolverConfig;
+
 omnid_config::section! {
     /// Zones served.
     #[check(Config::check_zones, needs(zone))]
@@ -34,6 +36,8 @@ omnid_config::section! {
         pub key: Vec<KeyConfig> = vec![],
         /// Access lists with names.
         pub acl: Vec<AclConfig> = vec![],
+        /// Answers about names outside these zones; without it, there are none.
+        pub resolver: Option<ResolverConfig> = None,
         /// UDP sockets for each address, between which the kernel spreads the queries.
         ///
         /// Without it, one for each processor. A reload to fewer may lose the queries that wait in

@@ -92,7 +92,13 @@ pub(crate) fn zone_text(zone: &Zone) -> String {
         {
             for (rdata, _) in set.records() {
                 // Writing to a String does not fail.
-                let _ = write_record(&mut text, zone.name(id), set.ttl, set.rr_type, rdata);
+                let _ = write_record(
+                    &mut text,
+                    zone.name(id),
+                    set.ttl_of(rdata),
+                    set.rr_type,
+                    rdata,
+                );
             }
         }
     };
@@ -135,6 +141,7 @@ pub(crate) fn rehearse(state: &State, question: &Value) -> Result<Value, String>
             "answer": zone_text(transfer.zone()).lines().collect::<Vec<_>>(),
         })),
         Outcome::Deferred(_) => Err("a question is asked, not a change".to_owned()),
+        Outcome::Recurse => Err("only the running resolver could answer this".to_owned()),
         Outcome::Drop => Err("the server would not answer this".to_owned()),
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! Rooms: [`wire`] reads and writes messages, names, record data and zone files; [`engine`] holds
 //! the zones and decides what is answered; `io` drives it over UDP, TCP and TLS; `data` loads
-//! zones; `config` and `service` join it to the daemon.
+//! zones; [`resolver`](ResolverConfig) finds out about all other names; `config` and `service` join it to the daemon.
 
 mod config;
 mod control;
 mod data;
+pub mod dnssec;
 pub mod engine;
 mod io;
 mod keeper;
 mod publish;
+mod resolver;
 mod rules;
 mod secondary;
 mod service;
@@ -20,6 +22,7 @@ pub mod wire;
 pub use config::{
     AclConfig, Config, KeyConfig, PrimaryConfig, TransferConfig, UpdateConfig, ZoneConfig,
 };
+pub use resolver::ResolverConfig;
 pub use service::{Dns, Prepared};
 
 /// Octets that nobody can guess.

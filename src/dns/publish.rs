@@ -58,8 +58,7 @@ impl Dns {
             }
             let records = records.remove(name).unwrap_or_default();
             let kept = applied.published.get(name);
-            let version = self.published_version(&own, None, &records, kept).await;
-            let mut version = version;
+            let mut version = self.published_version(&own, None, &records, kept).await;
             if kept.is_none() {
                 // What the journal knows of the last changes outlives a restart, where the zone is
                 // served as it stands there.

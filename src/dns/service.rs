@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::config::{self, Config};
 use crate::control;
 use crate::data::{self, Held, HeldError, Loaded, MIGRATIONS, Serials};
+use crate::engine::access::Access;
 use crate::engine::cookie::CookieSecret;
 use crate::engine::state::{Settings, State};
 use crate::engine::tsig::Keys;
@@ -28,6 +29,7 @@ use crate::engine::zones::{Rules, Served, Zones};
 use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
 use crate::keeper::{MAX_ORDERS, Order, SharedHeld};
 use crate::publish::Published;
+use crate::resolver::{self, Recursion};
 use crate::rules::{Compiled, compile};
 use crate::secondary::{MAX_NUDGES, Nudge};
 use crate::verbs;
@@ -69,6 +71,7 @@ pub struct Prepared {
     /// As many as the configuration has zones, in its order.
     pub(crate) zones: Vec<Arc<Loaded>>,
     pub(crate) rules: Compiled,
+    pub(crate) resolver: Option<resolver::Plan>,
 }
 
 /// Changes of zones that wait to be told to secondaries.
@@ -94,6 +97,8 @@ impl Service for Dns {
         let mut zones = Vec::new();
         let before = problems.errors();
         let rules = compile(config, problems);
+        let section = config.resolver.as_ref();
+        let resolver = section.and_then(|section| resolver::prepare(section, problems));
         for zone in &config.zone {
             // A name that is valid in the configuration is so here.
             let Ok(apex) = Name::from_text(zone.name.as_str()) else {
@@ -125,6 +130,7 @@ impl Service for Dns {
             config: config.clone(),
             zones,
             rules,
+            resolver,
         })
     }
 
@@ -165,6 +171,7 @@ impl Service for Dns {
                 ground,
                 state: ArcSwap::from_pointee(state),
                 metrics: Metrics::default(),
+                recursion: Recursion::new(),
                 idle_ms: AtomicU64::new(30_000),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
                 orders,
@@ -183,6 +190,7 @@ impl Service for Dns {
         });
         control::register(&dns);
         verbs::register(&dns);
+        resolver::register(&dns, dns.shared.ground.hub.control());
         Ok(dns)
     }
 
@@ -229,6 +237,7 @@ impl Service for Dns {
         let groups: Vec<_> = udp_groups(&prepared.config).collect();
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
+        self.shared.recursion.apply(prepared.resolver.as_ref());
         {
             let mut applied = self.applied.lock().await;
             applied.config = Some(prepared.config);
@@ -313,6 +322,12 @@ pub(crate) fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
         cookie_secret: config
             .cookies
             .then(|| CookieSecret::new(secret.unwrap_or(made_up))),
+        recursion: Access::networks(
+            config
+                .resolver
+                .iter()
+                .flat_map(|section| section.allow.clone()),
+        ),
         keepalive: u16::try_from(config.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX),
     }
 }
@@ -427,6 +442,17 @@ impl Dns {
                 continue;
             }
             if let Some(running) = applied.held.remove(&apex) {
+                if zone.is_dynamic() {
+                    let (own, file) = (running.clone(), loaded.zone.clone());
+                    let adopt = move || {
+                        let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+                        own.adopt(&file)
+                    };
+                    let adopted = tokio::task::spawn_blocking(adopt).await;
+                    if let Err(error) = adopted.map_err(std::io::Error::other).flatten() {
+                        tracing::warn!(zone = %apex, %error, "the zone's file is not taken");
+                    }
+                }
                 held.insert(apex, running);
                 continue;
             }

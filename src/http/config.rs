@@ -83,8 +83,9 @@ omnid_config::section! {
         pub index: Option<Vec<String>> = None,
         /// A file below the root that is served where there is no other.
         pub fallback: Option<String> = None,
-        /// Upstreams that requests are passed on to in turn: "http://127.0.0.1:3000", with a path
-        /// that then takes the place of the route's, or "unix:/run/app.sock".
+        /// Upstreams that requests are passed on to: "http://127.0.0.1:3000", with a path that then
+        /// takes the place of the route's, "h2c://127.0.0.1:50051" for HTTP/2 (gRPC), or
+        /// "unix:/run/app.sock".
         pub proxy: Vec<Spanned<String>> = vec![],
         /// What an upstream sees as Host.
         pub proxy_host: ProxyHostChoice = ProxyHostChoice::Client,
@@ -92,6 +93,10 @@ omnid_config::section! {
         pub proxy_connect: Duration = Duration::from_secs(5),
         /// How long an upstream may take to begin its response, or to go on with it.
         pub proxy_timeout: Duration = Duration::from_secs(60),
+        /// How requests are shared out among several upstreams.
+        pub balance: BalanceConfig = BalanceConfig::default(),
+        /// What goes before each connection to an upstream, to tell it the client's address.
+        pub proxy_protocol: ProxyProtocolChoice = ProxyProtocolChoice::Off,
         /// How long a websocket may be silent.
         pub websocket_timeout: Duration = Duration::from_secs(3600),
         /// Where to send clients: a path or URL, to which what follows the route's path is added.
@@ -108,6 +113,38 @@ omnid_config::section! {
         pub headers: HeadersConfig = HeadersConfig::default(),
         /// The largest request body; the site's unless given.
         pub max_body: Option<ByteSize> = None,
+    }
+}
+
+omnid_config::section! {
+    /// How requests are shared out among several upstreams.
+    pub struct BalanceConfig {
+        /// The way of it.
+        pub policy: BalanceChoice = BalanceChoice::RoundRobin,
+        /// The field or cookie that "hash-header" and "hash-cookie" go by.
+        pub by: Option<Spanned<String>> = None,
+        /// The upstreams' shares, in their order; 1 where none is given.
+        #[range(1..=100)]
+        pub weights: Vec<u16> = vec![],
+        /// Upstreams that get no new clients, as `proxy` names them.
+        pub drain: Vec<Spanned<String>> = vec![],
+        /// The name of a cookie that keeps a client with its upstream.
+        pub sticky: Option<Spanned<String>> = None,
+        /// Failures in a row (no connection, no response in time) after which an upstream is asked
+        /// only when no other is left.
+        #[range(1..=1000)]
+        pub fails: u32 = 1,
+        /// For how long.
+        pub fail_time: Duration = Duration::from_secs(10),
+        /// A path that every upstream is asked for again and again; one that fails to answer twice
+        /// in a row is asked for nothing else as long as another is left.
+        pub check: Option<Spanned<String>> = None,
+        /// How often.
+        #[range(Duration::from_millis(100)..=Duration::from_secs(3600))]
+        pub check_interval: Duration = Duration::from_secs(5),
+        /// How long the answer to a check may take.
+        #[range(Duration::from_millis(10)..=Duration::from_secs(60))]
+        pub check_timeout: Duration = Duration::from_secs(2),
     }
 }
 
@@ -153,6 +190,11 @@ omnid_config::section! {
         /// Streams open at once on an HTTP/2 connection.
         #[range(1..=10_000)]
         pub streams: u32 = 100,
+        /// Frames that an HTTP/2 client may send although they ask for nothing (pings, settings,
+        /// resets, priorities, empty data), beyond what requests and bodies need of them. A tenth
+        /// of them may come every second.
+        #[range(100..=1_000_000)]
+        pub idle_frames: u32 = 1000,
         /// How long a new connection may be silent.
         pub first_byte: Duration = Duration::from_secs(10),
         /// How long a request's head may take.
@@ -282,5 +324,37 @@ omnid_config::choice! {
         DomainAdmin = "domain-admin",
         /// Administer everything.
         Admin = "admin",
+    }
+}
+
+omnid_config::choice! {
+    /// How requests are shared out among several upstreams.
+    pub enum BalanceChoice {
+        /// To each in turn, in proportion to the weights.
+        RoundRobin = "round-robin",
+        /// To the one with the fewest requests under way for its weight.
+        LeastConnections = "least-connections",
+        /// To the less busy of two drawn by lot.
+        Random = "random",
+        /// By the client's address.
+        HashClient = "hash-client",
+        /// By the path.
+        HashPath = "hash-path",
+        /// By a field.
+        HashHeader = "hash-header",
+        /// By a cookie.
+        HashCookie = "hash-cookie",
+    }
+}
+
+omnid_config::choice! {
+    /// What goes before each connection to an upstream.
+    pub enum ProxyProtocolChoice {
+        /// Nothing.
+        Off = "off",
+        /// The line of the PROXY protocol, version 1.
+        V1 = "v1",
+        /// The block of version 2.
+        V2 = "v2",
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn rehearse(snapshot: &Snapshot, question: &Value) -> Result<Value, S
                 &mut answer,
             );
         }
-        Found::Route { route, matched } => {
+        Found::Route { route, matched, .. } => {
             answer.insert("route".into(), json!(route.path));
             describe(route, matched, &head, &path, snapshot, &mut answer);
         }

@@ -51,6 +51,9 @@ pub enum Command {
     /// DNS zones
     #[command(subcommand)]
     Zone(Zone),
+    /// The DNS resolver
+    #[command(subcommand)]
+    Dns(Dns),
     /// TLS certificates
     #[command(subcommand)]
     Cert(Cert),
@@ -253,6 +256,25 @@ pub enum Zone {
         /// The zone's name
         zone: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dns {
+    /// Drop what the resolver has learned
+    Flush {
+        /// About this name only
+        name: Option<String>,
+        /// And about all names below it
+        #[arg(long, requires = "name")]
+        tree: bool,
+    },
+    /// Show what the resolver knows about a name
+    Cache {
+        /// The name
+        name: String,
+    },
+    /// Show what has been counted
+    Stats,
 }
 
 #[derive(Debug, Subcommand)]

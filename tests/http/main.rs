@@ -4,10 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
+mod balance;
 mod clients;
+mod floods;
+mod frames;
 mod front;
 mod proxy;
 mod slow;
+mod smuggling;
 mod twins;
 
 use std::{

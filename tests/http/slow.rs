@@ -2,7 +2,6 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
@@ -162,58 +161,12 @@ fn a_client_that_reads_nothing_is_cut_off_and_a_slow_one_is_not() {
 mod h2 {
     //! HTTP/2 by hand: frames that no client library would send.
 
-    use super::*;
-
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    const SETTINGS: u8 = 4;
-    const HEADERS: u8 = 1;
-    const RST_STREAM: u8 = 3;
-    const GOAWAY: u8 = 7;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-        bytes.extend([kind, flags]);
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend(payload);
-        bytes
-    }
-
-    fn literal(name: &str, value: &str) -> Vec<u8> {
-        let mut bytes = vec![0, u8::try_from(name.len()).unwrap()];
-        bytes.extend(name.as_bytes());
-        bytes.push(u8::try_from(value.len()).unwrap());
-        bytes.extend(value.as_bytes());
-        bytes
-    }
-
-    /// A GET, as a block of plain literals.
-    fn get(path: &str) -> Vec<u8> {
-        [
-            (":method", "GET"),
-            (":scheme", "http"),
-            (":authority", "a"),
-            (":path", path),
-        ]
-        .iter()
-        .flat_map(|(name, value)| literal(name, value))
-        .collect()
-    }
-
-    /// Frames until the server closes: kind, stream, payload.
-    fn frames(stream: &mut TcpStream) -> Vec<(u8, u32, Vec<u8>)> {
-        let mut frames = Vec::new();
-        let mut head = [0; 9];
-        while stream.read_exact(&mut head).is_ok() {
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            let mut payload = vec![0; length as usize];
-            if stream.read_exact(&mut payload).is_err() {
-                break;
-            }
-            frames.push((head[3], id, payload));
-        }
-        frames
-    }
+    use super::{
+        super::frames::{
+            GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, frame, frames, get, literal,
+        },
+        *,
+    };
 
     #[test]
     fn half_a_preface_is_closed() {

@@ -287,6 +287,14 @@ impl Held {
         Ok(())
     }
 
+    /// The file was read again: where nothing would be lost, what it says now counts.
+    pub(crate) fn adopt(&mut self, file: &Arc<Zone>) -> io::Result<()> {
+        if !self.frozen && self.unsaved == 0 && zone_digest(file) != self.base {
+            self.thaw(file.clone())?;
+        }
+        Ok(())
+    }
+
     /// Takes the file back as the operator has left it; gives the change that was made of it.
     pub(crate) fn thaw(&mut self, file: Arc<Zone>) -> io::Result<Option<Change>> {
         let change = Change::between(&self.zone, &file);

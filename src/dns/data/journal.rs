@@ -138,6 +138,18 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, usize> {
     torn(bytes.len(), entries)
 }
 
+/// Reads any octets: none may do harm, and what is read is written the same.
+pub(crate) fn fuzz_journal(bytes: &[u8]) {
+    if let Some(entry) = read_entry(bytes) {
+        let mut written = Vec::new();
+        assert!(write_entry(&entry, &mut written).is_ok());
+        assert_eq!(written.get(HEAD..), Some(bytes));
+    }
+    if let Ok(contents) = parse(bytes) {
+        assert!(contents.len + contents.torn == bytes.len() as u64);
+    }
+}
+
 fn check_of(body: &[u8]) -> [u8; CHECK] {
     let digest = digest::digest(&digest::SHA256, body);
     let mut check = [0; CHECK];

@@ -9,6 +9,7 @@ mod publish;
 mod serials;
 
 pub(crate) use held::{Held, HeldError, copy_path, journal_path, peek};
+pub(crate) use journal::fuzz_journal;
 pub(crate) use load::{Loaded, load};
 pub(crate) use publish::merge;
 pub(crate) use serials::{MIGRATIONS, Serials};

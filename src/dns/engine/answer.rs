@@ -63,7 +63,7 @@ impl Client {
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) key: Key,
-    pub(super) names: Compression,
+    pub(crate) names: Compression,
     pub(super) pending: Pending,
 }
 
@@ -74,6 +74,8 @@ pub enum Outcome {
     Reply(Answered),
     /// Send nothing.
     Drop,
+    /// The zones do not know: the resolver's business.
+    Recurse,
     /// Send a row of messages over the connection the query came by.
     Transfer(Box<Transfer>),
     /// Answer once what is asked for has been done.
@@ -167,6 +169,12 @@ pub fn answer_query(
             client: *client,
             signature: None,
         }));
+    }
+    if client.key.is_none() && settings.recursion.allows(&client.who(state)) {
+        if reply.leaves_to_resolver(query) {
+            return Outcome::Recurse;
+        }
+        reply.flags |= flag::RA;
     }
     let rcode = reply.rcode;
     let len = reply.finish(settings, client, query, now);

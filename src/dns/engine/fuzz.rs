@@ -6,14 +6,19 @@ use std::sync::{Arc, OnceLock};
 
 use super::access::Access;
 use super::answer::{Client, Outcome, Scratch, Transport, answer};
+use super::change::{Change, apply_all};
 use super::cookie::CookieSecret;
+use super::incoming::{Incoming, Received};
+use super::policy::{Policy, Requester};
 use super::state::{Settings, State};
-use super::tsig::Keys;
+use super::tsig::{Algorithm, Key, Keys, StreamVerifier};
+use super::update::{self, Update};
 use super::zone::build;
 use super::zones::{Rules, Served, Zones};
 use crate::wire::master::{Limits, NoFiles, parse_zone};
 use crate::wire::message::Message;
 use crate::wire::name::NameRef;
+use crate::wire::reader::Header;
 
 const ZONE: &str = "\
 $TTL 1
@@ -36,6 +41,53 @@ s HTTPS 1 . alpn=h2
 s A 192.0.2.3
 big TYPE999 \\# 4 01020304
 ";
+
+/// Reads bytes as everything that a peer or a crash can leave us to read other than a query: an
+/// update, a signature, a transfer, a journal.
+pub fn fuzz_changes(bytes: &[u8]) {
+    static STATE: OnceLock<Option<State>> = OnceLock::new();
+    let Some(state) = STATE.get_or_init(state) else {
+        return;
+    };
+    let Some(served) = state.zones.iter().next() else {
+        return;
+    };
+    let everybody = Policy {
+        from: Access::networks("0.0.0.0/0".parse::<omnid_config::IpNet>()),
+        rules: Vec::new(),
+    };
+    let requester = Requester {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        key: None,
+    };
+    if let Ok(update) = Update::read(bytes)
+        && let update::Outcome::Changed(after, change) =
+            update::run(&served.zone, &update, &everybody, &requester)
+    {
+        let again = change.apply(&served.zone);
+        assert!(again.is_ok_and(|again| Change::between(&again, &after).is_none()));
+    }
+    let id = Header::read(bytes).map_or(0, |header| header.id);
+    for held in [None, Some(served.zone.serial())] {
+        let mut incoming = Incoming::new(&served.zone.apex().to_owned(), id, held, 1 << 20);
+        if let Ok(Some(Received::Changes(changes))) = incoming.take(bytes)
+            && let Ok(after) = apply_all(&served.zone, &changes)
+        {
+            assert!(
+                changes
+                    .last()
+                    .is_some_and(|change| change.to == after.serial())
+            );
+        }
+    }
+    let key = Arc::new(Key::new(
+        NameRef::ROOT.to_owned(),
+        Algorithm::Sha256,
+        b"fuzz",
+    ));
+    assert!(StreamVerifier::new(key, Vec::new()).take(bytes, 0).is_err());
+    crate::data::fuzz_journal(bytes);
+}
 
 /// Answers bytes as a query over each transport, and reads what was answered.
 pub fn fuzz_answer(bytes: &[u8]) {
@@ -60,7 +112,7 @@ pub fn fuzz_answer(bytes: &[u8]) {
                 }
                 assert!(transfer.is_complete());
             }
-            Outcome::Drop | Outcome::Deferred(_) => {}
+            Outcome::Drop | Outcome::Recurse | Outcome::Deferred(_) => {}
         }
     }
 }

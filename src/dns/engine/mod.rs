@@ -6,13 +6,14 @@ pub mod change;
 mod chaos;
 pub mod cookie;
 pub mod deferred;
+mod denial;
 mod fuzz;
 pub mod history;
 pub mod incoming;
 mod lookup;
 pub mod notify;
 pub mod policy;
-mod reply;
+pub(crate) mod reply;
 pub mod schedule;
 mod signed;
 pub mod state;
@@ -23,7 +24,7 @@ pub mod update;
 pub mod zone;
 pub mod zones;
 
-pub use fuzz::fuzz_answer;
+pub use fuzz::{fuzz_answer, fuzz_changes};
 
 #[cfg(test)]
 mod tests;

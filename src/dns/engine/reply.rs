@@ -3,7 +3,7 @@
 use super::answer::{Client, Transport};
 use super::cookie;
 use super::state::Settings;
-use crate::wire::code::{Rcode, RrType};
+use crate::wire::code::{Class, Opcode, Rcode, RrType};
 use crate::wire::query::{Query, option};
 use crate::wire::reader::{Header, flag};
 use crate::wire::writer::{Compression, Full, Section, Writer};
@@ -77,6 +77,20 @@ impl<'b> Reply<'b> {
             extended: None,
             limit,
         })
+    }
+
+    /// True if a resolver is asked for what the zones do not have: another's name, or one that a
+    /// delegation or an alias leads away to.
+    pub(crate) fn leaves_to_resolver(&self, query: &Query<'_>) -> bool {
+        let asked = query.header.opcode() == Opcode::QUERY
+            && query.header.flags & flag::RD != 0
+            && query.tsig.is_none()
+            && query.edns.is_none_or(|edns| edns.version == 0)
+            && query
+                .question
+                .is_some_and(|question| question.class == Class::IN);
+        let elsewhere = self.extended == Some(ExtendedError::NOT_AUTHORITATIVE);
+        asked && elsewhere && self.rcode == Rcode::REFUSED
     }
 
     /// Something that had to be in the response did not fit.

@@ -53,7 +53,8 @@ pub(super) fn answer_signed(
                     deferred.signature = Some(signature);
                     Outcome::Deferred(deferred)
                 }
-                Outcome::Drop => Outcome::Drop,
+                // Questions for the resolver are not signed.
+                Outcome::Drop | Outcome::Recurse => Outcome::Drop,
             };
         }
         Err(Rejection::Malformed) => (Rcode::FORMERR, None),

@@ -127,7 +127,7 @@ fn send(state: &State, transport: Transport, message: &[u8]) -> Option<Vec<u8>> 
             out.truncate(answered.len);
             Some(out)
         }
-        Outcome::Drop => None,
+        Outcome::Drop | Outcome::Recurse => None,
         Outcome::Transfer(_) | Outcome::Deferred(_) => panic!("no reply"),
     }
 }

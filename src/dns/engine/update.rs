@@ -419,3 +419,140 @@ pub fn zone_of(message: &[u8]) -> Option<Name> {
     let (name, _) = NameRef::split_wire(message.get(Header::LEN..)?).ok()?;
     Some(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::access::Access;
+    use crate::engine::zone::tests::load;
+
+    const TEXT: &str = "$TTL 9\n@ SOA ns hm 7 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n\
+        a A 192.0.2.2\na A 192.0.2.3\nc CNAME a\nx.deep TXT t";
+
+    /// Records as `OWNER CLASS TTL TYPE [DATA]`, with `any` and `none` for those without data.
+    fn section(texts: &[&str], message: &mut Vec<u8>) {
+        for text in texts {
+            let mut words = text.splitn(5, ' ');
+            let mut word = || words.next().unwrap_or_default();
+            let owner = Name::from_text(&format!("{}.example.", word())).unwrap();
+            let class: u16 = match word() {
+                "any" => 255,
+                "none" => 254,
+                _ => 1,
+            };
+            let ttl: u32 = word().parse().unwrap();
+            let rr_type = RrType::from_text(word().as_bytes()).unwrap();
+            let data = word();
+            let rdata = match data {
+                "" => Vec::new(),
+                data => {
+                    OwnRecord::from_text(owner.clone(), rr_type, 1, data)
+                        .unwrap()
+                        .rdata
+                }
+            };
+            message.extend(owner.as_ref().wire());
+            message.extend(rr_type.0.to_be_bytes());
+            message.extend(class.to_be_bytes());
+            message.extend(ttl.to_be_bytes());
+            message.extend((rdata.len() as u16).to_be_bytes());
+            message.extend(rdata);
+        }
+    }
+
+    fn message(prerequisites: &[&str], changes: &[&str]) -> Vec<u8> {
+        let mut message = vec![0, 1, 0x28, 0, 0, 1];
+        for count in [prerequisites.len(), changes.len(), 0] {
+            message.extend((count as u16).to_be_bytes());
+        }
+        message.extend(b"\x07example\0\0\x06\0\x01");
+        section(prerequisites, &mut message);
+        section(changes, &mut message);
+        message
+    }
+
+    fn carry_out(prerequisites: &[&str], changes: &[&str]) -> Outcome {
+        let zone = load("example", TEXT).zone.unwrap();
+        let update = Update::read(&message(prerequisites, changes)).unwrap();
+        let everybody = Policy {
+            from: Access::networks(["0.0.0.0/0".parse().unwrap()]),
+            rules: Vec::new(),
+        };
+        let requester = Requester {
+            address: "192.0.2.9".parse().unwrap(),
+            key: None,
+        };
+        run(&zone, &update, &everybody, &requester)
+    }
+
+    #[test]
+    fn prerequisites_of_every_kind() {
+        let cases = [
+            ("a any 0 ANY", Rcode::NOERROR),
+            ("b any 0 ANY", Rcode::NXDOMAIN),
+            ("deep any 0 ANY", Rcode::NXDOMAIN),
+            ("a any 0 A", Rcode::NOERROR),
+            ("a any 0 TXT", Rcode::NXRRSET),
+            ("b none 0 ANY", Rcode::NOERROR),
+            ("a none 0 ANY", Rcode::YXDOMAIN),
+            ("a none 0 TXT", Rcode::NOERROR),
+            ("a none 0 A", Rcode::YXRRSET),
+            ("a in 0 A 192.0.2.2", Rcode::NXRRSET),
+            ("a in 0 TXT t", Rcode::NXRRSET),
+            ("x.deep in 0 TXT t", Rcode::NOERROR),
+            ("a any 1 A", Rcode::FORMERR),
+            ("a any 0 A 192.0.2.2", Rcode::FORMERR),
+        ];
+        for (text, expected) in cases {
+            let code = match carry_out(&[text], &[]) {
+                Outcome::Unchanged => Rcode::NOERROR,
+                Outcome::Refused(rcode, _) => rcode,
+                Outcome::Changed(..) => panic!("{text} changed something"),
+            };
+            assert_eq!(code, expected, "{text}");
+        }
+        let both = carry_out(&["a in 0 A 192.0.2.3", "a in 0 A 192.0.2.2"], &[]);
+        assert!(matches!(both, Outcome::Unchanged), "in any order");
+    }
+
+    #[test]
+    fn all_or_nothing() {
+        let Outcome::Changed(after, change) = carry_out(
+            &[],
+            &[
+                "a none 0 A 192.0.2.2",
+                "b in 60 MX 1 a.example.",
+                "c in 9 A 192.0.2.4",
+                "x.deep any 0 ANY",
+            ],
+        ) else {
+            panic!();
+        };
+        assert_eq!((after.serial(), change.from, change.to), (8, 7, 8));
+        assert_eq!((change.removed.len(), change.added.len()), (3, 2));
+        let refused = carry_out(&[], &["a any 0 A", "b in 9 NSEC a.example. A"]);
+        assert!(matches!(refused, Outcome::Refused(Rcode::REFUSED, _)));
+        let refused = carry_out(&["b any 0 ANY"], &["a any 0 A"]);
+        assert!(matches!(refused, Outcome::Refused(Rcode::NXDOMAIN, _)));
+        let same = carry_out(&[], &["a in 9 A 192.0.2.2", "nothing any 0 ANY"]);
+        assert!(matches!(same, Outcome::Unchanged));
+    }
+
+    proptest! {
+        /// Updates with octets changed at random, and octets altogether random.
+        #[test]
+        fn never_panics(at in 0usize..200, octet in any::<u8>(), tail in prop::collection::vec(any::<u8>(), 0..60)) {
+            let mut bytes = message(&["a any 0 A"], &["a none 0 A 192.0.2.2", "b in 60 MX 1 a.example."]);
+            if let Some(slot) = bytes.get_mut(at) {
+                *slot = octet;
+            }
+            crate::engine::fuzz_changes(&bytes);
+            bytes.truncate(at);
+            bytes.extend(tail);
+            crate::engine::fuzz_changes(&bytes);
+        }
+    }
+}

@@ -23,6 +23,7 @@ use crate::engine::answer::{Answered, Scratch};
 use crate::engine::deferred::Deferred;
 use crate::engine::state::State;
 use crate::keeper::Order;
+use crate::resolver::Recursion;
 use crate::wire::code::Rcode;
 
 /// What every listener shares.
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) ground: Ground,
     pub(crate) state: ArcSwap<State>,
     pub(crate) metrics: Metrics,
+    pub(crate) recursion: Recursion,
     /// How long a connection may lie idle, in milliseconds; looked up live.
     pub(crate) idle_ms: std::sync::atomic::AtomicU64,
     /// Where requests go that cannot be answered in place.
@@ -42,7 +44,7 @@ pub(crate) struct Shared {
 pub(crate) const MAX_SCRIPTED: usize = 4096;
 
 /// Largest message.
-const MAX_MESSAGE: usize = 65_535;
+pub(crate) const MAX_MESSAGE: usize = 65_535;
 
 /// Room for answers on streams: one for each thread, not one for each of ten thousand idle
 /// connections.

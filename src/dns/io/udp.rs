@@ -13,6 +13,7 @@ use super::{Shared, carry_out, script, unix_time};
 use crate::engine::answer::{Answered, Client, Outcome, Scratch, Transport, answer, answer_with};
 use crate::engine::deferred::Deferred;
 use crate::engine::state::State;
+use crate::resolver::{Later, Quick};
 use crate::wire::query::Query;
 
 /// Datagrams in one batch.
@@ -98,17 +99,30 @@ impl Worker {
             tally,
             listener,
             socket,
-            ..
         } = self;
         let state = shared.state.load();
-        let now = unix_time();
+        let (now, since) = (unix_time(), Instant::now());
         let logged = tracing::enabled!(target: "omnid_dns::query", Level::DEBUG);
         for (message, peer, local) in requests.iter() {
             let Some(slot) = answers.next_slot() else {
                 return;
             };
             let client = Client::new(peer.ip(), Transport::Udp);
-            match answer(&state, &client, now, message, slot, scratch) {
+            let mut outcome = answer(&state, &client, now, message, slot, scratch);
+            if let Outcome::Recurse = outcome {
+                let (recursion, names) = (&shared.recursion, &mut scratch.names);
+                let times = (since, now);
+                outcome = match recursion.quick(&state, &client, times, message, slot, names) {
+                    Quick::Reply(answered) => Outcome::Reply(answered),
+                    Quick::Later(later) => {
+                        let worker = (shared.clone(), socket.clone(), listener.clone());
+                        answer_later(child, worker, later, peer, local);
+                        continue;
+                    }
+                    Quick::Drop => Outcome::Drop,
+                };
+            }
+            match outcome {
                 Outcome::Reply(answered) => {
                     tally.answered(answered.rr_type, answered.rcode);
                     answers.commit(answered.len, peer, local);
@@ -124,7 +138,7 @@ impl Worker {
                         Ok(())
                     });
                 }
-                Outcome::Drop | Outcome::Transfer(_) => tally.dropped += 1,
+                Outcome::Drop | Outcome::Recurse | Outcome::Transfer(_) => tally.dropped += 1,
             }
         }
     }
@@ -169,6 +183,37 @@ async fn carry_out_here(
     shared.metrics.hand_in(Transport::Udp, &mut tally, 0.0);
 }
 
+/// Answers a query once the resolver has found out.
+fn answer_later(
+    child: &Child,
+    worker: (Arc<Shared>, DatagramSocket, String),
+    later: Box<Later>,
+    peer: SocketAddr,
+    local: Option<IpAddr>,
+) {
+    let (shared, socket, listener) = worker;
+    let span = debug_span!("query", %listener, %peer);
+    let since = Instant::now();
+    child.spawn("query", span, async move {
+        let state = shared.state.load_full();
+        let (message, mut out) = (later.message().to_vec(), Vec::new());
+        let mut tally = Tally::default();
+        match later.run(&state.settings, &mut out).await {
+            Some(answered) => {
+                tally.answered(answered.rr_type, answered.rcode);
+                log_query(&listener, peer, &message, &answered);
+                if let Err(error) = socket.send_to(&out, peer, local).await {
+                    debug!(%error, "answer not sent");
+                }
+            }
+            None => tally.dropped += 1,
+        }
+        let seconds = since.elapsed().as_secs_f64();
+        shared.metrics.hand_in(Transport::Udp, &mut tally, seconds);
+        Ok(())
+    });
+}
+
 async fn scripted(
     shared: &Shared,
     socket: &DatagramSocket,
@@ -195,6 +240,18 @@ async fn scripted(
         ),
         None => answer(&state, &client, now, message, &mut out, &mut scratch),
     };
+    let mut outcome = outcome;
+    if let Outcome::Recurse = outcome {
+        let (recursion, names) = (&shared.recursion, &mut scratch.names);
+        outcome = match recursion.quick(&state, &client, (since, now), message, &mut out, names) {
+            Quick::Reply(answered) => Outcome::Reply(answered),
+            Quick::Later(later) => match later.run(&state.settings, &mut out).await {
+                Some(answered) => Outcome::Reply(answered),
+                None => Outcome::Drop,
+            },
+            Quick::Drop => Outcome::Drop,
+        };
+    }
     let mut tally = Tally::default();
     if let Outcome::Reply(answered) = outcome {
         tally.answered(answered.rr_type, answered.rcode);

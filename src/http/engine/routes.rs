@@ -36,6 +36,8 @@ pub enum Found<'a, R> {
     Route {
         /// The route.
         route: &'a R,
+        /// Its number, for [`RouteTable::get`].
+        index: usize,
         /// The length of the prefix, without a trailing slash.
         matched: usize,
     },
@@ -89,6 +91,7 @@ impl<R> RouteTable<R> {
             if let Some(route) = self.routes.get(index).filter(|route| applies(route)) {
                 return Found::Route {
                     route,
+                    index,
                     matched: path.len(),
                 };
             }
@@ -112,6 +115,7 @@ impl<R> RouteTable<R> {
                         } else {
                             Found::Route {
                                 route,
+                                index: candidate.route,
                                 matched: end,
                             }
                         };
@@ -128,6 +132,12 @@ impl<R> RouteTable<R> {
             end = shorter;
         }
         if slash { Found::Slash } else { Found::Nothing }
+    }
+
+    /// The route of that number.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&R> {
+        self.routes.get(index)
     }
 
     /// All routes, in the order they were added.
@@ -200,7 +210,7 @@ mod tests {
         table.add(&prefix, 2);
         table.add(&PathPattern::Prefix("/".to_owned()), 3);
         let found = |least: i32| match table.find(b"/a/b", |&route| route >= least) {
-            Found::Route { route, matched } => Some((*route, matched)),
+            Found::Route { route, matched, .. } => Some((*route, matched)),
             _ => None,
         };
         assert_eq!(found(1), Some((1, 2)));

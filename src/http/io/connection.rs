@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     Answering, ConnectionFacts, Handler, Line, SentBody, Wire,
-    executor::{StreamProgress, Streams},
+    executor::{Running, StreamProgress, Streams},
     linger,
 };
 use crate::engine::guard::{Expiry, TimeLimits};
@@ -75,12 +75,7 @@ const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
 ///
 /// # Errors
 /// None that is the server's: what goes wrong with a peer is logged and over.
-pub async fn serve(
-    door: Door,
-    accepted: Accepted,
-    child: Child,
-    span: tracing::Span,
-) -> ChildResult {
+pub async fn serve(door: Door, accepted: Accepted, child: Child) -> ChildResult {
     let Accepted {
         socket,
         peer,
@@ -97,7 +92,6 @@ pub async fn serve(
             tls,
             id,
             child: child.clone(),
-            span: span.clone(),
         })
     };
     let Some(certificates) = &door.certificates else {
@@ -216,11 +210,13 @@ async fn drive<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let line = Arc::new(Line::new(times, h2));
+    let (streams, frames) = {
+        let snapshot = handler.snapshot.load();
+        (snapshot.streams, snapshot.idle_frames)
+    };
+    let line = Arc::new(Line::new(times, h2.then_some(frames)));
     let io = TokioIo::new(Wire::new(socket, line.clone(), Some(permit)));
     let child = facts.child.clone();
-    let span = facts.span.clone();
-    let streams = handler.snapshot.load().streams;
     let requests = Requests {
         handler,
         facts,
@@ -229,7 +225,7 @@ where
     };
     // Each in its own box: what a connection does not speak should not cost it memory.
     if h2 {
-        Box::pin(drive_h2(io, requests, &line, &child, span, &times, streams)).await;
+        Box::pin(drive_h2(io, requests, &line, &child, &times, streams)).await;
     } else {
         Box::pin(drive_h1(io, requests, &line, &child)).await;
     }
@@ -241,17 +237,12 @@ async fn drive_h2<S>(
     requests: Requests,
     line: &Arc<Line>,
     child: &Child,
-    span: tracing::Span,
     times: &TimeLimits,
     streams: u32,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let executor = Streams {
-        line: line.clone(),
-        window: times.window,
-        span,
-    };
+    let (executor, running) = Streams::new(line.clone(), times.window);
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
@@ -265,11 +256,11 @@ async fn drive_h2<S>(
         .keep_alive_timeout(PING_TIMEOUT);
     let mut connection = builder.serve_connection(io, requests);
     let driven = Driven {
+        streams: Some(running),
         connection: &mut connection,
         line,
         timer: Timer::new(),
         leaving: false,
-        h2: true,
     };
     report(driven.run(child).await);
 }
@@ -288,11 +279,11 @@ where
         .serve_connection(io, requests)
         .with_upgrades();
     let driven = Driven {
+        streams: None,
         connection: &mut connection,
         line,
         timer: Timer::new(),
         leaving: false,
-        h2: false,
     };
     let ended = driven.run(child).await;
     if let Some(status) = ended.status() {
@@ -381,7 +372,8 @@ struct Driven<'a, C> {
     line: &'a Line,
     timer: Timer,
     leaving: bool,
-    h2: bool,
+    /// For HTTP/2.
+    streams: Option<Running>,
 }
 
 impl<C: Leave> Driven<'_, C> {
@@ -399,6 +391,10 @@ impl<C: Leave> Driven<'_, C> {
             loop {
                 if let Poll::Ready(done) = Pin::new(&mut *self.connection).poll(cx) {
                     return Poll::Ready(Ended::Done(done));
+                }
+                // What they answer wakes this task again, if it is anything.
+                if let Some(streams) = &mut self.streams {
+                    streams.poll(cx);
                 }
                 over = over || told.as_mut().poll(cx).is_ready();
                 let now = over || (child.is_draining() && !self.line.is_silent());
@@ -428,7 +424,7 @@ impl<C: Leave> Driven<'_, C> {
             match self.line.expired() {
                 // HTTP/2 is told before it is closed (RFC 9113 section 6.8), so that no request
                 // is lost that was on its way.
-                Some(Expiry::Idle) if self.h2 && !self.leaving => {
+                Some(Expiry::Idle) if self.streams.is_some() && !self.leaving => {
                     self.leave();
                     cx.waker().wake_by_ref();
                 }
@@ -474,7 +470,7 @@ impl Timer {
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+    fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

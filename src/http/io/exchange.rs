@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Line;
+use super::{Line, executor::StreamProgress};
 use crate::log::Record;
 
 /// What the log says where a client went away before it had an answer; nginx's number for it.
@@ -15,14 +15,21 @@ pub(super) struct Exchange {
     pub(super) record: Option<Box<Record>>,
     /// Bytes of the body handed over.
     pub(super) sent: u64,
+    /// How its stream gets on, for HTTP/2.
+    pub(super) progress: Option<Arc<StreamProgress>>,
 }
 
 impl Exchange {
-    pub(super) fn new(line: Arc<Line>, record: Box<Record>) -> Self {
+    pub(super) fn new(
+        line: Arc<Line>,
+        record: Box<Record>,
+        progress: Option<Arc<StreamProgress>>,
+    ) -> Self {
         Self {
             line,
             record: Some(record),
             sent: 0,
+            progress,
         }
     }
 
@@ -33,6 +40,9 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        if let Some(progress) = &self.progress {
+            progress.asked();
+        }
         self.line.request_ended();
         if let Some(mut record) = self.record.take() {
             if record.status == 0 {

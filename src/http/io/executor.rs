@@ -1,4 +1,5 @@
-//! Tasks of HTTP/2 streams, and an end to those whose client shuts its window and leaves it so.
+//! The streams of an HTTP/2 connection, and an end to those whose client shuts its window and leaves
+//! it so.
 
 use std::{
     future::Future,
@@ -8,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::rt::Executor;
 use tokio::time::Sleep;
-use tracing::Instrument;
 
 use super::Line;
 
@@ -44,12 +45,46 @@ impl StreamProgress {
     }
 }
 
-/// Runs the streams of one connection.
+/// Takes the streams that a connection begins. They run in the connection's own task: what they
+/// do is short or waits, a task of their own would mostly be woken on another worker, and a
+/// connection that ends takes them along.
 #[derive(Clone)]
 pub(super) struct Streams {
-    pub(super) line: Arc<Line>,
-    pub(super) window: Duration,
-    pub(super) span: tracing::Span,
+    line: Arc<Line>,
+    window: Duration,
+    begun: Arc<Mutex<Vec<StreamTask>>>,
+}
+
+/// The streams that run.
+pub(super) struct Running {
+    begun: Arc<Mutex<Vec<StreamTask>>>,
+    running: FuturesUnordered<StreamTask>,
+}
+
+impl Streams {
+    pub(super) fn new(line: Arc<Line>, window: Duration) -> (Self, Running) {
+        let begun = Arc::default();
+        let running = Running {
+            begun: Arc::clone(&begun),
+            running: FuturesUnordered::new(),
+        };
+        let streams = Self {
+            line,
+            window,
+            begun,
+        };
+        (streams, running)
+    }
+}
+
+impl Running {
+    /// Moves every stream on that can be.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        self.running.extend(begun.drain(..));
+        drop(begun);
+        while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {}
+    }
 }
 
 impl<F> Executor<F> for Streams
@@ -63,19 +98,20 @@ where
             window: self.window,
             sleep: None,
         };
-        tokio::spawn(task.instrument(self.span.clone()));
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.push(task);
     }
 }
 
 /// One stream. Dropping it resets the stream.
-struct StreamTask<F> {
-    stream: Pin<Box<F>>,
+pub(super) struct StreamTask {
+    stream: Pin<Box<dyn Future<Output = ()> + Send>>,
     progress: Option<Arc<StreamProgress>>,
     window: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl<F: Future<Output = ()>> Future for StreamTask<F> {
+impl Future for StreamTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

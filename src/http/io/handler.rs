@@ -13,7 +13,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use omnid_hub::{Hub, Mount};
@@ -23,7 +22,7 @@ use omnid_supervisor::Child;
 use tracing::Instrument;
 
 use super::{
-    Line, SentBody, exchange::Exchange, executor::StreamProgress, finish::finish, slow::Job,
+    Line, SentBody, exchange::Exchange, executor::StreamProgress, finish::Place, slow::Job,
 };
 use crate::{
     answer::{self, Failure},
@@ -59,8 +58,6 @@ pub struct ConnectionFacts {
     pub id: u64,
     /// The child that accepted it, for what outlives it.
     pub child: Child,
-    /// Its span.
-    pub span: tracing::Span,
 }
 
 /// An answer, or the wait for one.
@@ -115,44 +112,29 @@ impl Handler {
             }
             _ => &snapshot.nowhere,
         };
-        let record = record(&head, site, connection);
-        let mut exchange = Exchange::new(line.clone(), record);
+        let exchange = Exchange::new(line.clone(), record(&head, site, connection), progress);
+        let at = |route| Place {
+            handler: self,
+            site,
+            route,
+            connection,
+        };
         let (host, path) = match checked {
             Ok(Checked::Resource { host, path }) => (host, path),
             Ok(Checked::Server) => {
                 let mut response = answer::empty(StatusCode::NO_CONTENT);
                 response.headers_mut().insert(header::ALLOW, ALLOW);
-                return ready(finish(
-                    Ok(response),
-                    None,
-                    self,
-                    site,
-                    connection,
-                    exchange,
-                    progress,
-                ));
+                return ready(at(None).finish(Ok(response), exchange));
             }
             Err(refusal) => {
-                let failure = Failure::from(refusal);
-                return ready(finish(
-                    Err(failure),
-                    None,
-                    self,
-                    site,
-                    connection,
-                    exchange,
-                    progress,
-                ));
+                return ready(at(None).finish(Err(Failure::from(refusal)), exchange));
             }
         };
-        if let Some(host) = &host
-            && let Some(record) = &mut exchange.record
-            && record.wants_host()
-        {
-            record.host = Some(host.name.as_ref().into());
-        }
-
         let found = site.route(path.as_bytes());
+        let route = match found {
+            Found::Route { route, .. } => Some(route),
+            _ => None,
+        };
         let quick = AssertUnwindSafe(|| {
             self.quick(
                 &snapshot,
@@ -167,59 +149,40 @@ impl Handler {
         let quick = std::panic::catch_unwind(quick).unwrap_or_else(|_| {
             Quick::Answer(Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)))
         });
-        if let Quick::Answer(answer) = quick {
-            let route = found_route(&found);
-            return ready(finish(
-                answer, route, self, site, connection, exchange, progress,
-            ));
-        }
-        let span = tracing::info_span!(
-            "request",
-            method = %head.method,
-            host = host.as_ref().map(|host| &*host.name),
-            path = head.uri.path(),
-            user = tracing::field::Empty,
-        );
         let mount = match quick {
+            Quick::Answer(answer) => return ready(at(route).finish(answer, exchange)),
             Quick::Mount(prefix, mount) => Some((prefix, mount)),
-            _ => None,
+            Quick::Slow => None,
         };
-        let host = host.map(|host| Host {
-            name: host.name.into_owned().into(),
-            port: host.port,
-        });
-        let path = path.into_owned();
         let job = Job {
             handler: self.clone(),
             site: site.clone(),
+            route: match found {
+                Found::Route { index, matched, .. } => Some((index, matched)),
+                _ => None,
+            },
+            host: host.map(|host| Host {
+                name: host.name.into_owned().into(),
+                port: host.port,
+            }),
+            path: path.into_owned(),
             snapshot,
             connection: connection.clone(),
-            host,
-            path,
             mount,
         };
-        Answering::Slow(Box::pin(
-            async move {
-                let mut exchange = exchange;
-                let running = AssertUnwindSafe(job.run(head, incoming, &mut exchange));
-                let answer = running.catch_unwind().await.unwrap_or_else(|_| {
-                    Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)
-                        .because("the handler panicked"))
-                });
-                let found = job.site.route(job.path.as_bytes());
-                let route = found_route(&found).filter(|_| job.mount.is_none());
-                finish(
-                    answer,
-                    route,
-                    &job.handler,
-                    &job.site,
-                    &job.connection,
-                    exchange,
-                    progress,
-                )
-            }
-            .instrument(span),
-        ))
+        // A span costs more than the rest of a proxied request's bookkeeping. Where nobody else
+        // will log on the way, it is made only when there is something to log.
+        let quiet = job.is_quiet();
+        let span = exchange
+            .record
+            .as_ref()
+            .filter(|_| !quiet)
+            .map(|record| record.span());
+        let answering = job.answer(head, incoming, exchange);
+        match span {
+            Some(span) => Answering::Slow(Box::pin(answering.instrument(span))),
+            None => Answering::Slow(Box::pin(answering)),
+        }
     }
 
     /// Logs that what came was answered, but was no request.
@@ -264,7 +227,7 @@ impl Handler {
             return Quick::Slow;
         }
         match found {
-            Found::Route { route, matched } => {
+            Found::Route { route, matched, .. } => {
                 if route.auth.is_some() {
                     return Quick::Slow;
                 }
@@ -332,13 +295,6 @@ fn ready(response: Response<SentBody>) -> Answering {
     Answering::Ready(Some(Box::new(response)))
 }
 
-pub(super) fn found_route<'a>(found: &Found<'a, Route>) -> Option<&'a Route> {
-    match found {
-        Found::Route { route, .. } => Some(route),
-        _ => None,
-    }
-}
-
 fn blank_record(site: &Site, connection: &ConnectionFacts) -> Box<Record> {
     let mut record = Record::new(
         site.log.clone(),
@@ -358,6 +314,7 @@ fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record
     record.method = head.method.clone();
     record.target = Some(head.uri.clone());
     record.version = head.version;
+    record.host = head.headers.get(header::HOST).cloned();
     record.referer = head.headers.get(header::REFERER).cloned();
     record.agent = head.headers.get(header::USER_AGENT).cloned();
     record

@@ -3,21 +3,35 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use super::executor::StreamProgress;
 use crate::{
-    engine::guard::{Expiry, Guard, TimeLimits},
-    wire::head::{HeadFacts, HeadScanner},
+    engine::{
+        flood::FloodGuard,
+        guard::{Expiry, Guard, TimeLimits},
+    },
+    wire::{
+        frames::FrameScanner,
+        head::{HeadFacts, HeadScanner},
+    },
 };
+
+/// Bytes of interim responses that wait.
+const INTERIM_MAX: usize = 16 * 1024;
 
 /// One connection, as its socket, its driver and its requests see it. All three run in one task
 /// for HTTP/1 and meet briefly for HTTP/2, so that the lock is hardly ever waited for.
 #[derive(Debug)]
 pub struct Line {
     state: Mutex<State>,
+    /// Whether there is something in [`State::interim`].
+    has_interim: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -26,6 +40,10 @@ struct State {
     /// `None` for HTTP/2, which has no heads to scan.
     scanner: Option<HeadScanner>,
     facts: VecDeque<HeadFacts>,
+    /// For HTTP/2.
+    frames: Option<(FrameScanner, FloodGuard)>,
+    /// Interim responses that are to go out before the final one.
+    interim: Vec<u8>,
     /// The stream whose handler was called and whose task is about to be made.
     newborn: Option<Arc<StreamProgress>>,
     /// Whether nothing has come yet. HTTP/2 has its own way to finish, and never counts as silent.
@@ -33,24 +51,37 @@ struct State {
 }
 
 impl Line {
-    /// A connection that begins now.
+    /// A connection that begins now. For HTTP/2 with the number of frames that it may send for
+    /// nothing.
     #[must_use]
-    pub fn new(limits: TimeLimits, h2: bool) -> Self {
+    pub fn new(limits: TimeLimits, h2: Option<u32>) -> Self {
+        let now = Instant::now();
+        let flood = |frames| (FrameScanner::default(), FloodGuard::new(frames, now));
         Self {
             state: Mutex::new(State {
-                guard: Guard::new(limits, h2, Instant::now()),
-                scanner: (!h2).then(HeadScanner::new),
+                guard: Guard::new(limits, h2.is_some(), now),
+                scanner: h2.is_none().then(HeadScanner::new),
+                frames: h2.map(flood),
                 facts: VecDeque::new(),
+                interim: Vec::new(),
                 newborn: None,
-                silent: !h2,
+                silent: h2.is_none(),
             }),
+            has_interim: AtomicBool::new(false),
         }
     }
 
-    /// Bytes came.
-    pub(super) fn read(&self, bytes: &[u8]) {
+    /// Bytes came. False where they are a flood.
+    pub(super) fn read(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         state.silent = false;
+        if let Some((scanner, guard)) = &mut state.frames {
+            let mut fits = true;
+            scanner.scan(bytes, |frame| {
+                fits &= guard.came(frame, Instant::now);
+            });
+            return fits;
+        }
         let State {
             guard,
             scanner: Some(scanner),
@@ -58,7 +89,7 @@ impl Line {
             ..
         } = &mut *state
         else {
-            return;
+            return true;
         };
         scanner.scan(bytes, |found| facts.push_back(found));
         if scanner.in_head() {
@@ -66,6 +97,26 @@ impl Line {
         } else {
             guard.head_ended();
         }
+        true
+    }
+
+    /// Sends an interim response (RFC 9110 section 15.2) ahead of the final one, HTTP/1 only. More
+    /// of them than a client would take an interest in are left out.
+    pub(super) fn send_interim(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        if state.interim.len() + bytes.len() <= INTERIM_MAX {
+            state.interim.extend_from_slice(bytes);
+            self.has_interim.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Interim responses that are to go out now.
+    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+        if !self.has_interim.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_interim.store(false, Ordering::Relaxed);
+        Some(std::mem::take(&mut self.lock().interim))
     }
 
     /// Whether nothing has come yet.
@@ -74,8 +125,12 @@ impl Line {
     }
 
     /// Bytes went.
-    pub(super) fn wrote(&self) {
-        self.lock().guard.wrote(Instant::now());
+    pub(super) fn wrote(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.guard.wrote(Instant::now());
+        if let Some((_, flood)) = &mut state.frames {
+            flood.sent(bytes);
+        }
     }
 
     /// Bytes could not go.

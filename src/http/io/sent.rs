@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,15 +11,13 @@ use http_body::{Frame, SizeHint};
 use omnid_hub::BodyError;
 use omnid_telemetry::limited;
 
-use super::{exchange::Exchange, executor::StreamProgress};
+use super::exchange::Exchange;
 use crate::body::Body;
 
-/// A body that says when it is over. However it ends, it ends by being dropped.
+/// A body whose exchange is over when it is dropped.
 pub struct SentBody {
     body: Body,
     exchange: Exchange,
-    /// For HTTP/2, where pieces are also cut to [`PIECE_MAX`].
-    progress: Option<Arc<StreamProgress>>,
     rest: Bytes,
     broken: Option<BodyError>,
 }
@@ -31,22 +28,17 @@ const PIECE_MAX: usize = 16 * 1024;
 
 impl SentBody {
     /// Follows `body`.
-    pub(super) fn new(
-        body: Body,
-        exchange: Exchange,
-        progress: Option<Arc<StreamProgress>>,
-    ) -> Self {
+    pub(super) fn new(body: Body, exchange: Exchange) -> Self {
         Self {
             body,
             exchange,
-            progress,
             rest: Bytes::new(),
             broken: None,
         }
     }
 
     fn hand_out(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
-        if let Some(progress) = &self.progress {
+        if let Some(progress) = &self.exchange.progress {
             progress.hands_out();
             if bytes.len() > PIECE_MAX {
                 self.rest = bytes.split_off(PIECE_MAX);
@@ -66,7 +58,7 @@ impl http_body::Body for SentBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Some(progress) = &this.progress {
+        if let Some(progress) = &this.exchange.progress {
             progress.asked();
         }
         if let Some(error) = this.broken.take() {
@@ -82,7 +74,10 @@ impl http_body::Body for SentBody {
                 Err(trailers) => trailers,
             }))),
             Poll::Ready(Some(Err(error))) => {
-                limited!(Duration::from_secs(1), warn, "response cut off", %error);
+                let span = this.exchange.record.as_ref().map(|record| record.span());
+                span.unwrap_or_else(tracing::Span::none).in_scope(|| {
+                    limited!(Duration::from_secs(1), warn, "response cut off", %error);
+                });
                 // What was handed over before is sent before the error ends the connection.
                 this.broken = Some(error);
                 cx.waker().wake_by_ref();
@@ -104,13 +99,5 @@ impl http_body::Body for SentBody {
             None => hint.set_lower(hint.lower().saturating_add(rest)),
         }
         hint
-    }
-}
-
-impl Drop for SentBody {
-    fn drop(&mut self) {
-        if let Some(progress) = &self.progress {
-            progress.asked();
-        }
     }
 }

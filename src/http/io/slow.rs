@@ -1,10 +1,11 @@
 //! Requests that wait for somebody: a script, a password check, an upstream, another service.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
+use futures_util::FutureExt;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
+    request::Parts, uri::PathAndQuery,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -14,17 +15,18 @@ use omnid_supervisor::ChildResult;
 use serde_json::{Value, json};
 
 use super::{
-    RequestBody,
+    RequestBody, SentBody,
     exchange::Exchange,
+    finish::Place,
     handler::{ConnectionFacts, Handler},
 };
 use crate::{
     answer::{self, Failure},
     body::Body,
-    engine::routes::Found,
     files::FileAnswer,
-    proxy::{Client, Forward, Proxy},
-    site::{Action, Site, Snapshot},
+    log::Record,
+    proxy::{Client, Forward, Interim, Proxy},
+    site::{Action, Route, Site, Snapshot},
     wire::{host::Host, target::NormalPath},
 };
 
@@ -33,6 +35,8 @@ pub(super) struct Job {
     pub(super) handler: Arc<Handler>,
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) site: Arc<Site>,
+    /// The route's number, and how much of the path it covers.
+    pub(super) route: Option<(usize, usize)>,
     pub(super) connection: Arc<ConnectionFacts>,
     pub(super) host: Option<Host<'static>>,
     pub(super) path: NormalPath<'static>,
@@ -40,18 +44,45 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Answers it.
-    pub(super) async fn run(
-        &self,
+    /// Whether nobody but the proxy has anything to do with it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.mount.is_none()
+            && self.route().is_none_or(|(route, _)| route.auth.is_none())
+            && !self.handler.scripts.hooked(Hook::HttpRequest)
+    }
+
+    fn route(&self) -> Option<(&Route, usize)> {
+        let (index, matched) = self.route?;
+        Some((self.site.routes.get(index)?, matched))
+    }
+
+    /// Answers it, whatever happens on the way.
+    pub(super) async fn answer(
+        self,
         head: Parts,
         incoming: Incoming,
-        exchange: &mut Exchange,
-    ) -> FileAnswer {
-        let found = self.site.route(self.path.as_bytes());
-        let (route, matched) = match found {
-            Found::Route { route, matched } => (Some(route), matched),
-            _ => (None, 0),
+        mut exchange: Exchange,
+    ) -> Response<SentBody> {
+        let running = AssertUnwindSafe(self.run(head, incoming, &mut exchange));
+        let answer = running.catch_unwind().await.unwrap_or_else(|_| {
+            let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR);
+            Err(failure.because("the handler panicked"))
+        });
+        let place = Place {
+            handler: &self.handler,
+            site: &self.site,
+            route: self
+                .route()
+                .map(|(route, _)| route)
+                .filter(|_| self.mount.is_none()),
+            connection: &self.connection,
         };
+        place.finish(answer, exchange)
+    }
+
+    async fn run(&self, head: Parts, incoming: Incoming, exchange: &mut Exchange) -> FileAnswer {
+        let (route, matched) = self.route().unzip();
+        let matched = matched.unwrap_or(0);
         let max_body = route.map_or(self.site.max_body, |route| route.max_body);
         let body = RequestBody::new(incoming, &self.snapshot.times, max_body);
         if body.is_too_large() {
@@ -84,7 +115,7 @@ impl Job {
             return Err(Failure::new(StatusCode::NOT_FOUND));
         };
         if let Action::Proxy(proxy) = &route.action {
-            return self.forward(proxy, head, body, matched).await;
+            return self.forward(proxy, head, body, matched, exchange).await;
         }
         self.handler
             .act(route, matched, &head, &self.path)
@@ -104,12 +135,18 @@ impl Job {
         head: Parts,
         body: RequestBody,
         matched: usize,
+        exchange: &Exchange,
     ) -> FileAnswer {
         let authority = self.authority();
-        let child = &self.connection.child;
-        let span = tracing::Span::current();
-        let spawn = move |tunnel: BoxFuture<'static, ChildResult>| {
-            child.spawn("websocket", span.clone(), tunnel);
+        // HTTP/1.0 knows none (RFC 9110 section 15.2), and the library has no way for HTTP/2.
+        let interim = (head.version == Version::HTTP_11).then(|| {
+            let line = exchange.line().clone();
+            Arc::new(move |bytes: &[u8]| line.send_interim(bytes)) as Interim
+        });
+        let spawn = |tunnel: BoxFuture<'static, ChildResult>| {
+            let record = exchange.record.as_deref();
+            let span = record.map_or_else(tracing::Span::current, Record::span);
+            self.connection.child.spawn("websocket", span, tunnel);
         };
         let request = Forward {
             head,
@@ -118,9 +155,11 @@ impl Job {
             matched,
             client: Client {
                 peer: self.connection.peer,
+                local: self.connection.local,
                 authority: &authority,
                 tls: self.connection.tls,
             },
+            interim,
             spawn: &spawn,
         };
         proxy.forward(request).await

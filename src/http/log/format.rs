@@ -123,8 +123,9 @@ fn json(record: &Record, ended: &Ended, into: &mut Vec<u8>) {
     address(record.peer.ip(), into);
     into.extend_from_slice(b"\",\"site\":\"");
     escape::json(record.site.as_bytes(), into);
+    let host = record.host();
     for (name, value) in [
-        ("host", record.host.as_deref().map(str::as_bytes)),
+        ("host", host.as_ref().map(|host| host.name.as_bytes())),
         ("user", record.user.as_deref().map(str::as_bytes)),
         (
             "referer",
@@ -272,7 +273,7 @@ mod tests {
     #[test]
     fn json_is_json() {
         let mut record = record();
-        record.host = Some("example.org".into());
+        record.host = Some(HeaderValue::from_static("Example.org:80"));
         let line = line(Format::Json, &record, 5);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         assert_eq!(value["client"], "192.0.2.7");

@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderValue, Method, Uri, Version};
 
 use super::{Format, format::Ended};
-use crate::data::LogFile;
+use crate::{data::LogFile, wire::host::Host};
 
 /// Where a site's lines go, and how they look.
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ pub struct Record {
     pub tls: bool,
     /// The connection's number.
     pub connection: u64,
-    /// The host asked for.
-    pub host: Option<Box<str>>,
+    /// The Host field.
+    pub host: Option<HeaderValue>,
     /// Who it is, once that is known.
     pub user: Option<Box<str>>,
     /// The method.
@@ -92,12 +92,25 @@ impl Record {
         }
     }
 
-    /// Whether its line will tell the host.
+    /// The host asked for, in lower case and without a port.
     #[must_use]
-    pub fn wants_host(&self) -> bool {
-        self.log
-            .as_ref()
-            .is_some_and(|log| log.format == Format::Json)
+    pub fn host(&self) -> Option<Host<'_>> {
+        let authority = self.target.as_ref().and_then(Uri::authority);
+        let authority = authority.map(|authority| authority.as_str().as_bytes());
+        Host::parse(authority.or(self.host.as_ref().map(HeaderValue::as_bytes))?)
+    }
+
+    /// The span for what is logged about this request.
+    #[must_use]
+    pub fn span(&self) -> tracing::Span {
+        let host = self.host();
+        tracing::info_span!(
+            "request",
+            method = %self.method,
+            host = host.as_ref().map(|host| &*host.name),
+            path = self.target.as_ref().map(Uri::path),
+            user = self.user.as_deref(),
+        )
     }
 
     /// The response is over, after so many bytes of its body.

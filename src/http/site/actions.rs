@@ -6,12 +6,11 @@ use http::{HeaderValue, StatusCode, Uri};
 use omnid_config::{Problem, Problems, Spanned};
 use omnid_identity::Role;
 
-use super::{Action, Auth, HeaderEdits, Route};
+use super::{Action, Auth, HeaderEdits, Route, proxies::proxy};
 use crate::{
-    config::{AuthConfig, ProxyHostChoice, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
+    config::{AuthConfig, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
     data::Shelf,
     files::{Files, Symlinks},
-    proxy::{HostPolicy, Proxy, ProxyTimes},
 };
 
 pub(super) fn compile_route(
@@ -142,40 +141,6 @@ pub(super) fn files(
             );
             None
         }
-    }
-}
-
-fn proxy(route: &RouteConfig, shelf: &Shelf, problems: &mut Problems) -> Action {
-    let times = ProxyTimes {
-        connect: route.proxy_connect,
-        first_byte: route.proxy_timeout,
-        idle: route.proxy_timeout,
-        websocket: route.websocket_timeout,
-    };
-    let host = match route.proxy_host {
-        ProxyHostChoice::Client => HostPolicy::Client,
-        ProxyHostChoice::Upstream => HostPolicy::Upstream,
-    };
-    let mut good = Vec::new();
-    for upstream in &route.proxy {
-        // Each by itself, so that each fault is found with its place.
-        match Proxy::new(&[upstream.as_str()], host, times, |target| {
-            shelf.pool(target)
-        }) {
-            Ok(_) => good.push(upstream.as_str()),
-            Err(fault) => problems.push(
-                Problem::error(format!(
-                    "\"{}\" is not an upstream: {fault}",
-                    upstream.value
-                ))
-                .at(upstream.span, "")
-                .help("an upstream is written \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\""),
-            ),
-        }
-    }
-    match Proxy::new(&good, host, times, |target| shelf.pool(target)) {
-        Ok(proxy) if !good.is_empty() => Action::Proxy(proxy),
-        _ => Action::Nothing,
     }
 }
 

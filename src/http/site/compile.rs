@@ -62,6 +62,7 @@ pub fn compile(
         head: head_limits(&config.limits),
         times: time_limits(&config.limits),
         streams: config.limits.streams,
+        idle_frames: config.limits.idle_frames,
         cache: CacheLimits {
             entries: config.file_cache.entries,
             bytes: config.file_cache.memory.bytes(),

@@ -3,6 +3,7 @@
 mod actions;
 mod compile;
 mod edits;
+mod proxies;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use crate::{
     files::{CacheLimits, Files},
     log::AccessLog,
     metrics::SiteMeter,
-    proxy::Proxy,
+    proxy::{Checkup, Proxy},
 };
 
 /// Everything that requests are answered from.
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub times: TimeLimits,
     /// Streams of an HTTP/2 connection.
     pub streams: u32,
+    /// HTTP/2 frames that ask for nothing.
+    pub idle_frames: u32,
     /// Bounds of the file cache.
     pub cache: CacheLimits,
     /// The port to send clients to that should have come over TLS.
@@ -97,7 +100,7 @@ pub enum Action {
     /// Files at the whole path, below the site's root.
     SiteFiles(Arc<Files>),
     /// Passed on.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
     /// Sent elsewhere.
     Redirect {
         /// Where to.
@@ -132,6 +135,21 @@ pub struct Auth {
 /// What a path leads to, before mounts are looked at.
 pub type FoundRoute<'a> = Found<'a, Route>;
 
+impl Snapshot {
+    /// The checks that upstreams are to be asked to pass.
+    #[must_use]
+    pub fn checkups(&self) -> Vec<Checkup> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes
+            .filter_map(|route| match &route.action {
+                Action::Proxy(proxy) => Some(proxy.checkups()),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+}
+
 impl Site {
     /// The route for a path in normal form.
     #[must_use]
@@ -139,15 +157,17 @@ impl Site {
         self.routes.find(path, |_| true)
     }
 
-    /// Whether the site serves the handler that another service offers at `prefix`.
+    /// Whether the site serves the handler that another service offers at `prefix`. What proves
+    /// names to a certificate authority is on every site.
     #[must_use]
     pub fn serves_mount(&self, prefix: &str) -> bool {
-        self.mounts.iter().any(|allowed| {
-            allowed == "/"
-                || prefix
-                    .strip_prefix(allowed.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        prefix == "/.well-known/acme-challenge"
+            || self.mounts.iter().any(|allowed| {
+                allowed == "/"
+                    || prefix
+                        .strip_prefix(allowed.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
     }
 }
 

@@ -3,10 +3,12 @@
 
 pub mod credentials;
 pub mod forwarded;
+pub mod frames;
 pub mod fuzz;
 pub mod head;
 pub mod host;
 pub mod percent;
+pub mod proxy_protocol;
 pub mod range;
 pub mod target;
 pub mod validator;

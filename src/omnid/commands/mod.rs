@@ -4,6 +4,7 @@ pub mod accounts;
 mod archive;
 mod configuration;
 mod control;
+mod dns;
 mod expectations;
 pub mod password;
 mod print;
@@ -60,6 +61,7 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::User(command) => accounts::run(&context, command),
         Command::Domain(command) => control::domain(&context, command),
         Command::Zone(command) => control::zone(&context, command),
+        Command::Dns(command) => dns::run(&context, command),
         Command::Cert(command) => control::cert(&context, &command),
         Command::Sessions => control::table(&context, "sessions"),
         Command::Calls => control::table(&context, "calls"),

@@ -1,0 +1,6 @@
+//! The resolver as its clients see it, in a small Internet of its own on loopback addresses.
+
+mod recursion;
+mod signed;
+mod validation;
+mod world;
