@@ -94,6 +94,8 @@ omnid_config::section! {
         pub update: UpdateConfig = UpdateConfig::default(),
         /// Servers told of every change (RFC 1996).
         pub notify: Vec<SocketAddr> = vec![],
+        /// Key that they are told with.
+        pub notify_key: Option<Spanned<String>>,
         /// Who may have the whole zone.
         pub transfer: TransferConfig = TransferConfig::default(),
     }

@@ -15,7 +15,7 @@ use crate::engine::update::{self, Update};
 use crate::engine::zone::Zone;
 use crate::service::{Applied, Dns};
 use crate::wire::code::Rcode;
-use crate::wire::name::Name;
+use crate::wire::name::{Name, NameRef};
 
 /// A zone with its journal, as tasks share it.
 pub(crate) type SharedHeld = Arc<Mutex<Held>>;
@@ -64,7 +64,7 @@ impl Dns {
             return Rcode::NOTAUTH;
         };
         let (rules, zone) = (served.rules.clone(), served.zone.apex().to_owned());
-        let key = deferred.key().map(|key| key.to_owned());
+        let key = deferred.key().map(NameRef::to_owned);
         let address = deferred.client.address;
         let work = move || {
             let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,6 +14,7 @@ use crate::data::merge;
 use crate::engine::change::{Change, is_later};
 use crate::engine::history::History;
 use crate::engine::state::State;
+use crate::engine::tsig::Key;
 use crate::engine::zone::Zone;
 use crate::engine::zones::{Served, Zones};
 use crate::io::News;
@@ -73,7 +74,8 @@ impl Dns {
                 .map(|running| &running.zone);
             if running.is_none_or(|running| !Arc::ptr_eq(running, &served.zone)) {
                 let old = running.map(|running| running.serial());
-                changed.push((served.zone.clone(), old, zone.notify.clone()));
+                let key = applied.rules.notify_key(zone);
+                changed.push((served.zone.clone(), old, zone.notify.clone(), key));
             }
             zones.push(served);
         }
@@ -85,8 +87,8 @@ impl Dns {
         };
         self.shared.state.store(Arc::new(state));
         applied.published = published;
-        for (zone, old, secondaries) in changed {
-            self.announce(&zone, old, secondaries);
+        for (zone, old, secondaries, key) in changed {
+            self.announce(&zone, old, secondaries, key);
         }
     }
 
@@ -130,7 +132,8 @@ impl Dns {
             settings: before.settings.clone(),
         };
         self.shared.state.store(Arc::new(state));
-        self.announce(&version.zone, old, zone.notify.clone());
+        let key = applied.rules.notify_key(zone);
+        self.announce(&version.zone, old, zone.notify.clone(), key);
         applied.published.insert(text, version);
     }
 
@@ -171,7 +174,13 @@ impl Dns {
     }
 
     /// A zone is served that was not, or not as it is now.
-    fn announce(&self, zone: &Zone, old: Option<u32>, secondaries: Vec<SocketAddr>) {
+    fn announce(
+        &self,
+        zone: &Zone,
+        old: Option<u32>,
+        secondaries: Vec<SocketAddr>,
+        key: Option<Arc<Key>>,
+    ) {
         let (apex, serial, records) = (zone.apex(), zone.serial(), zone.record_count());
         if old == Some(serial) {
             warn!(zone = %apex, serial, "zone has changed but its serial has not: secondaries \
@@ -190,6 +199,7 @@ impl Dns {
         let news = News {
             zone: apex.to_owned(),
             secondaries,
+            key,
         };
         if self.news.try_send(news).is_err() {
             warn!(zone = %apex, "too many changes at once: its secondaries are not told");

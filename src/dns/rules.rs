@@ -21,6 +21,19 @@ pub(crate) struct Compiled {
     pub(crate) zones: Vec<Arc<Rules>>,
 }
 
+impl Compiled {
+    /// A key by the name that the configuration says it by.
+    pub(crate) fn key(&self, name: &str) -> Option<Arc<Key>> {
+        let name = Name::from_text(name.trim()).ok()?;
+        self.keys.get(name.as_ref()).cloned()
+    }
+
+    /// The key that a zone's secondaries are told of changes with.
+    pub(crate) fn notify_key(&self, zone: &ZoneConfig) -> Option<Arc<Key>> {
+        self.key(&zone.notify_key.as_ref()?.value)
+    }
+}
+
 /// Reads all keys and lists of a configuration.
 pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
     let keys = keys(config, problems);
@@ -55,6 +68,9 @@ fn zone_rules(zone: &ZoneConfig, lists: &mut Lists<'_>, problems: &mut Problems)
             text: "primaries".into(),
         }));
         notify = Access::new(entries);
+    }
+    if let Some(key) = &zone.notify_key {
+        lists.key(key, &key.value, problems);
     }
     for primary in &zone.primaries {
         if let Some(key) = &primary.key {
@@ -192,8 +208,18 @@ impl Lists<'_> {
             }
             _ => {}
         }
-        if let Ok(network) = text.parse::<IpNet>() {
-            return Some(Term::Networks([network].into()));
+        match text.parse::<IpNet>() {
+            Ok(network) => return Some(Term::Networks([network].into())),
+            Err(fault) if text.contains('/') => {
+                let like = "a network is written like \"192.0.2.0/24\"".to_owned();
+                problems.push(
+                    Problem::error(format!("\"{text}\" is not a network"))
+                        .at(at.span, fault.why)
+                        .help(fault.help.unwrap_or(like)),
+                );
+                return None;
+            }
+            Err(_) => {}
         }
         if let Some(list) = self.named.get(text) {
             return Some(Term::List(list.clone()));

@@ -171,10 +171,10 @@ impl Dns {
                 .find(|own| Name::from_text(own.name.as_str()).is_ok_and(|name| name == *zone))?;
             let primaries = own.primaries.iter().map(|primary| Primary {
                 address: primary.address,
-                key: primary.key.as_ref().and_then(|key| {
-                    let name = Name::from_text(key.value.trim()).ok()?;
-                    applied.rules.keys.get(name.as_ref()).cloned()
-                }),
+                key: primary
+                    .key
+                    .as_ref()
+                    .and_then(|key| applied.rules.key(&key.value)),
             });
             let bounds = Bounds {
                 size: usize::try_from(config.transfer_size.bytes()).unwrap_or(usize::MAX),

@@ -122,9 +122,11 @@ async fn notify(dns: &Dns, zone: &Name) -> Done {
         return Err("the zone has no secondaries to tell (`notify`)".to_owned());
     }
     let told: Vec<String> = secondaries.iter().map(ToString::to_string).collect();
+    let key = own.and_then(|own| applied.rules.notify_key(own));
     let news = News {
         zone: zone.clone(),
         secondaries,
+        key,
     };
     let sent = dns.news.try_send(news);
     sent.map_err(|_| "too many changes wait to be told already".to_owned())?;
@@ -172,7 +174,7 @@ async fn status(dns: &Dns, zone: &Name) -> Done {
         members.insert("changes_not_in_file".into(), json!(held.unsaved));
         if served.secondary {
             let age = dns.age(zone);
-            let checked = (age < Duration::MAX).then(|| age.as_secs());
+            let checked = (age < Duration::MAX).then_some(age.as_secs());
             members.insert("confirmed_seconds_ago".into(), json!(checked));
             let timers = Timers::of(&held.zone, Duration::ZERO);
             let left = timers.map(|timers| timers.expire.saturating_sub(age).as_secs());

@@ -481,7 +481,8 @@ fn knotd_with(directory: &Path, port: u16, more: &str) -> Background {
 fn named_and_knotd_as_secondaries_follow_by_ixfr() {
     let (named_port, knot_port) = (free_port(), free_port());
     let zone = format!(
-        "notify = [\"127.0.0.1:{named_port}\", \"127.0.0.1:{knot_port}\"]\n\
+        "notify_key = \"hmac-sha256.key\"\n\
+         notify = [\"127.0.0.1:{named_port}\", \"127.0.0.1:{knot_port}\"]\n\
          transfer = {{ to = [\"key hmac-sha256.key\"] }}\nupdate = {{ from = [\"localhost\"] }}"
     );
     let mut text = ZONE.to_owned();
@@ -505,8 +506,9 @@ fn named_and_knotd_as_secondaries_follow_by_ixfr() {
         knot_port,
         &format!(
             "remote:\n  - id: primary\n    address: 127.0.0.1@{}\n    key: hmac-sha256.key\n\
-             acl:\n  - id: notify\n    address: 127.0.0.1\n    action: [notify, transfer]\n\
-             zone:\n  - domain: dyn.test\n    master: primary\n    acl: notify\n    storage: \"{}\"\n",
+             acl:\n  - id: notify\n    address: 127.0.0.1\n    action: notify\n    key: hmac-sha256.key\n\
+             \x20 - id: transfer\n    address: 127.0.0.1\n    action: transfer\n\
+             zone:\n  - domain: dyn.test\n    master: primary\n    acl: [notify, transfer]\n    storage: \"{}\"\n",
             server.port,
             knot_directory.path().display()
         ),

@@ -98,7 +98,7 @@ struct Version {
     unsaved: usize,
 }
 
-fn version(file: &Arc<Zone>, journal: &Path, contents: Contents) -> Result<Version, HeldError> {
+fn version(file: &Arc<Zone>, journal: &Path, contents: &Contents) -> Result<Version, HeldError> {
     let digest = zone_digest(file);
     let frozen = contents.entries.last() == Some(&Entry::Frozen);
     let base = |entry: &Entry| matches!(entry, Entry::Base(base) if *base == digest);
@@ -169,7 +169,7 @@ fn version(file: &Arc<Zone>, journal: &Path, contents: Contents) -> Result<Versi
 /// lacks.
 pub(crate) fn peek(file: &Arc<Zone>, journal: &Path) -> Result<(Arc<Zone>, usize), HeldError> {
     let contents = journal::read(journal)?;
-    let version = version(file, journal, contents)?;
+    let version = version(file, journal, &contents)?;
     Ok((version.zone, version.unsaved))
 }
 
@@ -186,7 +186,7 @@ impl Held {
             Entry::Base(digest) => Some(*digest),
             _ => None,
         });
-        let version = version(zone, path, contents)?;
+        let version = version(zone, path, &contents)?;
         let mut held = Held {
             file: file.to_owned(),
             zone: version.zone,

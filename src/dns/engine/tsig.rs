@@ -70,7 +70,7 @@ pub struct Key {
 }
 
 enum Secret {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     /// The secret as HMAC pads it, inner and outer (RFC 2104).
     Md5([u8; 64], [u8; 64]),
 }
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Key {
 impl Key {
     /// A key of a name and a secret.
     pub fn new(name: Name, algorithm: Algorithm, secret: &[u8]) -> Key {
-        let hmac = |algorithm| Secret::Hmac(hmac::Key::new(algorithm, secret));
+        let hmac = |algorithm| Secret::Hmac(Box::new(hmac::Key::new(algorithm, secret)));
         let secret = match algorithm {
             Algorithm::Md5 => {
                 let mut padded = [0u8; 64];
