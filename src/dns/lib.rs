@@ -22,7 +22,7 @@ pub mod wire;
 pub use config::{
     AclConfig, Config, KeyConfig, PrimaryConfig, TransferConfig, UpdateConfig, ZoneConfig,
 };
-pub use resolver::ResolverConfig;
+pub use resolver::{ResolverConfig, fuzz_response};
 pub use service::{Dns, Prepared};
 
 /// Octets that nobody can guess.

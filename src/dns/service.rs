@@ -29,7 +29,7 @@ use crate::engine::zones::{Rules, Served, Zones};
 use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
 use crate::keeper::{MAX_ORDERS, Order, SharedHeld};
 use crate::publish::Published;
-use crate::resolver::{self, Recursion};
+use crate::resolver;
 use crate::rules::{Compiled, compile};
 use crate::secondary::{MAX_NUDGES, Nudge};
 use crate::verbs;
@@ -153,6 +153,12 @@ impl Service for Dns {
                 service: Self::NAME,
                 reason: format!("cannot read its tables: {error}"),
             })?;
+        let recursion = resolver::open(&ground)
+            .await
+            .map_err(|error| ServiceError {
+                service: Self::NAME,
+                reason: format!("cannot read the resolver's tables: {error}"),
+            })?;
         let (news, queue) = mpsc::channel(NEWS);
         let mut made_up_secret = [0; 16];
         crate::random(&mut made_up_secret);
@@ -171,7 +177,7 @@ impl Service for Dns {
                 ground,
                 state: ArcSwap::from_pointee(state),
                 metrics: Metrics::default(),
-                recursion: Recursion::new(),
+                recursion,
                 idle_ms: AtomicU64::new(30_000),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
                 orders,
@@ -188,6 +194,8 @@ impl Service for Dns {
             tree: OnceLock::new(),
             handed: Mutex::new(Some(handed)),
         });
+        let own = resolver::Own(Arc::downgrade(&dns.shared));
+        dns.shared.recursion.ask_first(Arc::new(own));
         control::register(&dns);
         verbs::register(&dns);
         resolver::register(&dns, dns.shared.ground.hub.control());
@@ -280,6 +288,7 @@ impl Service for Dns {
 
     async fn close(self: &Arc<Self>) {
         self.shared.ground.hub.alpn().withdraw("dot");
+        self.shared.ground.hub.resolver().withdraw();
     }
 }
 
@@ -559,6 +568,18 @@ impl Dns {
         });
         tree.add(keeper).await.map_err(failed)?;
         tree.add(secondaries).await.map_err(failed)?;
+        let dns = self.clone();
+        let upkeep = ChildSpec::worker("resolver", move |child: Child| {
+            let dns = dns.clone();
+            async move {
+                let shared = &dns.shared;
+                shared
+                    .recursion
+                    .upkeep(&child, &shared.ground.database)
+                    .await
+            }
+        });
+        tree.add(upkeep).await.map_err(failed)?;
         tree.add(notifier).await.map_err(failed)?;
         tree.add(publisher).await.map_err(failed)?;
         tree.add(handed).await.map_err(failed)

@@ -6,10 +6,14 @@ mod held;
 mod journal;
 mod load;
 mod publish;
+mod resolver;
 mod serials;
 
 pub(crate) use held::{Held, HeldError, copy_path, journal_path, peek};
 pub(crate) use journal::fuzz_journal;
 pub(crate) use load::{Loaded, load};
 pub(crate) use publish::merge;
+pub(crate) use resolver::{
+    COMPONENT, Kept, RESOLVER_MIGRATIONS, keep_anchor, keep_exempt, load as load_resolver,
+};
 pub(crate) use serials::{MIGRATIONS, Serials};

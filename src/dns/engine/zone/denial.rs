@@ -156,6 +156,19 @@ impl Zone {
         }
     }
 
+    /// The node of a name, those included that are there for their NSEC3 records alone.
+    pub(crate) fn node_named(&self, name: NameRef<'_>) -> Option<NodeId> {
+        let key = Key::of(name);
+        let nearest = self.trie.nearest(&key)?;
+        if self.name(nearest) == name {
+            return Some(nearest);
+        }
+        match self.find(&key, name) {
+            Found::Exact(id) => Some(id),
+            Found::Below(_) => None,
+        }
+    }
+
     /// Octets of memory.
     pub(super) fn denial_size(&self) -> usize {
         match &self.denial {
