@@ -7,6 +7,8 @@ mod dnssec;
 #[path = "dns/resolver/mod.rs"]
 mod resolver;
 mod support;
+#[path = "dns/zones.rs"]
+mod zones;
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use omnid_config::{DomainName, IpNet, ListenAddr, Problem, Problems, Secret, Spanned};
+use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Secret, Spanned};
 
 use crate::resolver::ResolverConfig;
 
@@ -20,6 +20,22 @@ omnid_config::section! {
         pub listen_tls: Vec<Spanned<ListenAddr>> = vec![],
         /// Zones.
         pub zone: Vec<ZoneConfig> = vec![],
+        /// Transfers of zones into this server at one time.
+        #[range(1..=1000)]
+        pub transfers_in: u16 = 10,
+        /// Largest zone taken from a primary, in octets as they come.
+        #[range(ByteSize::kib(64)..=ByteSize::gib(16))]
+        pub transfer_size: ByteSize = ByteSize::gib(1),
+        /// Longest time a transfer from a primary may take.
+        #[range(Duration::from_secs(1)..=Duration::from_secs(86_400))]
+        pub transfer_time: Duration = Duration::from_secs(7200),
+        /// Shortest time between two questions for a zone that a primary's SOA can ask for.
+        #[range(Duration::from_secs(1)..=Duration::from_secs(86_400))]
+        pub refresh_min: Duration = Duration::from_secs(60),
+        /// Keys that messages are signed with (TSIG, RFC 8945).
+        pub key: Vec<KeyConfig> = vec![],
+        /// Access lists with names.
+        pub acl: Vec<AclConfig> = vec![],
         /// Answers about names outside these zones; without it, there are none.
         pub resolver: Option<ResolverConfig> = None,
         /// UDP sockets for each address, between which the kernel spreads the queries.
@@ -51,17 +67,35 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// A zone that this server is a primary for.
+    /// A zone: from a file, from a file and what updates have made of it since, or from other
+    /// servers.
+    #[check(ZoneConfig::check_source, needs(file, primaries))]
     pub struct ZoneConfig {
         /// The zone's name.
         pub name: Spanned<DomainName>,
         /// Its zone file.
         ///
         /// Read at the start, and at a reload if it has changed. A file that it includes is looked
-        /// for in the directory of the file that names it.
-        pub file: Spanned<PathBuf>,
+        /// for in the directory of the file that names it. A zone with `update` lives by its
+        /// updates: edit its file between `omnid zone freeze` and `omnid zone thaw` only.
+        pub file: Option<Spanned<PathBuf>>,
+        /// Servers that have the zone: this one is a secondary then, and keeps its copy itself.
+        pub primaries: Vec<PrimaryConfig> = vec![],
+        /// Who may ask for its records: everybody without it.
+        ///
+        /// An access list, here and elsewhere: addresses and networks, `key NAME` for who signs
+        /// with that key, `any`, `none`, `localhost` for this host's addresses, `localnets` for
+        /// the networks it is in, the name of a [[dns.acl]]; with `!` in front who is kept out.
+        /// The first entry that fits decides; whom none fits is kept out.
+        pub query_from: Option<Vec<Spanned<String>>>,
+        /// Who may say that a primary has changed, besides the primaries (an access list).
+        pub notify_from: Vec<Spanned<String>> = vec![],
+        /// Who may change the zone (RFC 2136).
+        pub update: UpdateConfig = UpdateConfig::default(),
         /// Servers told of every change (RFC 1996).
         pub notify: Vec<SocketAddr> = vec![],
+        /// Key that they are told with.
+        pub notify_key: Option<Spanned<String>>,
         /// Who may have the whole zone.
         pub transfer: TransferConfig = TransferConfig::default(),
     }
@@ -70,8 +104,103 @@ omnid_config::section! {
 omnid_config::section! {
     /// Zone transfers (RFC 5936).
     pub struct TransferConfig {
-        /// Addresses and networks that may transfer the zone.
-        pub to: Vec<IpNet> = vec![],
+        /// Who may transfer the zone (an access list, as `query_from`).
+        pub to: Vec<Spanned<String>> = vec![],
+    }
+}
+
+omnid_config::section! {
+    /// Dynamic updates (RFC 2136).
+    pub struct UpdateConfig {
+        /// Who may change anything in the zone (an access list).
+        pub from: Vec<Spanned<String>> = vec![],
+        /// Who may change what, for whom `from` has no entry: `grant KEY SCOPE TYPE …` or `deny …`.
+        ///
+        /// KEY is a key's name, or a wildcard for many. SCOPE is one of `name NAME`, `subdomain
+        /// NAME`, `wildcard NAME`, `zonesub` (all of the zone), `self` (the name that is the
+        /// key's), `selfsub` (and all below it), `selfwild` (only what is below it). Without
+        /// types all are meant but NS, SOA and those of DNSSEC; `ANY` means all. The first rule
+        /// that fits decides.
+        pub policy: Vec<Spanned<String>> = vec![],
+    }
+}
+
+omnid_config::section! {
+    /// A server that a zone is transferred from.
+    pub struct PrimaryConfig {
+        /// Its address.
+        pub address: SocketAddr,
+        /// Key that requests to it are signed with.
+        pub key: Option<Spanned<String>>,
+    }
+}
+
+omnid_config::section! {
+    /// A key shared with a peer.
+    pub struct KeyConfig {
+        /// Its name, the same on both sides.
+        pub name: Spanned<String>,
+        /// `hmac-sha1`, `hmac-sha224`, `hmac-sha256`, `hmac-sha384`, `hmac-sha512` or `hmac-md5`.
+        pub algorithm: Spanned<String> = Spanned::from("hmac-sha256".to_owned()),
+        /// The secret in base64, as `tsig-keygen` prints it.
+        pub secret: Spanned<Secret>,
+        /// Lets the algorithm be `hmac-md5`, which is for peers that know no other.
+        pub legacy: bool = false,
+    }
+}
+
+omnid_config::section! {
+    /// An access list with a name.
+    pub struct AclConfig {
+        /// The name that other lists use.
+        pub name: Spanned<String>,
+        /// Its entries.
+        #[key = "match"]
+        pub entries: Vec<Spanned<String>>,
+    }
+}
+
+impl ZoneConfig {
+    fn check_source(&self, problems: &mut Problems) {
+        let span = self.name.span;
+        let secondary = !self.primaries.is_empty();
+        match &self.file {
+            None if !secondary => problems.push(
+                Problem::error(format!(
+                    "zone {} has neither a file nor primaries",
+                    self.name.value
+                ))
+                .at(span, "this zone")
+                .help("name its `file`, or the servers it is transferred from in `primaries`"),
+            ),
+            Some(file) if secondary => problems.push(
+                Problem::error(format!("zone {} has a file and primaries", self.name.value))
+                    .at(file.span, "the file")
+                    .help(
+                        "the copy of a secondary is kept in the data directory; leave `file` out",
+                    ),
+            ),
+            _ => {}
+        }
+        if secondary && self.is_dynamic() {
+            problems.push(
+                Problem::error(format!(
+                    "zone {} is a secondary, which takes no updates",
+                    self.name.value
+                ))
+                .at(span, "this zone"),
+            );
+        }
+    }
+
+    /// True of a zone that updates change.
+    pub(crate) fn is_dynamic(&self) -> bool {
+        !self.update.from.is_empty() || !self.update.policy.is_empty()
+    }
+
+    /// True of a zone that is transferred from other servers.
+    pub(crate) fn is_secondary(&self) -> bool {
+        !self.primaries.is_empty()
     }
 }
 

@@ -46,10 +46,17 @@ async fn list(dns: &Dns) -> Value {
     let mut rows = Vec::new();
     for (name, loaded) in dns.files().await {
         let running = state.zones.get(loaded.zone.apex());
+        let dynamic = running.is_some_and(|served| !served.rules.update.is_closed());
+        let secondary = running.is_some_and(|served| served.secondary);
+        let kind = match (secondary, dynamic) {
+            (true, _) => "secondary",
+            (false, true) => "dynamic",
+            (false, false) => "primary",
+        };
         let zone = running.map_or(&loaded.zone, |served| &served.zone);
         rows.push(json!({
             "zone": name,
-            "kind": "primary",
+            "kind": kind,
             "serial": zone.serial(),
             "records": zone.record_count(),
             "bytes": zone.size(),
@@ -113,10 +120,7 @@ pub(crate) fn rehearse(state: &State, question: &Value) -> Result<Value, String>
     message.extend_from_slice(&rr_type.0.to_be_bytes());
     message.extend_from_slice(&Class::IN.0.to_be_bytes());
 
-    let client = Client {
-        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        transport: Transport::Tcp,
-    };
+    let client = Client::new(IpAddr::V4(Ipv4Addr::LOCALHOST), Transport::Tcp);
     let (mut out, mut scratch) = (vec![0; 65_535], Scratch::default());
     match answer(state, &client, 0, &message, &mut out, &mut scratch) {
         Outcome::Reply(answered) => {
@@ -136,6 +140,7 @@ pub(crate) fn rehearse(state: &State, question: &Value) -> Result<Value, String>
             "rcode": "NOERROR",
             "answer": zone_text(transfer.zone()).lines().collect::<Vec<_>>(),
         })),
+        Outcome::Deferred(_) => Err("a question is asked, not a change".to_owned()),
         Outcome::Recurse => Err("only the running resolver could answer this".to_owned()),
         Outcome::Drop => Err("the server would not answer this".to_owned()),
     }

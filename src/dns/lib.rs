@@ -10,12 +10,18 @@ mod data;
 pub mod dnssec;
 pub mod engine;
 mod io;
+mod keeper;
 mod publish;
 mod resolver;
+mod rules;
+mod secondary;
 mod service;
+mod verbs;
 pub mod wire;
 
-pub use config::{Config, TransferConfig, ZoneConfig};
+pub use config::{
+    AclConfig, Config, KeyConfig, PrimaryConfig, TransferConfig, UpdateConfig, ZoneConfig,
+};
 pub use resolver::{ResolverConfig, fuzz_response};
 pub use service::{Dns, Prepared};
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use omnid_hub::{Event, Record};
 use tracing::{info, warn};
@@ -14,10 +14,13 @@ use crate::data::merge;
 use crate::engine::change::{Change, is_later};
 use crate::engine::history::History;
 use crate::engine::state::State;
+use crate::engine::tsig::Key;
 use crate::engine::zone::Zone;
-use crate::engine::zones::Zones;
+use crate::engine::zones::{Served, Zones};
 use crate::io::News;
+use crate::keeper::SharedHeld;
 use crate::service::{Applied, Dns, served, settings, zip};
+use crate::wire::name::Name;
 
 /// A version of a zone: as it stands in its file, journal or transfer, and as it is served.
 #[derive(Debug, Clone)]
@@ -40,14 +43,28 @@ impl Dns {
         let before = self.shared.state.load_full();
         let mut records = self.published(config);
         let (mut zones, mut published, mut changed) = (Vec::new(), HashMap::new(), Vec::new());
-        for (zone, loaded) in zip(config, &applied.zones) {
-            let mut served = served(zone, loaded);
+        let rules = applied.rules.zones.iter();
+        for ((zone, loaded), rules) in zip(config, &applied.zones).zip(rules) {
+            let mut served = served(zone, loaded, rules);
             let name = zone.name.as_str();
+            let held = applied.held.get(&loaded.zone.apex().to_owned());
+            let (own, restored) =
+                held.map_or_else(|| (loaded.zone.clone(), Vec::new()), version_of);
+            // A secondary without a copy, or whose copy is too old, has nothing to be served.
+            served.expired = zone.is_secondary() && !self.is_valid(&own);
+            if served.expired {
+                served.zone = Arc::new(Zone::unknown(own.apex()));
+                zones.push(served);
+                continue;
+            }
             let records = records.remove(name).unwrap_or_default();
             let kept = applied.published.get(name);
-            let version = self
-                .published_version(&loaded.zone, None, &records, kept)
-                .await;
+            let mut version = self.published_version(&own, None, &records, kept).await;
+            if kept.is_none() {
+                // What the journal knows of the last changes outlives a restart, where the zone is
+                // served as it stands there.
+                version.history = restore(&version, restored);
+            }
             served.zone = version.zone.clone();
             served.history = version.history.clone();
             published.insert(name.to_owned(), version);
@@ -57,20 +74,67 @@ impl Dns {
                 .map(|running| &running.zone);
             if running.is_none_or(|running| !Arc::ptr_eq(running, &served.zone)) {
                 let old = running.map(|running| running.serial());
-                changed.push((served.zone.clone(), old, zone.notify.clone()));
+                let key = applied.rules.notify_key(zone);
+                changed.push((served.zone.clone(), old, zone.notify.clone(), key));
             }
             zones.push(served);
         }
         let settings = settings(config, self.made_up_secret);
         let state = State {
             zones: Zones::new(zones),
+            keys: applied.rules.keys.clone(),
             settings,
         };
         self.shared.state.store(Arc::new(state));
         applied.published = published;
-        for (zone, old, secondaries) in changed {
-            self.announce(&zone, old, secondaries);
+        for (zone, old, secondaries, key) in changed {
+            self.announce(&zone, old, secondaries, key);
         }
+    }
+
+    /// Publishes the next version of one zone: what it costs is the zone's affair, not that of the
+    /// others.
+    pub(crate) async fn publish_zone(
+        &self,
+        applied: &mut Applied,
+        name: &Name,
+        own: &Arc<Zone>,
+        change: Option<Arc<Change>>,
+    ) {
+        let Some(config) = &applied.config else {
+            return;
+        };
+        let at = applied
+            .zones
+            .iter()
+            .position(|loaded| loaded.zone.apex() == name.as_ref());
+        let Some(zone) = at.and_then(|at| config.zone.get(at)) else {
+            return;
+        };
+        let text = zone.name.to_string();
+        let records = self.published(config).remove(&text).unwrap_or_default();
+        let kept = applied.published.get(&text);
+        let version = self.published_version(own, change, &records, kept).await;
+        let before = self.shared.state.load_full();
+        let Some(running) = before.zones.get(name.as_ref()) else {
+            return;
+        };
+        let old = (!running.expired).then(|| running.zone.serial());
+        let served = Served {
+            zone: version.zone.clone(),
+            history: version.history.clone(),
+            expired: false,
+            ..running.clone()
+        };
+        let state = State {
+            zones: before.zones.with(served),
+            keys: before.keys.clone(),
+            settings: before.settings.clone(),
+        };
+        self.shared.state.store(Arc::new(state));
+        let key = applied.rules.notify_key(zone);
+        self.announce(&version.zone, old, zone.notify.clone(), key);
+        applied.published.insert(text, version);
     }
 
     /// The version to be served of a zone whose own records are `own`: `change` is what led to
@@ -110,7 +174,13 @@ impl Dns {
     }
 
     /// A zone is served that was not, or not as it is now.
-    fn announce(&self, zone: &Zone, old: Option<u32>, secondaries: Vec<SocketAddr>) {
+    fn announce(
+        &self,
+        zone: &Zone,
+        old: Option<u32>,
+        secondaries: Vec<SocketAddr>,
+        key: Option<Arc<Key>>,
+    ) {
         let (apex, serial, records) = (zone.apex(), zone.serial(), zone.record_count());
         if old == Some(serial) {
             warn!(zone = %apex, serial, "zone has changed but its serial has not: secondaries \
@@ -129,6 +199,7 @@ impl Dns {
         let news = News {
             zone: apex.to_owned(),
             secondaries,
+            key,
         };
         if self.news.try_send(news).is_err() {
             warn!(zone = %apex, "too many changes at once: its secondaries are not told");
@@ -209,6 +280,22 @@ async fn with_change(
     };
     let mut history = History::clone(&kept.history);
     history.push(change, history_size(zone));
+    Arc::new(history)
+}
+
+/// The version that a zone with a journal is at, and the changes that led there.
+fn version_of(held: &SharedHeld) -> (Arc<Zone>, Vec<Change>) {
+    let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+    (held.zone.clone(), held.changes.clone())
+}
+
+fn restore(version: &Published, changes: Vec<Change>) -> Arc<History> {
+    let mut history = History::default();
+    if Arc::ptr_eq(&version.own, &version.zone) {
+        for change in changes {
+            history.push(Arc::new(change), history_size(&version.zone));
+        }
+    }
     Arc::new(history)
 }
 

@@ -20,14 +20,19 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{self, Config};
 use crate::control;
-use crate::data::{self, Loaded, MIGRATIONS, Serials};
+use crate::data::{self, Held, HeldError, Loaded, MIGRATIONS, Serials};
 use crate::engine::access::Access;
 use crate::engine::cookie::CookieSecret;
 use crate::engine::state::{Settings, State};
-use crate::engine::zones::{Served, Zones};
+use crate::engine::tsig::Keys;
+use crate::engine::zones::{Rules, Served, Zones};
 use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
+use crate::keeper::{MAX_ORDERS, Order, SharedHeld};
 use crate::publish::Published;
 use crate::resolver;
+use crate::rules::{Compiled, compile};
+use crate::secondary::{MAX_NUDGES, Nudge};
+use crate::verbs;
 use crate::wire::master::{Fault, Severity};
 use crate::wire::name::Name;
 
@@ -37,9 +42,12 @@ pub struct Dns {
     listeners: ListenerSet,
     pub(crate) serials: Serials,
     /// What the configuration says, as last applied.
-    applied: tokio::sync::Mutex<Applied>,
+    pub(crate) applied: tokio::sync::Mutex<Applied>,
     pub(crate) news: mpsc::Sender<News>,
     queue: tokio::sync::Mutex<mpsc::Receiver<News>>,
+    pub(crate) orders: tokio::sync::Mutex<mpsc::Receiver<Order>>,
+    pub(crate) nudges: mpsc::Sender<Nudge>,
+    pub(crate) nudged: tokio::sync::Mutex<mpsc::Receiver<Nudge>>,
     pub(crate) made_up_secret: [u8; 16],
     tree: OnceLock<Handle>,
     handed: Mutex<Option<mpsc::Receiver<(TlsSocket, StreamContext)>>>,
@@ -50,6 +58,9 @@ pub struct Dns {
 pub(crate) struct Applied {
     pub(crate) config: Option<Config>,
     pub(crate) zones: Vec<Arc<Loaded>>,
+    pub(crate) rules: Compiled,
+    /// Zones that live by changes.
+    pub(crate) held: HashMap<Name, SharedHeld>,
     /// Zones as they are served, by name.
     pub(crate) published: HashMap<String, Published>,
 }
@@ -59,6 +70,7 @@ pub struct Prepared {
     pub(crate) config: Config,
     /// As many as the configuration has zones, in its order.
     pub(crate) zones: Vec<Arc<Loaded>>,
+    pub(crate) rules: Compiled,
     pub(crate) resolver: Option<resolver::Plan>,
 }
 
@@ -84,6 +96,7 @@ impl Service for Dns {
     ) -> Option<Prepared> {
         let mut zones = Vec::new();
         let before = problems.errors();
+        let rules = compile(config, problems);
         let section = config.resolver.as_ref();
         let resolver = section.and_then(|section| resolver::prepare(section, problems));
         for zone in &config.zone {
@@ -91,9 +104,15 @@ impl Service for Dns {
             let Ok(apex) = Name::from_text(zone.name.as_str()) else {
                 continue;
             };
-            let at = zone.file.span;
-            match data::load(&apex, &zone.file.value) {
+            let Some(file) = &zone.file else {
+                zones.push(Arc::new(Loaded::unknown(&apex)));
+                continue;
+            };
+            let at = file.span;
+            match data::load(&apex, &file.value) {
                 Ok(loaded) => {
+                    let data_dir = &context.server.data_dir;
+                    check_journal(&apex, zone, &loaded, data_dir, problems);
                     report(&loaded.warnings, zone, at, problems);
                     zones.push(loaded);
                 }
@@ -110,6 +129,7 @@ impl Service for Dns {
         (problems.errors() == before).then(|| Prepared {
             config: config.clone(),
             zones,
+            rules,
             resolver,
         })
     }
@@ -143,10 +163,13 @@ impl Service for Dns {
         let mut made_up_secret = [0; 16];
         crate::random(&mut made_up_secret);
         let (hand, handed) = mpsc::channel(HANDED);
+        let (nudges, nudged) = mpsc::channel(MAX_NUDGES);
+        let (orders, taken) = mpsc::channel(MAX_ORDERS);
         let handler: Arc<dyn StreamHandler> = Arc::new(Handler(hand));
         ground.hub.alpn().offer("dot", &handler);
         let state = State {
             zones: Zones::default(),
+            keys: Keys::default(),
             settings: Settings::default(),
         };
         let dns = Arc::new(Dns {
@@ -157,12 +180,16 @@ impl Service for Dns {
                 recursion,
                 idle_ms: AtomicU64::new(30_000),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
+                orders,
             }),
             listeners: ListenerSet::default(),
             serials,
             applied: tokio::sync::Mutex::default(),
             news,
             queue: tokio::sync::Mutex::new(queue),
+            orders: tokio::sync::Mutex::new(taken),
+            nudges,
+            nudged: tokio::sync::Mutex::new(nudged),
             made_up_secret,
             tree: OnceLock::new(),
             handed: Mutex::new(Some(handed)),
@@ -170,6 +197,7 @@ impl Service for Dns {
         let own = resolver::Own(Arc::downgrade(&dns.shared));
         dns.shared.recursion.ask_first(Arc::new(own));
         control::register(&dns);
+        verbs::register(&dns);
         resolver::register(&dns, dns.shared.ground.hub.control());
         Ok(dns)
     }
@@ -222,8 +250,11 @@ impl Service for Dns {
             let mut applied = self.applied.lock().await;
             applied.config = Some(prepared.config);
             applied.zones = prepared.zones;
+            applied.rules = prepared.rules;
+            self.open_held(&mut applied).await?;
             self.publish_state(&mut applied).await;
         }
+        self.nudge(Nudge::Changed);
         self.listeners
             .apply(&self.shared.ground, tree, wanted)
             .await?;
@@ -241,11 +272,18 @@ impl Service for Dns {
     }
 
     fn rehearse(prepared: &Prepared, question: &Value) -> Result<Value, String> {
-        let zones =
-            zip(&prepared.config, &prepared.zones).map(|(zone, loaded)| served(zone, loaded));
+        let zones = zip(&prepared.config, &prepared.zones)
+            .zip(&prepared.rules.zones)
+            .map(|((zone, loaded), rules)| served(zone, loaded, rules));
         let zones = Zones::new(zones.collect());
+        let keys = prepared.rules.keys.clone();
         let settings = settings(&prepared.config, [0; 16]);
-        control::rehearse(&State { zones, settings }, question)
+        let state = State {
+            zones,
+            keys,
+            settings,
+        };
+        control::rehearse(&state, question)
     }
 
     async fn close(self: &Arc<Self>) {
@@ -271,11 +309,13 @@ pub(crate) fn zip<'a>(
     config.zone.iter().zip(zones)
 }
 
-pub(crate) fn served(zone: &config::ZoneConfig, loaded: &Loaded) -> Served {
+pub(crate) fn served(zone: &config::ZoneConfig, loaded: &Loaded, rules: &Arc<Rules>) -> Served {
     Served {
         zone: loaded.zone.clone(),
         history: Arc::default(),
-        transfer: Access::new(zone.transfer.to.iter().copied()),
+        rules: rules.clone(),
+        secondary: zone.is_secondary(),
+        expired: zone.is_secondary(),
     }
 }
 
@@ -291,7 +331,7 @@ pub(crate) fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
         cookie_secret: config
             .cookies
             .then(|| CookieSecret::new(secret.unwrap_or(made_up))),
-        recursion: Access::new(
+        recursion: Access::networks(
             config
                 .resolver
                 .iter()
@@ -354,7 +394,112 @@ fn report(
     }
 }
 
+/// A zone that has been changed by updates says so before its file counts alone.
+fn check_journal(
+    apex: &Name,
+    zone: &config::ZoneConfig,
+    loaded: &Loaded,
+    data_dir: &std::path::Path,
+    problems: &mut Problems,
+) {
+    let path = data::journal_path(data_dir, apex.as_ref());
+    let name = &zone.name.value;
+    let at = zone.file.as_ref().and_then(|file| file.span);
+    match data::peek(&loaded.zone, &path) {
+        Ok((_, unsaved)) if unsaved > 0 && !zone.is_dynamic() => problems.push(
+            Problem::error(format!(
+                "zone {name} takes no updates any more, but {unsaved} of them are not in its file"
+            ))
+            .at(at, "the file")
+            .help(format!("run `omnid zone sync {name}` while it still does"))
+            .help(format!(
+                "or remove {}, and with it those updates",
+                path.display()
+            )),
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            let mut problem =
+                Problem::error(format!("zone {name}: {error}")).at(at, "the file of the zone");
+            if matches!(error, HeldError::Edited { .. }) {
+                problem = problem
+                    .help(format!(
+                        "undo the edit, then `omnid zone freeze {name}`, edit, `omnid zone thaw {name}`"
+                    ))
+                    .help(format!(
+                        "or remove {}, and with it those changes",
+                        path.display()
+                    ));
+            }
+            problems.push(problem);
+        }
+    }
+}
+
 impl Dns {
+    /// Opens the journals of zones that have become ones that live by changes, and closes those of
+    /// zones that are so no more.
+    async fn open_held(&self, applied: &mut Applied) -> Result<(), ServiceError> {
+        let Some(config) = &applied.config else {
+            return Ok(());
+        };
+        let data_dir = self.shared.ground.database.data_dir().to_owned();
+        let mut held = HashMap::new();
+        for (zone, loaded) in zip(config, &applied.zones) {
+            let apex = loaded.zone.apex().to_owned();
+            if !zone.is_dynamic() && !zone.is_secondary() {
+                continue;
+            }
+            if let Some(running) = applied.held.remove(&apex) {
+                if zone.is_dynamic() {
+                    let (own, file) = (running.clone(), loaded.zone.clone());
+                    let adopt = move || {
+                        let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+                        own.adopt(&file)
+                    };
+                    let adopted = tokio::task::spawn_blocking(adopt).await;
+                    if let Err(error) = adopted.map_err(std::io::Error::other).flatten() {
+                        tracing::warn!(zone = %apex, %error, "the zone's file is not taken");
+                    }
+                }
+                held.insert(apex, running);
+                continue;
+            }
+            let (base, secondary) = (loaded.clone(), zone.is_secondary());
+            let (data_dir, name) = (data_dir.clone(), apex.clone());
+            let open = move || {
+                let path = data::journal_path(&data_dir, name.as_ref());
+                if !secondary {
+                    return Held::open(&base.zone, &base.file, &path);
+                }
+                let file = data::copy_path(&data_dir, name.as_ref());
+                // A copy that cannot be read is fetched anew.
+                let copy = data::load(&name, &file).ok();
+                let zone = copy.map_or_else(|| base.zone.clone(), |copy| copy.zone.clone());
+                Held::open(&zone, &file, &path).or_else(|_| {
+                    match std::fs::remove_file(&path) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(error.into());
+                        }
+                        _ => {}
+                    }
+                    Held::open(&base.zone, &file, &path)
+                })
+            };
+            let opened = tokio::task::spawn_blocking(open).await;
+            let failed = |reason: String| ServiceError {
+                service: Self::NAME,
+                reason: format!("zone {apex}: {reason}"),
+            };
+            let opened = opened
+                .map_err(|error| failed(error.to_string()))?
+                .map_err(|error| failed(error.to_string()))?;
+            held.insert(apex.clone(), Arc::new(Mutex::new(opened)));
+        }
+        applied.held = held;
+        Ok(())
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -411,6 +556,18 @@ impl Dns {
             let dns = dns.clone();
             async move { dns.serve_handed(&child).await }
         });
+        let dns = self.clone();
+        let keeper = ChildSpec::worker("keeper", move |child: Child| {
+            let dns = dns.clone();
+            async move { dns.keep(&child).await }
+        });
+        let dns = self.clone();
+        let secondaries = ChildSpec::worker("secondaries", move |child: Child| {
+            let dns = dns.clone();
+            async move { dns.watch_secondaries(&child).await }
+        });
+        tree.add(keeper).await.map_err(failed)?;
+        tree.add(secondaries).await.map_err(failed)?;
         let dns = self.clone();
         let upkeep = ChildSpec::worker("resolver", move |child: Child| {
             let dns = dns.clone();

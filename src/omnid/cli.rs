@@ -241,6 +241,41 @@ pub enum Zone {
         /// The zone's name
         zone: String,
     },
+    /// Show where a zone comes from and how it fares
+    Status {
+        /// The zone's name
+        zone: String,
+    },
+    /// Write a zone to its file and take no updates, so that the file may be edited
+    Freeze {
+        /// The zone's name
+        zone: String,
+    },
+    /// Read the file of a frozen zone and take updates again
+    Thaw {
+        /// The zone's name
+        zone: String,
+    },
+    /// Write what updates have made of a zone to its file
+    Sync {
+        /// The zone's name
+        zone: String,
+    },
+    /// Tell a zone's secondaries to look for a new version
+    Notify {
+        /// The zone's name
+        zone: String,
+    },
+    /// Ask a zone's primaries for a new version
+    Refresh {
+        /// The zone's name
+        zone: String,
+    },
+    /// Fetch all of a zone from its primaries
+    Retransfer {
+        /// The zone's name
+        zone: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

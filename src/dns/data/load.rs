@@ -19,6 +19,18 @@ pub(crate) struct Loaded {
     stamps: Vec<Stamp>,
 }
 
+impl Loaded {
+    /// A zone that comes from other servers.
+    pub(crate) fn unknown(apex: &Name) -> Loaded {
+        Loaded {
+            zone: Arc::new(Zone::unknown(apex.as_ref())),
+            file: PathBuf::new(),
+            warnings: Vec::new(),
+            stamps: Vec::new(),
+        }
+    }
+}
+
 type Key = (Name, PathBuf);
 
 /// Zones in use. What nobody serves any more is forgotten with its last user.

@@ -2,11 +2,15 @@
 //! the serials that tell secondaries of both.
 
 mod files;
+mod held;
+mod journal;
 mod load;
 mod publish;
 mod resolver;
 mod serials;
 
+pub(crate) use held::{Held, HeldError, copy_path, journal_path, peek};
+pub(crate) use journal::fuzz_journal;
 pub(crate) use load::{Loaded, load};
 pub(crate) use publish::merge;
 pub(crate) use resolver::{

@@ -4,9 +4,10 @@
 //! without its file, so each change of it takes the next serial; kept over restarts, lest a
 //! secondary that holds a later one never hears of anything again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use omnid_hub::Record;
 use omnid_store::{Database, Migration, StoreError, params};
@@ -14,21 +15,32 @@ use omnid_store::{Database, Migration, StoreError, params};
 use crate::wire::name::NameRef;
 
 /// The tables.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    sql: "CREATE TABLE dns_serials (
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        sql: "CREATE TABLE dns_serials (
         zone TEXT NOT NULL PRIMARY KEY,
         file_serial BIGINT NOT NULL,
         published TEXT NOT NULL,
         serial BIGINT NOT NULL
     )",
-}];
+    },
+    Migration {
+        version: 2,
+        sql: "CREATE TABLE dns_secondaries (
+        zone TEXT NOT NULL PRIMARY KEY,
+        checked BIGINT NOT NULL
+    )",
+    },
+];
 
 /// Serials in the store.
 pub(crate) struct Serials {
     database: Database,
     /// Zones whose serial is kept: only these cost a look into the store.
     kept: Mutex<HashSet<String>>,
+    /// When the copies of a secondary were last confirmed, in seconds since 1970.
+    checked: Mutex<HashMap<String, u64>>,
 }
 
 impl Serials {
@@ -39,10 +51,50 @@ impl Serials {
             .await?;
         let zones: Result<HashSet<String>, StoreError> =
             rows.iter().map(|row| row.get(0)).collect();
+        let rows = database
+            .read(|tx| tx.query("SELECT zone, checked FROM dns_secondaries", &[]))
+            .await?;
+        let mut checked = HashMap::new();
+        for row in &rows {
+            checked.insert(row.get(0)?, row.get::<i64>(1)?.unsigned_abs());
+        }
         Ok(Serials {
             database,
             kept: Mutex::new(zones?),
+            checked: Mutex::new(checked),
         })
+    }
+
+    /// When a secondary's copy was last confirmed.
+    pub(crate) fn checked(&self, zone: NameRef<'_>) -> Option<u64> {
+        let zone = zone.to_string().to_ascii_lowercase();
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.get(&zone).copied()
+    }
+
+    /// A primary has confirmed a secondary's copy.
+    pub(crate) async fn confirm(&self, zone: NameRef<'_>) -> Result<(), StoreError> {
+        let zone = zone.to_string().to_ascii_lowercase();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        self.checked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(zone.clone(), now);
+        self.database
+            .write(move |tx| {
+                tx.execute(
+                    "DELETE FROM dns_secondaries WHERE zone = $1",
+                    params![zone.as_str()],
+                )?;
+                tx.execute(
+                    "INSERT INTO dns_secondaries (zone, checked) VALUES ($1, $2)",
+                    params![zone.as_str(), now as i64],
+                )?;
+                Ok(())
+            })
+            .await
     }
 
     /// The serial for a zone with these records published in it: the one it had if neither its

@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 
+use super::access::{Access, Who};
 use super::chaos;
+use super::deferred::{Deferred, Request};
 use super::lookup::{Lookup, Pending};
 use super::reply::{ExtendedError, Reply, bare_reply};
+use super::signed::answer_signed;
 use super::state::State;
 use super::transfer::Transfer;
 use super::trie::Key;
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
+use crate::wire::name::NameRef;
 use crate::wire::query::{Query, Question, Unreadable};
 use crate::wire::reader::{Header, flag};
 use crate::wire::record::OwnRecord;
@@ -32,6 +36,27 @@ pub struct Client {
     pub address: IpAddr,
     /// How.
     pub transport: Transport,
+    /// The number of the key that a signature of the request was checked with.
+    pub key: Option<u16>,
+}
+
+impl Client {
+    /// One who has signed nothing yet.
+    pub fn new(address: IpAddr, transport: Transport) -> Client {
+        Client {
+            address,
+            transport,
+            key: None,
+        }
+    }
+
+    /// What access lists ask about.
+    pub(super) fn who<'s>(&self, state: &'s State) -> Who<'s> {
+        Who {
+            address: self.address,
+            key: self.key.and_then(|number| state.keys.name(number)),
+        }
+    }
 }
 
 /// Room that answers are worked out in; one for each worker.
@@ -53,6 +78,8 @@ pub enum Outcome {
     Recurse,
     /// Send a row of messages over the connection the query came by.
     Transfer(Box<Transfer>),
+    /// Answer once what is asked for has been done.
+    Deferred(Box<Deferred>),
 }
 
 /// What was answered.
@@ -76,7 +103,10 @@ pub fn answer(
     scratch: &mut Scratch,
 ) -> Outcome {
     match Query::read(message) {
-        Ok(query) => answer_query(state, client, now, message, &query, out, scratch),
+        Ok(query) => match query.tsig {
+            None => answer_query(state, client, now, message, &query, out, scratch),
+            Some(tsig) => answer_signed(state, client, now, message, &query, &tsig, out, scratch),
+        },
         Err(Unreadable::Drop) => Outcome::Drop,
         Err(Unreadable::Reply {
             rcode,
@@ -88,7 +118,7 @@ pub fn answer(
     }
 }
 
-fn replied(len: Option<usize>, rcode: Rcode, rr_type: RrType) -> Outcome {
+pub(super) fn replied(len: Option<usize>, rcode: Rcode, rr_type: RrType) -> Outcome {
     len.map_or(Outcome::Drop, |len| {
         Outcome::Reply(Answered {
             len,
@@ -126,10 +156,21 @@ pub fn answer_query(
         && let Some(served) = query.question.and_then(|asked| state.zones.get(asked.name))
     {
         let question = message.get(Header::LEN..query.question_end).unwrap_or(&[]);
-        let transfer = Transfer::new(served.zone.clone(), query, question, settings.udp_size);
+        let transfer = Transfer::new(served, query, question, settings.udp_size);
         return Outcome::Transfer(Box::new(transfer));
     }
-    if settings.recursion.allows(client.address) {
+    if let Action::Defer(request) = action
+        && let Some(asked) = query.question
+    {
+        return Outcome::Deferred(Box::new(Deferred {
+            request,
+            zone: asked.name.to_owned(),
+            message: message.into(),
+            client: *client,
+            signature: None,
+        }));
+    }
+    if client.key.is_none() && settings.recursion.allows(&client.who(state)) {
         if reply.leaves_to_resolver(query) {
             return Outcome::Recurse;
         }
@@ -207,6 +248,7 @@ pub struct Decision {
 enum Action {
     Send,
     Transfer,
+    Defer(Request),
 }
 
 /// Fills in the response, or says that it is a transfer.
@@ -222,18 +264,18 @@ fn decide(
         reply.rcode = Rcode::BADVERS;
         return Action::Send;
     }
-    // A signature by a key that is not known here cannot be checked (RFC 8945 5.2.1).
-    if query.tsig.is_some() {
-        reply.rcode = Rcode::NOTAUTH;
-        return Action::Send;
-    }
     let Some(question) = query.question else {
         return Action::Send;
     };
     key.set(question.name);
     if query.header.opcode() != Opcode::QUERY {
-        (reply.rcode, reply.extended) = other_opcode(state, query.header.opcode(), &question, key);
-        return Action::Send;
+        return match other_opcode(state, client, query.header.opcode(), &question) {
+            Ok(request) => Action::Defer(request),
+            Err((rcode, extended)) => {
+                (reply.rcode, reply.extended) = (rcode, Some(extended));
+                Action::Send
+            }
+        };
     }
     match question.class {
         Class::IN => {}
@@ -264,7 +306,7 @@ fn decide(
                 key,
                 pending,
             )
-            .run(query);
+            .run(query, state, client);
             Action::Send
         }
         rr_type if rr_type.is_meta() => {
@@ -280,30 +322,60 @@ fn decide(
                 key,
                 pending,
             )
-            .run(query);
+            .run(query, state, client);
             Action::Send
         }
     }
 }
 
+/// NOTIFY and UPDATE: whether they are for a zone here at all, and from somebody who may.
 fn other_opcode(
     state: &State,
+    client: &Client,
     opcode: Opcode,
     question: &Question<'_>,
-    key: &Key,
-) -> (Rcode, Option<ExtendedError>) {
-    let served = state.zones.find(key, question.name, RrType::SOA);
-    let held = served.is_some_and(|served| served.zone.apex() == question.name);
+) -> Result<Request, (Rcode, ExtendedError)> {
+    let Some(served) = state.zones.get(question.name) else {
+        return Err((Rcode::NOTAUTH, ExtendedError::NOT_AUTHORITATIVE));
+    };
+    let who = client.who(state);
+    let rules = &served.rules;
     match opcode {
-        // Zones here have no other server as their primary (RFC 1996 3.10).
-        Opcode::NOTIFY => (Rcode::NOTAUTH, None),
-        Opcode::UPDATE if !held => (Rcode::NOTAUTH, Some(ExtendedError::NOT_AUTHORITATIVE)),
-        _ => (Rcode::REFUSED, Some(ExtendedError::NOT_SUPPORTED)),
+        // Zones that have no other server as their primary hear of nothing (RFC 1996 3.10).
+        Opcode::NOTIFY if !served.secondary => {
+            Err((Rcode::NOTAUTH, ExtendedError::NOT_AUTHORITATIVE))
+        }
+        Opcode::NOTIFY if !rules.notify.allows(&who) => {
+            log_refusal("notify", question.name, &who, &rules.notify);
+            Err((Rcode::REFUSED, ExtendedError::PROHIBITED))
+        }
+        Opcode::NOTIFY => Ok(Request::Notify),
+        Opcode::UPDATE if rules.update.is_closed() => {
+            log_refusal("update", question.name, &who, &rules.update.from);
+            Err((Rcode::REFUSED, ExtendedError::PROHIBITED))
+        }
+        Opcode::UPDATE => Ok(Request::Update),
+        _ => Err((Rcode::REFUSED, ExtendedError::NOT_SUPPORTED)),
     }
 }
 
-/// AXFR (RFC 5936) and IXFR (RFC 1995). Without a history of changes the answer to an IXFR is the
-/// whole zone, or its SOA alone for a client that is up to date, or that asks over UDP.
+/// Says who was refused what, and by which rule: a client is told only that it was.
+pub(super) fn log_refusal(action: &str, zone: NameRef<'_>, who: &Who<'_>, access: &Access) {
+    let client = who.address;
+    let key = who
+        .key
+        .map_or_else(|| "none".to_owned(), |key| key.to_string());
+    let rule = access
+        .decider(who)
+        .map_or("none fits", |entry| &*entry.text);
+    let every = std::time::Duration::from_millis(200);
+    omnid_telemetry::limited!(
+        every, key = (client, action.len()), info, %zone, %client, key, rule, action, "refused"
+    );
+}
+
+/// AXFR (RFC 5936) and IXFR (RFC 1995). An IXFR is answered with changes where they are known, else
+/// with the whole zone; with the SOA alone for a client that is up to date, or that asks over UDP.
 fn transfer(
     state: &State,
     client: &Client,
@@ -322,9 +394,16 @@ fn transfer(
         reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
         return Action::Send;
     };
-    if !served.transfer.allows(client.address) {
+    let who = client.who(state);
+    if !served.rules.transfer.allows(&who) {
+        log_refusal("transfer", question.name, &who, &served.rules.transfer);
         reply.rcode = Rcode::REFUSED;
         reply.extended = Some(ExtendedError::TRANSFER_PROHIBITED);
+        return Action::Send;
+    }
+    if served.expired {
+        reply.rcode = Rcode::SERVFAIL;
+        reply.extended = Some(ExtendedError::NOT_READY);
         return Action::Send;
     }
     let current = |held: u32| (held.wrapping_sub(served.zone.serial()) as i32) >= 0;

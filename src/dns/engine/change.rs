@@ -142,20 +142,30 @@ impl Change {
     /// The version of a zone that this change makes of it. Nothing in it is taken on trust: what
     /// is taken out must be there, and what is put in must not.
     pub fn apply(&self, zone: &Zone) -> Result<Zone, Mismatch> {
-        if self.from != zone.serial() {
+        apply_all(zone, std::iter::once(self))
+    }
+}
+
+/// The version of a zone that a row of changes makes of it, at the cost of one.
+pub fn apply_all<'c>(
+    zone: &Zone,
+    changes: impl IntoIterator<Item = &'c Change>,
+) -> Result<Zone, Mismatch> {
+    let (mut sets, mut held) = (Sets::new(), zone.serial());
+    for change in changes {
+        if change.from != held {
             return Err(Mismatch::Serial {
-                from: self.from,
-                held: zone.serial(),
+                from: change.from,
+                held,
             });
         }
-        let mut sets = Sets::new();
-        for record in &self.removed {
+        for record in &change.removed {
             let set = editable(zone, &mut sets, record);
             let at = set.position(record.rr_type, &record.rdata);
             let at = at.ok_or_else(|| Mismatch::Missing(record.to_string()))?;
             set.rows.swap_remove(at);
         }
-        for record in &self.added {
+        for record in &change.added {
             let set = editable(zone, &mut sets, record);
             if set.position(record.rr_type, &record.rdata).is_some() {
                 return Err(Mismatch::Present(record.to_string()));
@@ -163,8 +173,9 @@ impl Change {
             set.ttl = record.ttl;
             set.rows.push(record.rdata.clone());
         }
-        replace(zone, &sets).map_err(Mismatch::Broken)
+        held = change.to;
     }
+    replace(zone, &sets).map_err(Mismatch::Broken)
 }
 
 fn editable<'s>(zone: &Zone, sets: &'s mut Sets, record: &OwnRecord) -> &'s mut OwnSet {

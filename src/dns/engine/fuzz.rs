@@ -6,13 +6,19 @@ use std::sync::{Arc, OnceLock};
 
 use super::access::Access;
 use super::answer::{Client, Outcome, Scratch, Transport, answer};
+use super::change::{Change, apply_all};
 use super::cookie::CookieSecret;
+use super::incoming::{Incoming, Received};
+use super::policy::{Policy, Requester};
 use super::state::{Settings, State};
+use super::tsig::{Algorithm, Key, Keys, StreamVerifier};
+use super::update::{self, Update};
 use super::zone::build;
-use super::zones::{Served, Zones};
+use super::zones::{Rules, Served, Zones};
 use crate::wire::master::{Limits, NoFiles, parse_zone};
 use crate::wire::message::Message;
 use crate::wire::name::NameRef;
+use crate::wire::reader::Header;
 
 const ZONE: &str = "\
 $TTL 1
@@ -36,6 +42,53 @@ s A 192.0.2.3
 big TYPE999 \\# 4 01020304
 ";
 
+/// Reads bytes as everything that a peer or a crash can leave us to read other than a query: an
+/// update, a signature, a transfer, a journal.
+pub fn fuzz_changes(bytes: &[u8]) {
+    static STATE: OnceLock<Option<State>> = OnceLock::new();
+    let Some(state) = STATE.get_or_init(state) else {
+        return;
+    };
+    let Some(served) = state.zones.iter().next() else {
+        return;
+    };
+    let everybody = Policy {
+        from: Access::networks("0.0.0.0/0".parse::<omnid_config::IpNet>()),
+        rules: Vec::new(),
+    };
+    let requester = Requester {
+        address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        key: None,
+    };
+    if let Ok(update) = Update::read(bytes)
+        && let update::Outcome::Changed(after, change) =
+            update::run(&served.zone, &update, &everybody, &requester)
+    {
+        let again = change.apply(&served.zone);
+        assert!(again.is_ok_and(|again| Change::between(&again, &after).is_none()));
+    }
+    let id = Header::read(bytes).map_or(0, |header| header.id);
+    for held in [None, Some(served.zone.serial())] {
+        let mut incoming = Incoming::new(&served.zone.apex().to_owned(), id, held, 1 << 20);
+        if let Ok(Some(Received::Changes(changes))) = incoming.take(bytes)
+            && let Ok(after) = apply_all(&served.zone, &changes)
+        {
+            assert!(
+                changes
+                    .last()
+                    .is_some_and(|change| change.to == after.serial())
+            );
+        }
+    }
+    let key = Arc::new(Key::new(
+        NameRef::ROOT.to_owned(),
+        Algorithm::Sha256,
+        b"fuzz",
+    ));
+    assert!(StreamVerifier::new(key, Vec::new()).take(bytes, 0).is_err());
+    crate::data::fuzz_journal(bytes);
+}
+
 /// Answers bytes as a query over each transport, and reads what was answered.
 pub fn fuzz_answer(bytes: &[u8]) {
     static STATE: OnceLock<Option<State>> = OnceLock::new();
@@ -45,7 +98,7 @@ pub fn fuzz_answer(bytes: &[u8]) {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (mut out, mut scratch) = (vec![0; 65_535], Scratch::default());
     for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
-        let client = Client { address, transport };
+        let client = Client::new(address, transport);
         match answer(state, &client, 0, bytes, &mut out, &mut scratch) {
             Outcome::Reply(answered) => {
                 let reply = out.get(..answered.len).unwrap_or_default();
@@ -54,12 +107,12 @@ pub fn fuzz_answer(bytes: &[u8]) {
                 assert!(reply.is_ok_and(|reply| reply.header.is_response()));
             }
             Outcome::Transfer(mut transfer) => {
-                while let Some(length) = transfer.next_message(&mut out) {
+                while let Some(length) = transfer.next_message(&mut out, 0) {
                     assert!(Message::read(out.get(..length).unwrap_or_default()).is_ok());
                 }
                 assert!(transfer.is_complete());
             }
-            Outcome::Drop | Outcome::Recurse => {}
+            Outcome::Drop | Outcome::Recurse | Outcome::Deferred(_) => {}
         }
     }
 }
@@ -75,7 +128,12 @@ fn state() -> Option<State> {
     let served = Served {
         history: Default::default(),
         zone: Arc::new(zone),
-        transfer: Access::new(everybody),
+        rules: Arc::new(Rules {
+            transfer: Access::networks(everybody),
+            ..Rules::default()
+        }),
+        secondary: false,
+        expired: false,
     };
     let settings = Settings {
         version: Some("fuzz".into()),
@@ -84,6 +142,7 @@ fn state() -> Option<State> {
         ..Settings::default()
     };
     Some(State {
+        keys: Keys::default(),
         zones: Zones::new(vec![served]),
         settings,
     })

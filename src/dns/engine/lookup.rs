@@ -1,9 +1,10 @@
 //! The answer to a question out of the zones: RFC 1034 4.3.2 with wildcards (RFC 4592), DNAME
 //! (RFC 6672), and what later documents made precise.
 
-use super::answer::Transport;
+use super::answer::{Client, Transport, log_refusal};
 use super::denial::Proofs;
 use super::reply::{ExtendedError, Reply};
+use super::state::State;
 use super::trie::Key;
 use super::zone::{Cut, Found, NodeId, RrSet, Zone};
 use super::zones::Zones;
@@ -104,7 +105,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
     }
 
     /// Fills in the response.
-    pub(super) fn run(mut self, query: &Query<'_>) {
+    pub(super) fn run(mut self, query: &Query<'_>, state: &State, client: &Client) {
         self.dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
         let zones = self.zones;
         let rr_type = self.question.rr_type;
@@ -114,6 +115,20 @@ impl<'a, 'b> Lookup<'a, 'b> {
             self.reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
             return;
         };
+        if served.expired {
+            self.reply.rcode = Rcode::SERVFAIL;
+            self.reply.extended = Some(ExtendedError::NOT_READY);
+            return;
+        }
+        if let Some(access) = &served.rules.query {
+            let who = client.who(state);
+            if !access.allows(&who) {
+                log_refusal("query", served.zone.apex(), &who, access);
+                self.reply.rcode = Rcode::REFUSED;
+                self.reply.extended = Some(ExtendedError::PROHIBITED);
+                return;
+            }
+        }
         let target = Target {
             name: question,
             at: Header::LEN as u16,
@@ -153,6 +168,12 @@ impl<'a, 'b> Lookup<'a, 'b> {
                 self.prove_expansions();
                 return;
             };
+            // What the client may not ask for it is not told on the way either.
+            let access = served.rules.query.as_ref();
+            if served.expired || access.is_some_and(|access| !access.allows(&client.who(state))) {
+                self.prove_expansions();
+                return;
+            }
             step = self.step(&served.zone, target);
         }
     }

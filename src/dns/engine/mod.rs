@@ -5,19 +5,26 @@ pub mod answer;
 pub mod change;
 mod chaos;
 pub mod cookie;
+pub mod deferred;
 mod denial;
 mod fuzz;
 pub mod history;
+pub mod incoming;
 mod lookup;
 pub mod notify;
+pub mod policy;
 pub(crate) mod reply;
+pub mod schedule;
+mod signed;
 pub mod state;
 pub mod transfer;
 mod trie;
+pub mod tsig;
+pub mod update;
 pub mod zone;
 pub mod zones;
 
-pub use fuzz::fuzz_answer;
+pub use fuzz::{fuzz_answer, fuzz_changes};
 
 #[cfg(test)]
 mod tests;

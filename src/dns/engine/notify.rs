@@ -2,8 +2,10 @@
 //! heard (RFC 1996).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::tsig::{Key, StreamVerifier};
 use crate::wire::code::{Class, Opcode, RrType};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::reader::{Header, Reader, flag};
@@ -57,6 +59,9 @@ struct Pending {
     id: u16,
     tries: u32,
     next: Instant,
+    /// The key that messages to it are signed with, and the MAC of the last.
+    key: Option<Arc<Key>>,
+    mac: Vec<u8>,
 }
 
 impl Notifier {
@@ -66,6 +71,7 @@ impl Notifier {
         &mut self,
         zone: &Name,
         secondaries: &[SocketAddr],
+        key: Option<&Arc<Key>>,
         now: Instant,
         mut id: impl FnMut() -> u16,
     ) {
@@ -81,13 +87,16 @@ impl Notifier {
                     id,
                     tries: 0,
                     next: now,
+                    key: key.cloned(),
+                    mac: Vec::new(),
                 });
             }
         }
     }
 
-    /// What is to be sent now, and who has been given up.
-    pub fn due(&mut self, now: Instant) -> (Vec<Send>, Vec<Heard>) {
+    /// What is to be sent now, and who has been given up. `clock` is the time in seconds since
+    /// 1970, which signatures hold.
+    pub fn due(&mut self, now: Instant, clock: u64) -> (Vec<Send>, Vec<Heard>) {
         let (mut sends, mut lost) = (Vec::new(), Vec::new());
         self.pending.retain_mut(|pending| {
             if pending.next > now {
@@ -100,7 +109,10 @@ impl Notifier {
                 });
                 return false;
             }
-            let message = message(pending.id, pending.zone.as_ref());
+            let mut message = message(pending.id, pending.zone.as_ref());
+            if let Some(key) = &pending.key {
+                pending.mac = key.sign_request(&mut message, clock);
+            }
             sends.push(Send {
                 to: pending.to,
                 message,
@@ -118,7 +130,7 @@ impl Notifier {
     }
 
     /// A message has come. Only an answer to what was sent, from where it was sent, counts.
-    pub fn received(&mut self, from: SocketAddr, message: &[u8]) -> Option<Heard> {
+    pub fn received(&mut self, from: SocketAddr, message: &[u8], clock: u64) -> Option<Heard> {
         let header = Header::read(message).ok()?;
         if !header.is_response() || header.opcode() != Opcode::NOTIFY {
             return None;
@@ -131,7 +143,11 @@ impl Notifier {
         };
         let index = self.pending.iter().position(|pending| {
             let asked = question.is_none_or(|name| name.as_ref() == pending.zone.as_ref());
-            pending.id == header.id && canonical(pending.to) == canonical(from) && asked
+            let signed = pending.key.as_ref().is_none_or(|key| {
+                let mut verifier = StreamVerifier::new(key.clone(), pending.mac.clone());
+                verifier.take(message, clock).is_ok()
+            });
+            pending.id == header.id && canonical(pending.to) == canonical(from) && asked && signed
         })?;
         let pending = self.pending.swap_remove(index);
         Some(Heard::Answered {
@@ -171,19 +187,19 @@ mod tests {
         ];
         let mut notifier = Notifier::default();
         let mut id = 0;
-        notifier.changed(&zone, &secondaries, start, || {
+        notifier.changed(&zone, &secondaries, None, start, || {
             id += 1;
             id
         });
-        let (sends, lost) = notifier.due(start);
+        let (sends, lost) = notifier.due(start, 0);
         assert_eq!((sends.len(), lost.len()), (2, 0));
         assert_eq!(sends[0].message[..6], [0, 1, 0x24, 0, 0, 1]);
 
         // A forger knows neither ID nor address.
         let mut reply = sends[0].message.clone();
         reply[2] |= 0x80;
-        assert_eq!(notifier.received(secondaries[1], &reply), None);
-        let heard = notifier.received(secondaries[0], &reply);
+        assert_eq!(notifier.received(secondaries[1], &reply, 0), None);
+        let heard = notifier.received(secondaries[0], &reply, 0);
         assert_eq!(
             heard,
             Some(Heard::Answered {
@@ -192,12 +208,12 @@ mod tests {
                 code: 0
             })
         );
-        assert_eq!(notifier.received(secondaries[0], &reply), None, "once");
+        assert_eq!(notifier.received(secondaries[0], &reply, 0), None, "once");
 
         let (mut now, mut sent) = (start, 0);
         while let Some(next) = notifier.next() {
             now = next;
-            let (sends, lost) = notifier.due(now);
+            let (sends, lost) = notifier.due(now, 0);
             sent += sends.len();
             for lost in lost {
                 assert_eq!(

@@ -4,8 +4,7 @@ use super::answer::{Client, Transport};
 use super::cookie;
 use super::state::Settings;
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
-use crate::wire::name::NameRef;
-use crate::wire::query::{Query, Tsig, option};
+use crate::wire::query::{Query, option};
 use crate::wire::reader::{Header, flag};
 use crate::wire::writer::{Compression, Full, Section, Writer};
 
@@ -23,7 +22,15 @@ impl ExtendedError {
     };
     pub(crate) const TRANSFER_PROHIBITED: ExtendedError = ExtendedError {
         code: 18,
-        text: "zone transfer not allowed from this address",
+        text: "zone transfer not allowed to this client",
+    };
+    pub(crate) const PROHIBITED: ExtendedError = ExtendedError {
+        code: 18,
+        text: "not allowed to this client",
+    };
+    pub(crate) const NOT_READY: ExtendedError = ExtendedError {
+        code: 14,
+        text: "no valid copy of the zone",
     };
     pub(crate) const LOOP: ExtendedError = ExtendedError {
         code: 0,
@@ -114,12 +121,6 @@ impl<'b> Reply<'b> {
                 self.writer.reset(mark);
             }
         }
-        if let Some(tsig) = query.tsig {
-            let mark = self.writer.mark();
-            if self.bad_key(tsig, query.header.id, now).is_err() {
-                self.writer.reset(mark);
-            }
-        }
         let rcode = self.rcode.0 & 15;
         self.writer.finish(query.header.id, self.flags | rcode)
     }
@@ -171,25 +172,6 @@ impl<'b> Reply<'b> {
         Ok(())
     }
 
-    /// RFC 8945 5.2.1: a signature by an unknown key is answered with BADKEY and no signature.
-    fn bad_key(&mut self, tsig: Tsig<'_>, id: u16, now: u32) -> Result<(), Full> {
-        const BADKEY: u16 = 17;
-        let (algorithm, _) = NameRef::split_wire(tsig.rdata).map_err(|_| Full)?;
-        let [t1, t0] = RrType::TSIG.0.to_be_bytes();
-        let [c1, c0] = Class::ANY.0.to_be_bytes();
-        self.writer.bytes(tsig.key.wire())?;
-        let [l1, l0] = ((algorithm.wire().len() + 16) as u16).to_be_bytes();
-        self.writer.bytes(&[t1, t0, c1, c0, 0, 0, 0, 0, l1, l0])?;
-        self.writer.bytes(algorithm.wire())?;
-        let [n3, n2, n1, n0] = now.to_be_bytes();
-        let ([i1, i0], [e1, e0]) = (id.to_be_bytes(), BADKEY.to_be_bytes());
-        // Time in six octets, five minutes' leave, no MAC, the query's ID, the error, nothing else.
-        self.writer
-            .bytes(&[0, 0, n3, n2, n1, n0, 1, 44, 0, 0, i1, i0, e1, e0, 0, 0])?;
-        self.writer.count_record(Section::Additional);
-        Ok(())
-    }
-
     fn option(&mut self, code: u16, value: &[u8]) -> Result<(), Full> {
         let [c1, c0] = code.to_be_bytes();
         let [l1, l0] = (value.len() as u16).to_be_bytes();
@@ -220,7 +202,7 @@ fn reply_flags(request: u16) -> u16 {
 }
 
 /// How long a response may be.
-fn size_limit(settings: &Settings, client: &Client, query: &Query<'_>) -> usize {
+pub(super) fn size_limit(settings: &Settings, client: &Client, query: &Query<'_>) -> usize {
     match (client.transport, query.edns) {
         (Transport::Udp, None) => 512,
         // RFC 6891 6.2.3: sizes below 512 count as 512.

@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::cookie::CookieSecret;
+use super::tsig::Keys;
 use super::zones::Zones;
 
 /// Everything a query needs.
@@ -9,6 +10,8 @@ use super::zones::Zones;
 pub struct State {
     /// Zones.
     pub zones: Zones,
+    /// Keys that clients sign with.
+    pub keys: Keys,
     /// Settings.
     pub settings: Settings,
 }

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use super::access::Access;
 use super::answer::{Client, Outcome, Scratch, Transport, answer};
 use super::state::{Settings, State};
+use super::tsig::Keys;
 use super::zone::tests::load;
-use super::zones::{Served, Zones};
+use super::zones::{Rules, Served, Zones};
 use crate::wire::code::{Class, Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::rdata::{Rdata, decompress};
@@ -67,7 +68,12 @@ pub(super) fn served(apex: &str, text: &str) -> Served {
     Served {
         history: Default::default(),
         zone: Arc::new(zone),
-        transfer: Access::new([local]),
+        rules: Arc::new(Rules {
+            transfer: Access::networks([local]),
+            ..Rules::default()
+        }),
+        secondary: false,
+        expired: false,
     }
 }
 
@@ -75,6 +81,7 @@ pub(super) fn state() -> State {
     let net = "$TTL 60\n@ SOA ns hm 1 2 3 4 5\n@ NS ns\nns A 192.0.2.99\nwww A 192.0.2.77";
     let zones = Zones::new(vec![served("example", ZONE), served("example.net", net)]);
     State {
+        keys: Keys::default(),
         zones,
         settings: Settings::default(),
     }
@@ -106,10 +113,7 @@ fn opt(options: &[u8]) -> Vec<u8> {
 }
 
 fn send(state: &State, transport: Transport, message: &[u8]) -> Option<Vec<u8>> {
-    let client = Client {
-        address: "127.0.0.1".parse().unwrap(),
-        transport,
-    };
+    let client = Client::new("127.0.0.1".parse().unwrap(), transport);
     let mut out = vec![0; 65_535];
     match answer(
         state,
@@ -124,7 +128,7 @@ fn send(state: &State, transport: Transport, message: &[u8]) -> Option<Vec<u8>> 
             Some(out)
         }
         Outcome::Drop | Outcome::Recurse => None,
-        Outcome::Transfer(_) => panic!("a transfer"),
+        Outcome::Transfer(_) | Outcome::Deferred(_) => panic!("no reply"),
     }
 }
 
@@ -388,6 +392,7 @@ fn loops_are_told_and_long_chains_are_not() {
     }
     let zones = Zones::new(vec![served("example", &text)]);
     let state = State {
+        keys: Keys::default(),
         zones,
         settings: Settings::default(),
     };
@@ -406,6 +411,7 @@ fn names_that_a_dname_makes_too_long() {
         format!("$TTL 1\n@ SOA ns hm 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\nd DNAME {long}example.\n");
     let zones = Zones::new(vec![served("example", &text)]);
     let state = State {
+        keys: Keys::default(),
         zones,
         settings: Settings::default(),
     };
@@ -561,7 +567,7 @@ fn other_opcodes() {
 
 #[test]
 fn unknown_keys_are_told_so() {
-    let tsig = b"\x03key\0\x00\xfa\x00\xff\0\0\0\0\0\x1b\x0bhmac-sha256\0\0\0\0\0\0\0\x01\x2c\0\0\x12\x34\0\0";
+    let tsig = b"\x03key\0\x00\xfa\x00\xff\0\0\0\0\0\x1d\x0bhmac-sha256\0\0\0\0\0\0\0\x01\x2c\0\0\x12\x34\0\0\0\0";
     let mut message = request("web.example", "A", tsig);
     message[11] = 1;
     let reply = send(&state(), Transport::Udp, &message).unwrap();

@@ -1,8 +1,12 @@
-//! A zone sent whole (RFC 5936): SOA, everything else, SOA, in as many messages as it takes.
+//! A zone sent whole (RFC 5936): SOA, everything else, SOA, in as many messages as it takes; or its
+//! last changes (RFC 1995): SOA, for each change what goes and what comes, SOA.
 
 use std::sync::Arc;
 
+use super::change::Change;
+use super::tsig::StreamSigner;
 use super::zone::{RrSet, Zone};
+use super::zones::Served;
 use crate::wire::code::{Class, RrType};
 use crate::wire::query::Query;
 use crate::wire::reader::flag;
@@ -24,6 +28,9 @@ pub struct Transfer {
     names: Box<Compression>,
     state: Stage,
     broken: bool,
+    /// Sent in place of the zone.
+    changes: Option<Vec<Arc<Change>>>,
+    signer: Option<StreamSigner>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +42,11 @@ enum Stage {
         set: usize,
         row: usize,
     },
+    /// At a record of a change: those that go, then those that come.
+    Change {
+        change: usize,
+        row: usize,
+    },
     Last,
     Done,
 }
@@ -42,12 +54,23 @@ enum Stage {
 impl Transfer {
     /// Of a zone, for a query that asked for it.
     pub(super) fn new(
-        zone: Arc<Zone>,
+        served: &Served,
         query: &Query<'_>,
         question: &[u8],
         udp_size: u16,
     ) -> Transfer {
+        let zone = served.zone.clone();
+        let incremental = query
+            .question
+            .is_some_and(|question| question.rr_type == RrType::IXFR);
+        let held = query.held_serial.filter(|_| incremental);
+        // Changes that are more than the zone are no help to anybody.
+        let changes = held
+            .filter(|_| served.history.last() == Some(zone.serial()))
+            .and_then(|held| served.history.since(held, zone.size()));
         Transfer {
+            changes,
+            signer: None,
             zone,
             id: query.header.id,
             flags: flag::QR | flag::AA | query.header.flags & flag::RD,
@@ -59,13 +82,23 @@ impl Transfer {
         }
     }
 
+    /// Its messages are to be signed.
+    pub fn sign_with(&mut self, signer: StreamSigner) {
+        self.signer = Some(signer);
+    }
+
+    /// True if changes are sent, not the zone.
+    pub fn is_incremental(&self) -> bool {
+        self.changes.is_some()
+    }
+
     /// The zone.
     pub fn zone(&self) -> &Zone {
         &self.zone
     }
 
     /// Writes the next message, of up to 65535 octets; none after the last.
-    pub fn next_message(&mut self, out: &mut [u8]) -> Option<usize> {
+    pub fn next_message(&mut self, out: &mut [u8], now: u32) -> Option<usize> {
         let before = self.state;
         let first = before == Stage::First;
         if before == Stage::Done {
@@ -73,19 +106,19 @@ impl Transfer {
         }
         // RFC 5936 2.2.1: only the first message must repeat the question.
         let question = if first { &*self.question } else { &[] };
-        let zone = &*self.zone;
+        let (zone, changes) = (&*self.zone, self.changes.as_deref());
         let mut writer = Writer::new(out, usize::MAX, &mut self.names, question).ok()?;
         if let Some(udp_size) = self.edns.filter(|_| first) {
             let [s1, s0] = udp_size.to_be_bytes();
             writer.set_limit(MESSAGE - OPT);
-            self.state = fill(zone, &mut writer, self.state);
+            self.state = fill(zone, changes, &mut writer, self.state);
             writer.set_limit(usize::MAX);
             if writer.bytes(&[0, 0, 41, s1, s0, 0, 0, 0, 0, 0, 0]).is_ok() {
                 writer.count_record(Section::Additional);
             }
         } else {
             writer.set_limit(MESSAGE);
-            self.state = fill(zone, &mut writer, self.state);
+            self.state = fill(zone, changes, &mut writer, self.state);
         }
         // A record that fits into no message ends the transfer short of its last SOA, which tells
         // the client that it is broken.
@@ -93,7 +126,11 @@ impl Transfer {
             (self.state, self.broken) = (Stage::Done, true);
             return None;
         }
-        Some(writer.finish(self.id, self.flags))
+        let length = writer.finish(self.id, self.flags);
+        match &mut self.signer {
+            Some(signer) => signer.sign(out, length, now.into()),
+            None => Some(length),
+        }
     }
 
     /// True once all of the zone has been sent.
@@ -105,7 +142,12 @@ impl Transfer {
 const OPT: usize = 11;
 
 /// Writes records up to the limit; gives where to go on.
-fn fill(zone: &Zone, writer: &mut Writer<'_>, mut stage: Stage) -> Stage {
+fn fill(
+    zone: &Zone,
+    changes: Option<&[Arc<Change>]>,
+    writer: &mut Writer<'_>,
+    mut stage: Stage,
+) -> Stage {
     if matches!(stage, Stage::First | Stage::Last) {
         if soa(zone, writer).is_err() {
             return stage;
@@ -113,11 +155,17 @@ fn fill(zone: &Zone, writer: &mut Writer<'_>, mut stage: Stage) -> Stage {
         if stage == Stage::Last {
             return Stage::Done;
         }
-        stage = Stage::Records {
-            node: 0,
-            set: 0,
-            row: 0,
+        stage = match changes {
+            Some(_) => Stage::Change { change: 0, row: 0 },
+            None => Stage::Records {
+                node: 0,
+                set: 0,
+                row: 0,
+            },
         };
+    }
+    if let Stage::Change { change, row } = stage {
+        return fill_changes(zone, changes.unwrap_or_default(), writer, change, row);
     }
     let Stage::Records {
         node: start,
@@ -145,6 +193,42 @@ fn fill(zone: &Zone, writer: &mut Writer<'_>, mut stage: Stage) -> Stage {
             row = 0;
         }
         set = 0;
+    }
+    if soa(zone, writer).is_err() {
+        Stage::Last
+    } else {
+        Stage::Done
+    }
+}
+
+fn fill_changes(
+    zone: &Zone,
+    changes: &[Arc<Change>],
+    writer: &mut Writer<'_>,
+    first: usize,
+    mut row: usize,
+) -> Stage {
+    for (index, change) in changes.iter().enumerate().skip(first) {
+        let records = change.removed.iter().chain(&change.added);
+        for (at, record) in records.enumerate().skip(row) {
+            let written = writer.record(
+                Section::Answer,
+                Owner::Name(record.owner.as_ref()),
+                record.rr_type,
+                Class::IN,
+                record.ttl,
+                &record.rdata,
+                Layout::of(record.rr_type),
+                0,
+            );
+            if written.is_err() {
+                return Stage::Change {
+                    change: index,
+                    row: at,
+                };
+            }
+        }
+        row = 0;
     }
     if soa(zone, writer).is_err() {
         Stage::Last
@@ -210,14 +294,12 @@ mod tests {
     use super::super::answer::{Client, Outcome, Scratch, Transport, answer};
     use super::super::state::{Settings, State};
     use super::super::tests::{request, served, show, state};
+    use super::super::tsig::Keys;
     use super::super::zones::Zones;
     use crate::wire::reader::Header;
 
     fn transfer(state: &State, address: &str, rr_type: &str) -> Result<Vec<Vec<u8>>, String> {
-        let client = Client {
-            address: address.parse().unwrap(),
-            transport: Transport::Tcp,
-        };
+        let client = Client::new(address.parse().unwrap(), Transport::Tcp);
         let mut out = vec![0; 65_535];
         let message = request("example", rr_type, &[]);
         match answer(
@@ -230,14 +312,14 @@ mod tests {
         ) {
             Outcome::Transfer(mut transfer) => {
                 let mut messages = Vec::new();
-                while let Some(length) = transfer.next_message(&mut out) {
+                while let Some(length) = transfer.next_message(&mut out, 0) {
                     messages.push(out[..length].to_vec());
                 }
                 assert!(transfer.is_complete());
                 Ok(messages)
             }
             Outcome::Reply(answered) => Err(show(&out[..answered.len])),
-            Outcome::Drop | Outcome::Recurse => Err("drop".to_owned()),
+            _ => Err("drop".to_owned()),
         }
     }
 
@@ -290,6 +372,7 @@ mod tests {
         writeln!(text, "big TYPE999 \\# 60000 {}", "ab".repeat(60_000)).unwrap();
         let zones = Zones::new(vec![served("example", &text)]);
         let state = State {
+            keys: Keys::default(),
             zones,
             settings: Settings::default(),
         };

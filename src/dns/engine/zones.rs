@@ -4,33 +4,51 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::history::History;
+use super::policy::Policy;
 use super::trie::{Key, Trie, common_labels};
 use super::zone::Zone;
 use crate::wire::code::RrType;
 use crate::wire::name::NameRef;
 
-/// A zone, and who may have all of it.
+/// A zone, and who may do what with it.
 #[derive(Debug, Clone)]
 pub struct Served {
     /// The zone.
     pub zone: Arc<Zone>,
     /// Its last changes.
     pub history: Arc<History>,
-    /// Who may transfer it.
+    /// Who may do what with it.
+    pub rules: Arc<Rules>,
+    /// Other servers are its primaries.
+    pub secondary: bool,
+    /// There is no copy of it that may be served.
+    pub expired: bool,
+}
+
+/// Who may do what with a zone.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Who may ask for its records; none: everybody.
+    pub query: Option<Access>,
+    /// Who may have all of it.
     pub transfer: Access,
+    /// Who may change it.
+    pub update: Policy,
+    /// Who may say that its primary has changed.
+    pub notify: Access,
 }
 
 /// The zones of a server.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Zones {
     /// In canonical order.
     list: Vec<Entry>,
-    trie: Trie,
+    trie: Arc<Trie>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
-    served: Served,
+    served: Arc<Served>,
     labels: usize,
     /// The zone whose name ends this one's.
     above: Option<u32>,
@@ -59,7 +77,7 @@ impl Zones {
             }
             let labels = apex.label_count();
             list.push(Entry {
-                served,
+                served: Arc::new(served),
                 labels,
                 above,
             });
@@ -70,6 +88,7 @@ impl Zones {
                 .map_or(nowhere, |e| e.served.zone.apex())
         };
         let trie = Trie::build(list.len() as u32, apex);
+        let trie = Arc::new(trie);
         Zones { list, trie }
     }
 
@@ -101,9 +120,23 @@ impl Zones {
         Some(served).filter(|served| served.zone.apex() == apex)
     }
 
+    /// The same zones with one of them in another version: what costs is a pointer for each zone,
+    /// not the zones.
+    pub fn with(&self, served: Served) -> Zones {
+        let mut zones = self.clone();
+        let apex = served.zone.apex();
+        let place = self
+            .list
+            .binary_search_by(|entry| entry.served.zone.apex().canonical_cmp(apex));
+        if let Some(entry) = place.ok().and_then(|at| zones.list.get_mut(at)) {
+            entry.served = Arc::new(served);
+        }
+        zones
+    }
+
     /// All zones, in canonical order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Served> {
-        self.list.iter().map(|entry| &entry.served)
+        self.list.iter().map(|entry| &*entry.served)
     }
 }
 
@@ -121,7 +154,9 @@ mod tests {
             Served {
                 zone: Arc::new(load(apex, text).zone.unwrap()),
                 history: Arc::default(),
-                transfer: Access::default(),
+                rules: Arc::default(),
+                secondary: false,
+                expired: false,
             }
         };
         let apexes = [

@@ -1,5 +1,6 @@
 //! The edge: sockets and tasks that drive the engine.
 
+pub(crate) mod fetch;
 mod metrics;
 mod notify;
 mod script;
@@ -18,9 +19,12 @@ pub(crate) use notify::{News, notify};
 pub(crate) use stream::{dot, tcp, tls};
 pub(crate) use udp::udp;
 
-use crate::engine::answer::Scratch;
+use crate::engine::answer::{Answered, Scratch};
+use crate::engine::deferred::Deferred;
 use crate::engine::state::State;
+use crate::keeper::Order;
 use crate::resolver::Recursion;
+use crate::wire::code::Rcode;
 
 /// What every listener shares.
 pub(crate) struct Shared {
@@ -30,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) recursion: Arc<Recursion>,
     /// How long a connection may lie idle, in milliseconds; looked up live.
     pub(crate) idle_ms: std::sync::atomic::AtomicU64,
+    /// Where requests go that cannot be answered in place.
+    pub(crate) orders: tokio::sync::mpsc::Sender<Order>,
     /// Queries that scripts may work on at one time.
     pub(crate) scripted: Arc<tokio::sync::Semaphore>,
 }
@@ -54,7 +60,24 @@ thread_local! {
     });
 }
 
-/// Seconds since 1970, for cookies.
+/// Has a request carried out, and writes the response.
+async fn carry_out(shared: &Shared, deferred: Box<Deferred>) -> Option<(Vec<u8>, Answered)> {
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    let own = deferred.clone();
+    let rcode = match shared.orders.try_send(Order { deferred, answer }) {
+        // A queue that is gone has dropped the order: nothing was done.
+        Ok(()) => answered.await.unwrap_or(Rcode::SERVFAIL),
+        Err(_) => Rcode::SERVFAIL,
+    };
+    let (state, now) = (shared.state.load_full(), unix_time());
+    ROOM.with_borrow_mut(|room| {
+        let (out, scratch) = (&mut *room.out, &mut room.scratch);
+        let answered = own.respond(&state, now, rcode, out, scratch)?;
+        Some((out.get(..answered.len)?.to_vec(), answered))
+    })
+}
+
+/// Seconds since 1970, for cookies and signatures.
 pub(crate) fn unix_time() -> u32 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

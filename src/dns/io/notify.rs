@@ -1,6 +1,7 @@
 //! Tells secondaries of changes, over UDP from sockets of its own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use omnid_supervisor::{Child, ChildResult};
@@ -8,7 +9,9 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Mutex, mpsc};
 use tracing::{debug, info, warn};
 
+use super::unix_time;
 use crate::engine::notify::{Heard, Notifier};
+use crate::engine::tsig::Key;
 use crate::wire::code::Rcode;
 use crate::wire::name::Name;
 
@@ -17,6 +20,7 @@ use crate::wire::name::Name;
 pub(crate) struct News {
     pub(crate) zone: Name,
     pub(crate) secondaries: Vec<SocketAddr>,
+    pub(crate) key: Option<Arc<Key>>,
 }
 
 /// Answers are headers with a question.
@@ -53,20 +57,21 @@ pub(crate) async fn notify(
         tokio::select! {
             news = queue.recv() => match news {
                 None => return Ok(()),
-                Some(News { zone, secondaries }) => {
-                    notifier.changed(&zone, &secondaries, Instant::now(), random);
+                Some(News { zone, secondaries, key }) => {
+                    let now = Instant::now();
+                    notifier.changed(&zone, &secondaries, key.as_ref(), now, random);
                 }
             },
             () = tokio::time::sleep(wait.min(Duration::from_secs(3600))) => {}
             received = v4.recv_from(&mut from_v4) => if let Ok((length, from)) = received {
-                report(notifier.received(from, from_v4.get(..length).unwrap_or_default()));
+                report(notifier.received(from, from_v4.get(..length).unwrap_or_default(), unix_time().into()));
             },
             received = receive(v6.as_ref(), &mut from_v6) => if let Ok((length, from)) = received {
-                report(notifier.received(from, from_v6.get(..length).unwrap_or_default()));
+                report(notifier.received(from, from_v6.get(..length).unwrap_or_default(), unix_time().into()));
             },
             () = child.draining() => return Ok(()),
         }
-        let (sends, lost) = notifier.due(Instant::now());
+        let (sends, lost) = notifier.due(Instant::now(), unix_time().into());
         for send in sends {
             let socket = match send.to.ip() {
                 IpAddr::V4(_) => Some(&v4),

@@ -18,7 +18,7 @@ use tracing::{Instrument, Level, debug, info};
 
 use super::metrics::Tally;
 use super::udp::log_query;
-use super::{MAX_MESSAGE, MAX_SCRIPTED, ROOM, Shared, script, unix_time};
+use super::{MAX_MESSAGE, MAX_SCRIPTED, ROOM, Shared, carry_out, script, unix_time};
 use crate::engine::answer::{Answered, Client, Decision, Outcome, Transport, answer, answer_with};
 use crate::engine::transfer::Transfer;
 use crate::resolver::{Later, Quick};
@@ -34,6 +34,8 @@ const HIGH_WATER: usize = 256 * 1024;
 const FIRST_ROOM: usize = 512;
 /// Transfers at one time on one connection.
 const MAX_TRANSFERS: usize = 16;
+/// Updates and notifications under way at one time on one connection.
+const MAX_DEFERRED_HERE: usize = 16;
 /// Queries at one time in the hands of scripts, for one connection.
 const MAX_SCRIPTED_HERE: usize = 64;
 
@@ -103,10 +105,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
     listener: &str,
     transport: Transport,
 ) -> ChildResult {
-    let client = Client {
-        address: peer.ip(),
-        transport,
-    };
+    let client = Client::new(peer.ip(), transport);
     let mut connection = Connection {
         shared: shared.clone(),
         listener: listener.into(),
@@ -117,6 +116,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
         written: 0,
         transfers: VecDeque::new(),
         scripted: FuturesUnordered::new(),
+        deferred: FuturesUnordered::new(),
         found_out: FuturesUnordered::new(),
         tally: Tally::default(),
     };
@@ -127,6 +127,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
     }
     Ok(())
 }
+
+/// The response to a request that could not be answered in place.
+type Late = BoxFuture<'static, Option<(Vec<u8>, Answered)>>;
 
 /// What a script decided for a query.
 type Scripted = BoxFuture<'static, (Vec<u8>, Option<Decision>)>;
@@ -146,6 +149,8 @@ struct Connection {
     written: usize,
     transfers: VecDeque<Box<Transfer>>,
     scripted: FuturesUnordered<Scripted>,
+    /// Requests that wait for what they ask for.
+    deferred: FuturesUnordered<Late>,
     found_out: FuturesUnordered<FoundOut>,
     tally: Tally,
 }
@@ -170,6 +175,7 @@ impl Connection {
             let room = open
                 && self.output.len() - self.written < HIGH_WATER
                 && self.scripted.len() < MAX_SCRIPTED_HERE
+                && self.deferred.len() < MAX_DEFERRED_HERE
                 && self.found_out.len() < MAX_SCRIPTED_HERE
                 && self.transfers.len() < MAX_TRANSFERS;
             if self.input.capacity() == self.input.len() {
@@ -196,6 +202,16 @@ impl Connection {
                     if self.output.is_empty() {
                         writer.flush().await?;
                     }
+                }
+                Some(late) = self.deferred.next(), if !self.deferred.is_empty() => {
+                    match late {
+                        Some((bytes, answered)) => {
+                            self.tally.answered(answered.rr_type, answered.rcode);
+                            push_message(&mut self.output, &bytes);
+                        }
+                        None => self.tally.dropped += 1,
+                    }
+                    self.shared.metrics.hand_in(self.client.transport, &mut self.tally, 0.0);
                 }
                 Some((message, decision)) = self.scripted.next(), if !self.scripted.is_empty() => {
                     self.answer_scripted(&message, decision.as_ref());
@@ -228,6 +244,7 @@ impl Connection {
         self.output.is_empty()
             && self.transfers.is_empty()
             && self.scripted.is_empty()
+            && self.deferred.is_empty()
             && self.found_out.is_empty()
     }
 
@@ -326,11 +343,17 @@ impl Connection {
                         log_query(&self.listener, self.peer, message, &answered);
                     }
                 }
+                Outcome::Deferred(deferred) => {
+                    let shared = self.shared.clone();
+                    let work = async move { carry_out(&shared, deferred).await };
+                    self.deferred.push(Box::pin(work.in_current_span()));
+                }
                 Outcome::Drop | Outcome::Recurse => self.tally.dropped += 1,
                 Outcome::Transfer(transfer) => {
                     self.shared.metrics.transfers.inc();
                     let zone = transfer.zone();
-                    info!(zone = %zone.apex(), serial = zone.serial(), "transfer begins");
+                    let incremental = transfer.is_incremental();
+                    info!(zone = %zone.apex(), serial = zone.serial(), incremental, "transfer begins");
                     self.transfers.push_back(transfer);
                 }
             }
@@ -369,7 +392,7 @@ impl Connection {
             return;
         };
         let more = ROOM.with_borrow_mut(|room| {
-            let length = transfer.next_message(&mut room.out)?;
+            let length = transfer.next_message(&mut room.out, unix_time())?;
             push_message(&mut self.output, room.out.get(..length).unwrap_or_default());
             Some(())
         });

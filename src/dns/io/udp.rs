@@ -9,8 +9,9 @@ use omnid_supervisor::{Child, ChildResult};
 use tracing::{Level, debug, debug_span};
 
 use super::metrics::Tally;
-use super::{Shared, script, unix_time};
+use super::{Shared, carry_out, script, unix_time};
 use crate::engine::answer::{Answered, Client, Outcome, Scratch, Transport, answer, answer_with};
+use crate::engine::deferred::Deferred;
 use crate::engine::state::State;
 use crate::resolver::{Later, Quick};
 use crate::wire::query::Query;
@@ -106,10 +107,7 @@ impl Worker {
             let Some(slot) = answers.next_slot() else {
                 return;
             };
-            let client = Client {
-                address: peer.ip(),
-                transport: Transport::Udp,
-            };
+            let client = Client::new(peer.ip(), Transport::Udp);
             let mut outcome = answer(&state, &client, now, message, slot, scratch);
             if let Outcome::Recurse = outcome {
                 let (recursion, names) = (&shared.recursion, &mut scratch.names);
@@ -131,6 +129,14 @@ impl Worker {
                     if logged {
                         log_query(listener, peer, message, &answered);
                     }
+                }
+                Outcome::Deferred(deferred) => {
+                    let (shared, socket) = (shared.clone(), socket.clone());
+                    let span = debug_span!("request", %listener, %peer);
+                    child.spawn("request", span, async move {
+                        carry_out_here(&shared, &socket, deferred, peer, local).await;
+                        Ok(())
+                    });
                 }
                 Outcome::Drop | Outcome::Recurse | Outcome::Transfer(_) => tally.dropped += 1,
             }
@@ -154,6 +160,27 @@ impl Worker {
             });
         }
     }
+}
+
+/// Has a request carried out and sends the response.
+async fn carry_out_here(
+    shared: &Shared,
+    socket: &DatagramSocket,
+    deferred: Box<Deferred>,
+    peer: SocketAddr,
+    local: Option<IpAddr>,
+) {
+    let mut tally = Tally::default();
+    match carry_out(shared, deferred).await {
+        Some((bytes, answered)) => {
+            tally.answered(answered.rr_type, answered.rcode);
+            if let Err(error) = socket.send_to(&bytes, peer, local).await {
+                debug!(%error, "answer not sent");
+            }
+        }
+        None => tally.dropped += 1,
+    }
+    shared.metrics.hand_in(Transport::Udp, &mut tally, 0.0);
 }
 
 /// Answers a query once the resolver has found out.
@@ -196,10 +223,7 @@ async fn scripted(
     local: Option<IpAddr>,
 ) {
     let since = Instant::now();
-    let client = Client {
-        address: peer.ip(),
-        transport: Transport::Udp,
-    };
+    let client = Client::new(peer.ip(), Transport::Udp);
     let decision = script::decide(shared, &client, listener, message).await;
     let state: Arc<State> = shared.state.load_full();
     let (mut out, mut scratch) = (vec![0; MAX_ANSWER], Box::<Scratch>::default());
@@ -236,6 +260,8 @@ async fn scripted(
         if let Err(error) = socket.send_to(bytes, peer, local).await {
             debug!(%error, "answer not sent");
         }
+    } else if let Outcome::Deferred(deferred) = outcome {
+        carry_out_here(shared, socket, deferred, peer, local).await;
     } else {
         tally.dropped += 1;
     }

@@ -51,6 +51,8 @@ pub struct Edns<'a> {
 /// A signature the request carries (RFC 8945); kept where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Tsig<'a> {
+    /// Where the record begins in the message.
+    pub start: usize,
     /// Name of the key.
     pub key: NameRef<'a>,
     /// The record's rdata.
@@ -173,7 +175,7 @@ impl<'a> Query<'a> {
                         return None;
                     }
                     let key = NameRef::from_wire(message.get(start..name_end)?).ok()?;
-                    self.tsig = Some(Tsig { key, rdata });
+                    self.tsig = Some(Tsig { start, key, rdata });
                 }
                 RrType::SOA if !additional && self.held_serial.is_none() => {
                     let mut soa = Reader::at(message, rdata_at);

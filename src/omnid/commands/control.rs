@@ -193,8 +193,8 @@ pub fn table(context: &Context, verb: &str) -> Outcome {
 }
 
 pub fn zone(context: &Context, command: Zone) -> Outcome {
-    match command {
-        Zone::List => table(context, "zone.list"),
+    let (verb, zone) = match command {
+        Zone::List => return table(context, "zone.list"),
         Zone::Show { zone } => {
             let answer = call(context, "zone.show", json!({"zone": zone}))?;
             if context.json {
@@ -202,9 +202,25 @@ pub fn zone(context: &Context, command: Zone) -> Outcome {
             } else {
                 write!(io::stdout().lock(), "{}", print::text(answer.get("text")))?;
             }
-            Ok(ExitCode::SUCCESS)
+            return Ok(ExitCode::SUCCESS);
         }
+        Zone::Status { zone } => ("zone.status", zone),
+        Zone::Freeze { zone } => ("zone.freeze", zone),
+        Zone::Thaw { zone } => ("zone.thaw", zone),
+        Zone::Sync { zone } => ("zone.sync", zone),
+        Zone::Notify { zone } => ("zone.notify", zone),
+        Zone::Refresh { zone } => ("zone.refresh", zone),
+        Zone::Retransfer { zone } => ("zone.retransfer", zone),
+    };
+    let answer = call(context, verb, json!({"zone": zone}))?;
+    if context.json {
+        out(&answer)?;
+        return Ok(ExitCode::SUCCESS);
     }
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        out(format_args!("{name}: {}", print::text(Some(value))))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn cert(context: &Context, command: &Cert) -> Outcome {

@@ -104,6 +104,34 @@ pub enum Cut {
 }
 
 impl Zone {
+    /// A zone of which nothing is known but its name: what stands for one that is not to be
+    /// served.
+    pub fn unknown(apex: NameRef<'_>) -> Zone {
+        let node = Node {
+            name: 0,
+            parent: 0,
+            cut: NONE,
+            wildcard: NONE,
+            sets: 0,
+            set_count: 0,
+            flags: 0,
+        };
+        let mut names = vec![apex.label_count() as u8];
+        names.extend_from_slice(apex.wire());
+        Zone {
+            apex: apex.to_owned(),
+            nodes: vec![node],
+            names,
+            data: Vec::new(),
+            trie: Trie::build(1, |_| apex),
+            serial: 0,
+            negative_ttl: 0,
+            record_count: 0,
+            has_signatures: false,
+            denial: denial::Denial::default(),
+        }
+    }
+
     /// The zone's name.
     pub fn apex(&self) -> NameRef<'_> {
         self.apex.as_ref()

@@ -15,7 +15,6 @@ use super::network::{Carrier, Lost, Network, Outgoing};
 use super::policy::Policy;
 use super::settings::{Budget, Settings};
 use super::{Ask, Delegation, Memory, Resolver};
-use crate::engine::access::Access;
 use crate::engine::answer::{Client, Outcome, Scratch, Transport, answer};
 use crate::engine::state::{Settings as Serving, State};
 use crate::engine::zone::tests::load;
@@ -60,13 +59,11 @@ impl Network for World {
             return std::future::ready(Err(Lost::Timeout)).boxed();
         };
         self.clock.fetch_add(10, Ordering::Relaxed);
-        let client = Client {
-            address: "192.0.2.99".parse().unwrap(),
-            transport: match carrier {
-                Carrier::Udp => Transport::Udp,
-                _ => Transport::Tcp,
-            },
+        let transport = match carrier {
+            Carrier::Udp => Transport::Udp,
+            _ => Transport::Tcp,
         };
+        let client = Client::new("192.0.2.99".parse().unwrap(), transport);
         let (mut out, mut scratch) = (vec![0; 65_535], Scratch::default());
         let Outcome::Reply(answered) =
             answer(state, &client, 0, &query.bytes, &mut out, &mut scratch)
@@ -124,10 +121,13 @@ fn world(mischief: Mischief) -> Arc<World> {
         let served = Served {
             zone,
             history: Arc::default(),
-            transfer: Access::default(),
+            rules: Arc::default(),
+            secondary: false,
+            expired: false,
         };
         let state = State {
             zones: Zones::new(vec![served]),
+            keys: crate::engine::tsig::Keys::default(),
             settings: Serving::default(),
         };
         (address.parse().unwrap(), state)

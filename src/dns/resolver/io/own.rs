@@ -17,10 +17,7 @@ impl Local for Own {
         let shared = self.0.upgrade()?;
         let state = shared.state.load();
         let zone = state.zones.above(name, rr_type)?.zone.apex().to_owned();
-        let client = Client {
-            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            transport: Transport::Tcp,
-        };
+        let client = Client::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Transport::Tcp);
         let (mut out, mut scratch) = (vec![0; crate::io::MAX_MESSAGE], Box::<Scratch>::default());
         match answer(&state, &client, 0, query, &mut out, &mut scratch) {
             Outcome::Reply(answered) => {

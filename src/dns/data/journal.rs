@@ -1,0 +1,392 @@
+//! A journal: what has happened to a zone since its file was written, and before, as far back as
+//! secondaries may ask.
+//!
+//! A file of entries, each with its length and a digest. It only ever grows at its end, and an
+//! entry is on the disk before anybody is told that it counts. An entry that a crash cut off is
+//! one that nobody was told of, and goes; a broken entry with others behind it is an error.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+
+use crate::engine::change::Change;
+use crate::engine::zone::Zone;
+use crate::wire::code::{Class, RrType};
+use crate::wire::name::NameRef;
+use crate::wire::rdata::canonical_into;
+use crate::wire::reader::Reader;
+use crate::wire::record::OwnRecord;
+
+const MAGIC: &[u8; 16] = b"omnid journal 1\n";
+/// Octets before an entry's own: length and digest.
+const HEAD: usize = 4 + CHECK;
+const CHECK: usize = 8;
+/// Largest entry.
+const MAX_ENTRY: usize = 1 << 30;
+
+/// An entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// The zone's file was written, or read, with this content.
+    Base([u8; 32]),
+    /// The zone changed.
+    Change(Change),
+    /// The file is the operator's to edit, until the next entry.
+    Frozen,
+}
+
+/// The digest of a zone's records: what tells whether a file is the one that a journal goes with.
+pub(crate) fn zone_digest(zone: &Zone) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut rdata = Vec::new();
+    for id in zone.node_ids() {
+        for set in zone.sets(id) {
+            context.update(&zone.name(id).wire().to_ascii_lowercase());
+            context.update(&set.rr_type.0.to_be_bytes());
+            context.update(&set.ttl.to_be_bytes());
+            for (row, _) in set.records() {
+                rdata.clear();
+                canonical_into(set.rr_type, row, &mut rdata);
+                context.update(&(rdata.len() as u32).to_be_bytes());
+                context.update(&rdata);
+            }
+        }
+    }
+    let mut digest = [0; 32];
+    digest
+        .iter_mut()
+        .zip(context.finish().as_ref())
+        .for_each(|(to, from)| *to = *from);
+    digest
+}
+
+/// A journal open for writing.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    /// None until the first entry is to be written.
+    file: Option<File>,
+    len: u64,
+}
+
+/// What a journal holds.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) entries: Vec<Entry>,
+    /// Octets of whole entries.
+    pub(crate) len: u64,
+    /// Octets behind them that a crash left.
+    pub(crate) torn: u64,
+}
+
+/// Reads a journal; one that does not exist is empty.
+pub(crate) fn read(path: &Path) -> io::Result<Contents> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(mut file) => file.read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
+        Err(error) => return Err(error),
+    };
+    parse(&bytes).map_err(|at| {
+        let message = format!("{}: broken at octet {at}", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })
+}
+
+/// Reads the octets of a journal; where they are broken other than by a crash, gives the place.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, usize> {
+    let torn = |len: usize, entries| {
+        Ok(Contents {
+            entries,
+            len: len as u64,
+            torn: (bytes.len() - len) as u64,
+        })
+    };
+    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+        let end = bytes.iter().rposition(|octet| *octet != 0);
+        let written = bytes.get(..end.map_or(0, |at| at + 1)).unwrap_or_default();
+        let begun = MAGIC.starts_with(written);
+        return if begun { torn(0, Vec::new()) } else { Err(0) };
+    };
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let at = bytes.len() - rest.len();
+        let head = rest.split_at_checked(HEAD);
+        let body = head.and_then(|(head, tail)| {
+            let (length, check) = head.split_first_chunk::<4>()?;
+            let (body, tail) = tail.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+            Some((check, body, tail))
+        });
+        let Some((check, body, tail)) = body else {
+            // Longer than the file: its end was never written.
+            return torn(at, entries);
+        };
+        let whole = check_of(body).as_slice() == check;
+        let entry = if whole { read_entry(body) } else { None };
+        match entry {
+            Some(entry) => entries.push(entry),
+            // The last entry, with room behind it that the file system set aside and never filled.
+            None if tail.iter().all(|octet| *octet == 0) => {
+                return if whole { Err(at) } else { torn(at, entries) };
+            }
+            None => return Err(at),
+        }
+        rest = tail;
+    }
+    torn(bytes.len(), entries)
+}
+
+/// Reads any octets: none may do harm, and what is read is written the same.
+pub(crate) fn fuzz_journal(bytes: &[u8]) {
+    if let Some(entry) = read_entry(bytes) {
+        let mut written = Vec::new();
+        assert!(write_entry(&entry, &mut written).is_ok());
+        assert_eq!(written.get(HEAD..), Some(bytes));
+    }
+    if let Ok(contents) = parse(bytes) {
+        assert!(contents.len + contents.torn == bytes.len() as u64);
+    }
+}
+
+fn check_of(body: &[u8]) -> [u8; CHECK] {
+    let digest = digest::digest(&digest::SHA256, body);
+    let mut check = [0; CHECK];
+    check
+        .iter_mut()
+        .zip(digest.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    check
+}
+
+fn read_entry(body: &[u8]) -> Option<Entry> {
+    let (kind, rest) = body.split_first()?;
+    match kind {
+        b'B' => Some(Entry::Base(rest.try_into().ok()?)),
+        b'F' => rest.is_empty().then_some(Entry::Frozen),
+        b'C' => {
+            let mut reader = Reader::new(rest);
+            let (from, to) = (reader.u32().ok()?, reader.u32().ok()?);
+            let counts = [reader.u32().ok()?, reader.u32().ok()?];
+            let [removed, added] = counts.map(|count| {
+                let mut records = Vec::new();
+                for _ in 0..count {
+                    records.push(read_record(rest, &mut reader)?);
+                }
+                Some(records)
+            });
+            (reader.position() == rest.len()).then_some(Entry::Change(Change {
+                from,
+                to,
+                removed: removed?,
+                added: added?,
+            }))
+        }
+        _ => None,
+    }
+}
+
+fn read_record(bytes: &[u8], reader: &mut Reader<'_>) -> Option<OwnRecord> {
+    let (owner, _) = NameRef::split_wire(bytes.get(reader.position()..)?).ok()?;
+    reader.bytes(owner.wire().len()).ok()?;
+    let rr_type = RrType(reader.u16().ok()?);
+    let ttl = reader.u32().ok()?;
+    let length = reader.u16().ok()?;
+    let rdata = reader.bytes(length.into()).ok()?;
+    crate::wire::rdata::check(rr_type, rdata).ok()?;
+    Some(OwnRecord {
+        owner: owner.to_owned(),
+        rr_type,
+        class: Class::IN,
+        ttl,
+        rdata: rdata.to_vec(),
+    })
+}
+
+fn write_entry(entry: &Entry, to: &mut Vec<u8>) -> io::Result<()> {
+    let mut body = Vec::new();
+    match entry {
+        Entry::Base(digest) => {
+            body.push(b'B');
+            body.extend(digest);
+        }
+        Entry::Frozen => body.push(b'F'),
+        Entry::Change(change) => {
+            body.push(b'C');
+            let counts = [change.removed.len() as u32, change.added.len() as u32];
+            for number in [change.from, change.to].into_iter().chain(counts) {
+                body.extend(number.to_be_bytes());
+            }
+            for record in change.removed.iter().chain(&change.added) {
+                body.extend(record.owner.as_ref().wire());
+                body.extend(record.rr_type.0.to_be_bytes());
+                body.extend(record.ttl.to_be_bytes());
+                body.extend((record.rdata.len() as u16).to_be_bytes());
+                body.extend(&record.rdata);
+            }
+        }
+    }
+    if body.len() > MAX_ENTRY {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "the change is too large",
+        ));
+    }
+    to.extend((body.len() as u32).to_be_bytes());
+    to.extend(check_of(&body));
+    to.extend(body);
+    Ok(())
+}
+
+impl Journal {
+    /// Opens a journal whose contents were read, and cuts off what a crash left.
+    pub(crate) fn open(path: &Path, contents: &Contents) -> io::Result<Journal> {
+        let mut journal = Journal {
+            path: path.to_owned(),
+            file: None,
+            len: contents.len,
+        };
+        if contents.len > 0 || contents.torn > 0 {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            file.set_len(contents.len)?;
+            journal.file = Some(file);
+        }
+        Ok(journal)
+    }
+
+    /// Octets of it.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends entries; they are on the disk when this returns. After an error the journal is as
+    /// it was before.
+    pub(crate) fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        if self.len == 0 {
+            bytes.extend(MAGIC);
+        }
+        for entry in entries {
+            write_entry(entry, &mut bytes)?;
+        }
+        if self.file.is_none() {
+            let directory = self.path.parent().unwrap_or(Path::new("."));
+            std::fs::create_dir_all(directory)?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&self.path)?;
+            File::open(directory)?.sync_all()?;
+            self.file = Some(file);
+        }
+        let Some(file) = &mut self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let written = file
+            .seek(SeekFrom::Start(self.len))
+            .and_then(|_| file.write_all(&bytes))
+            .and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // What was written of it is not to be found by a later start.
+            file.set_len(self.len)?;
+            return Err(error);
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Puts other entries in place of all of them, in one step.
+    pub(crate) fn rewrite(&mut self, entries: &[Entry]) -> io::Result<()> {
+        let mut bytes = MAGIC.to_vec();
+        for entry in entries {
+            write_entry(entry, &mut bytes)?;
+        }
+        write_whole(&self.path, &bytes)?;
+        self.file = Some(OpenOptions::new().read(true).write(true).open(&self.path)?);
+        self.len = bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Writes a file so that at any instant the old or the new one is there, whole.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = directory.join(name);
+    let mut file = File::create(&beside)?;
+    // The mode is the operator's choice where the file is the operator's.
+    if let Ok(metadata) = std::fs::metadata(path) {
+        file.set_permissions(metadata.permissions())?;
+    }
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::engine::zone::tests::load;
+
+    fn entries() -> Vec<Entry> {
+        let zone = |serial: u32, rows: &str| {
+            let text =
+                format!("$TTL 9\n@ SOA ns hm {serial} 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n{rows}");
+            load("example.org", &text).zone.unwrap()
+        };
+        let (old, new) = (zone(1, "a TXT x"), zone(2, "b MX 1 c\nc AAAA ::1"));
+        vec![
+            Entry::Base(zone_digest(&old)),
+            Entry::Change(Change::between(&old, &new).unwrap()),
+            Entry::Base(zone_digest(&new)),
+            Entry::Change(Change::between(&new, &zone(3, "")).unwrap()),
+            Entry::Frozen,
+        ]
+    }
+
+    /// A crash may cut the file at any octet: what was whole is still there, and can be added to.
+    #[test]
+    fn cut_off_anywhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("zone.journal");
+        let mut journal = Journal::open(&path, &read(&path).unwrap()).unwrap();
+        let all = entries();
+        let mut ends = Vec::new();
+        for entry in &all {
+            journal.append(std::slice::from_ref(entry)).unwrap();
+            ends.push(journal.len() as usize);
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(parse(&bytes).unwrap().entries, all);
+        for cut in 0..bytes.len() {
+            let contents = parse(&bytes[..cut]).unwrap();
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            assert_eq!(contents.entries, all[..whole], "cut at {cut}");
+            std::fs::write(&path, [&bytes[..cut], &[0; 5000]].concat()).unwrap();
+            let contents = read(&path).unwrap();
+            assert!(contents.entries.len() >= whole);
+            let kept = contents.entries.len();
+            let mut journal = Journal::open(&path, &contents).unwrap();
+            journal.append(&[Entry::Frozen]).unwrap();
+            assert_eq!(read(&path).unwrap().entries.len(), kept + 1);
+        }
+    }
+
+    #[test]
+    fn broken_in_the_middle() {
+        let mut bytes = MAGIC.to_vec();
+        for entry in entries() {
+            write_entry(&entry, &mut bytes).unwrap();
+        }
+        bytes[MAGIC.len() + HEAD + 3] ^= 1;
+        assert_eq!(parse(&bytes).err(), Some(MAGIC.len()));
+        assert_eq!(parse(b"something else").err(), Some(0));
+    }
+}

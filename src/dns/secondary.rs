@@ -1,0 +1,313 @@
+//! A secondary's life: primaries asked in time, copies fetched, kept and given up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use omnid_supervisor::{Child, ChildResult};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{debug, info, warn};
+
+use crate::data::Held;
+use crate::engine::change::{apply_all, is_later};
+use crate::engine::deferred::Deferred;
+use crate::engine::incoming::Received;
+use crate::engine::schedule::{Schedule, Timers};
+use crate::engine::zone::Zone;
+use crate::io::fetch::{Bounds, FetchError, Primary, serial, transfer};
+use crate::keeper::SharedHeld;
+use crate::service::Dns;
+use crate::wire::code::Rcode;
+use crate::wire::name::Name;
+
+/// What the task that watches over secondaries is told.
+pub(crate) enum Nudge {
+    /// The configuration has changed.
+    Changed,
+    /// A primary says that there is a new version, or the operator wants to know.
+    Refresh(Name),
+    /// The operator wants all of the zone anew.
+    Retransfer(Name),
+}
+
+/// Nudges that wait; more of them say nothing new.
+pub(crate) const MAX_NUDGES: usize = 4096;
+
+/// How asking for a zone went.
+struct Done {
+    zone: Name,
+    /// Timers of the copy that is good now.
+    timers: Option<Timers>,
+}
+
+impl Dns {
+    /// A notify, which was let in: it is answered at once, and looked into after that
+    /// (RFC 1996 3.11).
+    pub(crate) fn heard(&self, deferred: &Deferred) -> Rcode {
+        info!(zone = %deferred.zone, from = %deferred.client.address, "primary says that the zone has changed");
+        self.nudge(Nudge::Refresh(deferred.zone.clone()));
+        Rcode::NOERROR
+    }
+
+    pub(crate) fn nudge(&self, nudge: Nudge) {
+        if self.nudges.try_send(nudge).is_err() {
+            debug!("too many notifies at once: those that wait will do");
+        }
+    }
+
+    /// Watches over the secondaries' timers.
+    pub(crate) async fn watch_secondaries(self: &Arc<Self>, child: &Child) -> ChildResult {
+        let mut nudges = self.nudged.lock().await;
+        let (report, mut reports) = mpsc::channel::<Done>(64);
+        let mut schedule = Schedule::default();
+        let transfers = Arc::new(Semaphore::new(self.transfers_in().await));
+        let mut whole: Vec<Name> = Vec::new();
+        self.reschedule(&mut schedule).await;
+        child.ready();
+        loop {
+            let now = Instant::now();
+            for zone in schedule.expired(now) {
+                self.expire(&zone).await;
+            }
+            for zone in schedule.due(now) {
+                let anew = whole.iter().position(|name| *name == zone);
+                let anew = anew.map(|at| whole.swap_remove(at)).is_some();
+                let (dns, report, transfers) = (self.clone(), report.clone(), transfers.clone());
+                let span = tracing::info_span!("refresh", %zone);
+                child.spawn("refresh", span, async move {
+                    let permit = transfers.acquire().await;
+                    let timers = dns.refresh(&zone, anew).await;
+                    drop(permit);
+                    // The task that counts the time may be on its way out.
+                    if report.send(Done { zone, timers }).await.is_err() {
+                        debug!("nobody waits for the outcome");
+                    }
+                    Ok(())
+                });
+            }
+            let wait = schedule.next().map_or(Duration::from_secs(3600), |next| {
+                next.saturating_duration_since(Instant::now())
+            });
+            tokio::select! {
+                nudge = nudges.recv() => match nudge {
+                    None => return Ok(()),
+                    Some(Nudge::Changed) => self.reschedule(&mut schedule).await,
+                    Some(Nudge::Refresh(zone)) => schedule.notified(&zone, Instant::now()),
+                    Some(Nudge::Retransfer(zone)) => {
+                        whole.retain(|name| *name != zone);
+                        schedule.notified(&zone, Instant::now());
+                        if schedule.holds(&zone) {
+                            whole.push(zone);
+                        }
+                    }
+                },
+                Some(Done { zone, timers }) = reports.recv() => {
+                    schedule.done(&zone, timers, Instant::now());
+                }
+                () = tokio::time::sleep(wait) => {}
+                () = child.draining() => return Ok(()),
+            }
+        }
+    }
+
+    async fn transfers_in(&self) -> usize {
+        let applied = self.applied.lock().await;
+        let config = applied.config.as_ref();
+        config.map_or(10, |config| config.transfers_in.into())
+    }
+
+    /// Takes new secondaries up and lets go of those that are none any more.
+    async fn reschedule(&self, schedule: &mut Schedule) {
+        let applied = self.applied.lock().await;
+        let Some(config) = &applied.config else {
+            return;
+        };
+        let mut names = std::collections::HashSet::new();
+        for zone in config.zone.iter().filter(|zone| zone.is_secondary()) {
+            let Ok(apex) = Name::from_text(zone.name.as_str()) else {
+                continue;
+            };
+            if let Some(held) = applied.held.get(&apex) {
+                let own = version(held);
+                let timers = Timers::of(&own, config.refresh_min);
+                schedule.add(&apex, timers, self.age(&apex), Instant::now());
+            }
+            names.insert(apex);
+        }
+        schedule.retain(|name| names.contains(name));
+    }
+
+    /// How long ago a copy was last confirmed. One of which nothing is known is as old as can be.
+    pub(crate) fn age(&self, apex: &Name) -> Duration {
+        let checked = self.serials.checked(apex.as_ref());
+        let checked = checked.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        // A clock that was set back makes no copy younger than just confirmed.
+        checked.map_or(Duration::MAX, |at| {
+            SystemTime::now().duration_since(at).unwrap_or_default()
+        })
+    }
+
+    /// True of a copy that may be served.
+    pub(crate) fn is_valid(&self, copy: &Zone) -> bool {
+        let timers = Timers::of(copy, Duration::ZERO);
+        timers.is_some_and(|timers| self.age(&copy.apex().to_owned()) < timers.expire)
+    }
+
+    async fn expire(&self, zone: &Name) {
+        let mut applied = self.applied.lock().await;
+        warn!(%zone, "no primary has confirmed the zone for as long as its SOA allows: it is not \
+            served any more");
+        self.publish_state(&mut applied).await;
+    }
+
+    /// Asks the primaries of a zone, one after the other, until one has confirmed the copy or
+    /// given a new one. Gives the timers of what is served then.
+    async fn refresh(&self, zone: &Name, anew: bool) -> Option<Timers> {
+        let (primaries, held, bounds, least) = {
+            let applied = self.applied.lock().await;
+            let config = applied.config.as_ref()?;
+            let own = config
+                .zone
+                .iter()
+                .find(|own| Name::from_text(own.name.as_str()).is_ok_and(|name| name == *zone))?;
+            let primaries = own.primaries.iter().map(|primary| Primary {
+                address: primary.address,
+                key: primary
+                    .key
+                    .as_ref()
+                    .and_then(|key| applied.rules.key(&key.value)),
+            });
+            let bounds = Bounds {
+                size: usize::try_from(config.transfer_size.bytes()).unwrap_or(usize::MAX),
+                time: config.transfer_time,
+            };
+            let held = applied.held.get(zone)?.clone();
+            (
+                primaries.collect::<Vec<_>>(),
+                held,
+                bounds,
+                config.refresh_min,
+            )
+        };
+        for primary in primaries {
+            match self.refresh_from(zone, &primary, &held, bounds, anew).await {
+                Ok(()) => {
+                    if let Err(error) = self.serials.confirm(zone.as_ref()).await {
+                        warn!(%zone, %error, "cannot keep when the zone was last confirmed");
+                    }
+                    self.serve_again(zone, &held).await;
+                    return Timers::of(&version(&held), least);
+                }
+                Err(error) => warn!(%zone, primary = %primary.address, %error, "refresh failed"),
+            }
+        }
+        None
+    }
+
+    /// A copy that had expired is good again.
+    async fn serve_again(&self, zone: &Name, held: &SharedHeld) {
+        let state = self.shared.state.load_full();
+        let expired = state
+            .zones
+            .get(zone.as_ref())
+            .is_some_and(|served| served.expired);
+        if expired {
+            let mut applied = self.applied.lock().await;
+            let own = version(held);
+            self.publish_zone(&mut applied, zone, &own, None).await;
+        }
+    }
+
+    async fn refresh_from(
+        &self,
+        zone: &Name,
+        primary: &Primary,
+        held: &SharedHeld,
+        bounds: Bounds,
+        anew: bool,
+    ) -> Result<(), FetchError> {
+        let own = version(held);
+        let has = own.set(0, crate::wire::code::RrType::SOA).is_some();
+        if has && !anew {
+            let theirs = serial(primary, zone).await?;
+            if !is_later(theirs, own.serial()) {
+                if theirs != own.serial() {
+                    warn!(%zone, primary = %primary.address, theirs, ours = own.serial(),
+                        "the primary's serial is behind ours");
+                }
+                return Ok(());
+            }
+        }
+        if has && !anew {
+            let begun = Instant::now();
+            match transfer(primary, zone, Some(&own), bounds).await {
+                Ok(received) => match self.take(zone, received).await {
+                    Ok(how) => {
+                        let (serial, took) = (version(held).serial(), begun.elapsed());
+                        info!(%zone, primary = %primary.address, serial, how, ?took, "transfer in ended");
+                        return Ok(());
+                    }
+                    Err(reason) => {
+                        warn!(%zone, primary = %primary.address, reason, "incremental transfer of no use: \
+                            fetching the whole zone");
+                    }
+                },
+                Err(error) => {
+                    info!(%zone, primary = %primary.address, %error, "incremental transfer failed: \
+                        fetching the whole zone");
+                }
+            }
+        }
+        let begun = Instant::now();
+        let received = transfer(primary, zone, None, bounds).await?;
+        let how = self.take(zone, received).await;
+        let how = how.map_err(std::io::Error::other)?;
+        let (serial, took) = (version(held).serial(), begun.elapsed());
+        info!(%zone, primary = %primary.address, serial, how, ?took, "transfer in ended");
+        Ok(())
+    }
+
+    /// Keeps and serves what a primary has sent.
+    async fn take(&self, zone: &Name, received: Received) -> Result<&'static str, String> {
+        let how = match &received {
+            Received::UpToDate => return Ok("up to date"),
+            Received::Changes(_) => "IXFR",
+            Received::Whole(_) => "AXFR",
+        };
+        let work = move |held: &mut Held| match received {
+            Received::Changes(changes) => {
+                let after = apply_all(&held.zone, &changes).map_err(|error| error.to_string())?;
+                held.commit(&changes, Arc::new(after))
+                    .map_err(|error| error.to_string())?;
+                if held.is_long() {
+                    held.sync().map_err(|error| error.to_string())?;
+                }
+                // One change is what led here; of several the comparison makes one.
+                let mut changes = changes.into_iter();
+                Ok(changes.next().filter(|_| changes.next().is_none()))
+            }
+            Received::Whole(whole) => {
+                let whole = Arc::<Zone>::from(whole);
+                let had = held.zone.set(0, crate::wire::code::RrType::SOA).is_some();
+                let later = had && is_later(whole.serial(), held.zone.serial());
+                let change = if later {
+                    crate::engine::change::Change::between(&held.zone, &whole)
+                } else {
+                    None
+                };
+                held.replace(whole, change.clone())
+                    .map_err(|error| error.to_string())?;
+                Ok(change)
+            }
+            Received::UpToDate => Ok(None),
+        };
+        self.with_held(zone, work).await?;
+        Ok(how)
+    }
+}
+
+fn version(held: &SharedHeld) -> Arc<Zone> {
+    let held = held
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    held.zone.clone()
+}
