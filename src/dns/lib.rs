@@ -13,9 +13,11 @@ mod io;
 mod publish;
 mod resolver;
 mod service;
+mod signing;
 pub mod wire;
 
 pub use config::{Config, TransferConfig, ZoneConfig};
+pub use dnssec::config::{KeyConfig, PolicyConfig};
 pub use resolver::ResolverConfig;
 pub use service::{Dns, Prepared};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use omnid_hub::{Event, Record};
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, ZoneConfig};
 use crate::data::merge;
 use crate::engine::change::{Change, is_later};
 use crate::engine::history::History;
@@ -24,6 +24,8 @@ use crate::service::{Applied, Dns, served, settings, zip};
 pub(crate) struct Published {
     /// The zone's own records.
     pub(crate) own: Arc<Zone>,
+    /// With what services publish in it, and not signed.
+    pub(crate) unsigned: Arc<Zone>,
     /// What is served.
     pub(crate) zone: Arc<Zone>,
     /// How what is served came to be what it is.
@@ -46,7 +48,7 @@ impl Dns {
             let records = records.remove(name).unwrap_or_default();
             let kept = applied.published.get(name);
             let version = self
-                .published_version(&loaded.zone, None, &records, kept)
+                .published_version(config, zone, &loaded.zone, None, &records, kept)
                 .await;
             served.zone = version.zone.clone();
             served.history = version.history.clone();
@@ -61,6 +63,7 @@ impl Dns {
             }
             zones.push(served);
         }
+        self.signer.retain(config).await;
         let settings = settings(config, self.made_up_secret);
         let state = State {
             zones: Zones::new(zones),
@@ -81,16 +84,23 @@ impl Dns {
     /// gives a zone. What it changed beyond that the comparison here finds.
     async fn published_version(
         &self,
+        config: &Config,
+        settings: &ZoneConfig,
         own: &Arc<Zone>,
         change: Option<Arc<Change>>,
         records: &[Record],
         kept: Option<&Published>,
     ) -> Published {
         let merged = self.with_published(own, records, kept).await;
-        let zone = merged.as_ref().unwrap_or(own).clone();
+        let unsigned = merged.as_ref().unwrap_or(own).clone();
+        let served = kept.map(|kept| &kept.zone);
+        let zone = self
+            .signed_version(config, settings, &unsigned, served)
+            .await;
         let Some(kept) = kept else {
             return Published {
                 own: own.clone(),
+                unsigned,
                 zone,
                 history: Arc::default(),
             };
@@ -99,11 +109,13 @@ impl Dns {
             return kept.clone();
         }
         let known = change.filter(|change| {
-            merged.is_none() && Arc::ptr_eq(&kept.zone, &kept.own) && change.to == zone.serial()
+            let plain = Arc::ptr_eq(&zone, own) && Arc::ptr_eq(&kept.zone, &kept.own);
+            plain && change.to == zone.serial()
         });
         let history = with_change(kept, &zone, known).await;
         Published {
             own: own.clone(),
+            unsigned,
             zone,
             history,
         }
@@ -172,9 +184,10 @@ impl Dns {
             }
         };
         // The same file and the same records have the same serial, and make the same zone.
-        let same = |kept: &&Published| Arc::ptr_eq(&kept.own, base) && kept.zone.serial() == serial;
+        let same =
+            |kept: &&Published| Arc::ptr_eq(&kept.own, base) && kept.unsigned.serial() == serial;
         if let Some(kept) = kept.filter(same) {
-            return Some(kept.zone.clone()).filter(|zone| !Arc::ptr_eq(zone, base));
+            return Some(kept.unsigned.clone()).filter(|zone| !Arc::ptr_eq(zone, base));
         }
         let merged = merge(base, records, serial);
         for reason in merged.left_out {

@@ -2,10 +2,14 @@
 //! the serials that tell secondaries of both.
 
 mod files;
+mod keys;
 mod load;
 mod publish;
 mod serials;
+mod signed;
 
+pub(crate) use keys::KeyStore;
 pub(crate) use load::{Loaded, load};
 pub(crate) use publish::merge;
 pub(crate) use serials::{MIGRATIONS, Serials};
+pub(crate) use signed::{read_key_files, replace, signed_path};

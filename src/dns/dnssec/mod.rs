@@ -4,9 +4,11 @@
 //! validator share them.
 
 mod algorithm;
+pub(crate) mod config;
 mod denial;
 mod ds;
 pub mod explain;
+pub mod import;
 mod key;
 pub mod keyring;
 pub mod nsec3;

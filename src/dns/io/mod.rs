@@ -2,6 +2,7 @@
 
 mod metrics;
 mod notify;
+mod parent;
 mod script;
 mod stream;
 mod udp;
@@ -15,6 +16,7 @@ use omnid_ground::Ground;
 
 pub(crate) use metrics::Metrics;
 pub(crate) use notify::{News, notify};
+pub(crate) use parent::parent_ds;
 pub(crate) use stream::{dot, tcp, tls};
 pub(crate) use udp::udp;
 

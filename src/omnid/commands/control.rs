@@ -204,7 +204,74 @@ pub fn zone(context: &Context, command: Zone) -> Outcome {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Zone::Keys { zone, ds_seen } => {
+            let answer = call(
+                context,
+                "zone.keys",
+                json!({"zone": zone, "ds_seen": ds_seen}),
+            )?;
+            keys(context, &answer)
+        }
+        Zone::Roll { zone, role, key } => {
+            let arguments = json!({"zone": zone, "role": role, "key": key});
+            keys(context, &call(context, "zone.roll", arguments)?)
+        }
+        Zone::Sign { zone } => {
+            let answer = call(context, "zone.sign", json!({"zone": zone}))?;
+            if context.json {
+                out(&answer)?;
+            } else {
+                let serial = print::text(answer.get("serial"));
+                out(format_args!("{zone} is signed anew, serial {serial}"))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+/// The keys of a zone, in sentences.
+fn keys(context: &Context, answer: &Value) -> Outcome {
+    if context.json {
+        out(answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = |value: &Value, member: &str| print::text(value.get(member));
+    let lines = |value: &Value, member: &str| -> Vec<String> {
+        let list = value.get(member).and_then(Value::as_array);
+        list.map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .map(|line| print::text(Some(line)))
+            .collect()
+    };
+    out(format_args!(
+        "{} {}",
+        text(answer, "zone"),
+        text(answer, "summary")
+    ))?;
+    for line in lines(answer, "todo") {
+        out(format_args!("To do: {line}"))?;
+    }
+    if answer.get("next").is_some_and(|next| !next.is_null()) {
+        out(format_args!("Next step: {}", text(answer, "next")))?;
+    }
+    for key in rows(&json!(answer.get("keys"))) {
+        out(format_args!(
+            "\nKey {} ({}, {}), made {}, {}",
+            text(key, "tag"),
+            text(key, "role"),
+            text(key, "algorithm"),
+            text(key, "created"),
+            text(key, "use")
+        ))?;
+        for line in lines(key, "says") {
+            out(format_args!("  {line}"))?;
+        }
+        if key.get("ds_record").is_some_and(|ds| !ds.is_null()) {
+            out(format_args!("  {}", text(key, "ds_record")))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub fn cert(context: &Context, command: &Cert) -> Outcome {

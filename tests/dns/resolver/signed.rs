@@ -284,7 +284,11 @@ pub const VARIANTS: &[Variant] = &[
         "notzonekey",
         P256,
         &[],
-        |lines| each(&lines, |line| line.replace("\tDNSKEY\t257 ", "\tDNSKEY\t1 ")),
+        |lines| {
+            each(&lines, |line| {
+                line.replace("\tDNSKEY\t257 ", "\tDNSKEY\t1 ")
+            })
+        },
         keep,
         BOGUS,
     ),
