@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use omnid_config::{Problem, Problems};
+use omnid_config::{Problem, Problems, Spanned};
 
 use super::algorithm::Algorithm;
 use super::policy::{KeySpec, Nsec3Policy, Policy, Role, Seconds};
@@ -40,7 +40,7 @@ omnid_config::section! {
     /// A key that zones are signed with.
     pub struct KeyConfig {
         /// What it is for.
-        pub role: KeyRole,
+        pub role: Spanned<KeyRole>,
         /// Its algorithm.
         pub algorithm: KeyAlgorithm = KeyAlgorithm::EcdsaP256,
         /// Its size, if it is one of RSA: 2048, 3072 or 4096.
@@ -121,7 +121,8 @@ impl PolicyConfig {
                     "the keys of {} make no whole: one csk, or one ksk and one zsk",
                     spec.algorithm
                 );
-                problems.push(Problem::absence(message));
+                let at = self.keys.first().and_then(|key| key.role.span);
+                problems.push(Problem::error(message).at(at, "the keys of this policy"));
                 return;
             }
         }
@@ -142,7 +143,7 @@ impl PolicyConfig {
 
     fn specs(&self) -> Vec<KeySpec> {
         let spec = |key: &KeyConfig| KeySpec {
-            role: match key.role {
+            role: match key.role.value {
                 KeyRole::Csk => Role::Csk,
                 KeyRole::Ksk => Role::Ksk,
                 KeyRole::Zsk => Role::Zsk,
