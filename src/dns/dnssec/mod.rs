@@ -22,8 +22,6 @@ mod types;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod years;
 
 pub use algorithm::{Algorithm, VerifyError, verify};
 pub use denial::{Nsec, Nsec3, covers};

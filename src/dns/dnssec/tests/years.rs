@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::keyring::Keyring;
-use super::policy::{KeySpec, Nsec3Policy, Policy, Role, Time};
-use super::signer::sign;
-use super::states::{Request, State, request};
-use super::*;
 use crate::control::zone_text;
+use crate::dnssec::keyring::Keyring;
+use crate::dnssec::policy::{KeySpec, Nsec3Policy, Policy, Role, Time};
+use crate::dnssec::signer::sign;
+use crate::dnssec::states::{Request, State, request};
+use crate::dnssec::*;
 use crate::engine::zone::tests::load;
 use crate::engine::zone::{RrSet, Zone};
 use crate::wire::code::{Class, RrType};
