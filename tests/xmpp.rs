@@ -10,6 +10,8 @@ mod archive;
 mod features;
 #[path = "xmpp/rooms.rs"]
 mod rooms;
+#[path = "xmpp/servers.rs"]
+mod servers;
 #[path = "xmpp/upload.rs"]
 mod upload;
 

@@ -18,7 +18,7 @@ pub mod wire;
 
 pub use config::{Config, TransferConfig, ZoneConfig};
 pub use dnssec::config::{KeyConfig, PolicyConfig};
-pub use resolver::ResolverConfig;
+pub use resolver::{ResolverConfig, fuzz_response};
 pub use service::{Dns, Prepared};
 
 /// Octets that nobody can guess.

@@ -27,7 +27,7 @@ use crate::engine::state::{Settings, State};
 use crate::engine::zones::{Served, Zones};
 use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
 use crate::publish::Published;
-use crate::resolver::{self, Recursion};
+use crate::resolver;
 use crate::signing::Signer;
 use crate::wire::master::{Fault, Severity};
 use crate::wire::name::Name;
@@ -142,6 +142,12 @@ impl Service for Dns {
             service: Self::NAME,
             reason: format!("cannot read the keys of its zones: {error}"),
         })?;
+        let recursion = resolver::open(&ground)
+            .await
+            .map_err(|error| ServiceError {
+                service: Self::NAME,
+                reason: format!("cannot read the resolver's tables: {error}"),
+            })?;
         let (news, queue) = mpsc::channel(NEWS);
         let mut made_up_secret = [0; 16];
         crate::random(&mut made_up_secret);
@@ -157,7 +163,7 @@ impl Service for Dns {
                 ground,
                 state: ArcSwap::from_pointee(state),
                 metrics: Metrics::default(),
-                recursion: Recursion::new(),
+                recursion,
                 idle_ms: AtomicU64::new(30_000),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
             }),
@@ -172,6 +178,8 @@ impl Service for Dns {
             tree: OnceLock::new(),
             handed: Mutex::new(Some(handed)),
         });
+        let own = resolver::Own(Arc::downgrade(&dns.shared));
+        dns.shared.recursion.ask_first(Arc::new(own));
         control::register(&dns);
         resolver::register(&dns, dns.shared.ground.hub.control());
         Ok(dns)
@@ -253,6 +261,7 @@ impl Service for Dns {
 
     async fn close(self: &Arc<Self>) {
         self.shared.ground.hub.alpn().withdraw("dot");
+        self.shared.ground.hub.resolver().withdraw();
     }
 }
 
@@ -419,6 +428,18 @@ impl Dns {
             async move { dns.watch_keys(&child).await }
         });
         tree.add(keys).await.map_err(failed)?;
+        let dns = self.clone();
+        let upkeep = ChildSpec::worker("resolver", move |child: Child| {
+            let dns = dns.clone();
+            async move {
+                let shared = &dns.shared;
+                shared
+                    .recursion
+                    .upkeep(&child, &shared.ground.database)
+                    .await
+            }
+        });
+        tree.add(upkeep).await.map_err(failed)?;
         tree.add(notifier).await.map_err(failed)?;
         tree.add(publisher).await.map_err(failed)?;
         tree.add(handed).await.map_err(failed)

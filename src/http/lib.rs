@@ -13,6 +13,7 @@ pub mod data;
 pub mod engine;
 pub mod expression;
 pub mod files;
+pub mod gateway;
 pub mod io;
 pub mod log;
 mod metrics;
@@ -22,6 +23,7 @@ mod rehearse;
 pub mod rewrite;
 mod service;
 pub mod site;
+pub mod walk;
 pub mod wire;
 
 pub use config::HttpConfig as Config;

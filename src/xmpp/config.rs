@@ -1,6 +1,10 @@
 //! `[xmpp]`.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Spanned};
 
@@ -45,6 +49,8 @@ omnid_config::section! {
         pub rooms: RoomsConfig = RoomsConfig::default(),
         /// Files that accounts upload.
         pub upload: UploadConfig = UploadConfig::default(),
+        /// Other servers.
+        pub s2s: S2sConfig = S2sConfig::default(),
         /// Silence after which a byte is sent, to find out whether a client is still there.
         #[range(Duration::from_secs(10)..=Duration::from_secs(24 * 3600))]
         pub keepalive: Duration = Duration::from_secs(180),
@@ -93,6 +99,34 @@ omnid_config::section! {
         /// How long files are kept.
         #[range(Duration::from_secs(3600)..=Duration::from_secs(100 * 365 * 86_400))]
         pub keep: Duration = Duration::from_secs(30 * 86_400),
+    }
+}
+
+omnid_config::section! {
+    /// Other servers: which are spoken with, and what they must prove.
+    pub struct S2sConfig {
+        /// Addresses for servers that begin in clear and go on in TLS; 5269 is where they look.
+        ///
+        /// Without any, and without routes, no other server is spoken with.
+        pub listen: Vec<Spanned<ListenAddr>> = vec![],
+        /// Addresses for servers that begin with TLS (XEP-0368).
+        pub listen_tls: Vec<Spanned<ListenAddr>> = vec![],
+        /// Where servers are: a domain and its addresses in order, "host:port", or
+        /// "tls://host:port" where TLS comes first. Other domains are looked for at port 5269 of
+        /// their name.
+        pub routes: BTreeMap<String, Vec<Spanned<String>>> = BTreeMap::new(),
+        /// File of the authorities whose certificates of other servers are believed.
+        pub authorities: PathBuf = PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
+        /// Domains that may prove themselves by dialback, which shows only that they are where the
+        /// DNS says; "*" for all. Others need a certificate.
+        pub dialback: Vec<Spanned<String>> = vec![],
+    }
+}
+
+impl S2sConfig {
+    /// Whether other servers are spoken with.
+    pub(crate) fn federates(&self) -> bool {
+        !(self.listen.is_empty() && self.listen_tls.is_empty() && self.routes.is_empty())
     }
 }
 

@@ -17,13 +17,17 @@ use omnid_hub::{
 use omnid_net::TlsSocket;
 use omnid_supervisor::{ChildSpec, Handle};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::{
-    Config, data,
+    Config,
+    config::S2sConfig,
+    data,
     features::upload,
     io::{
         archive::Archive,
         login::{self, Peer},
+        s2s::{self, Trust},
         server::{Server, Settings},
         sweep,
         upload::Files,
@@ -53,6 +57,22 @@ pub struct Prepared {
     config: Config,
     /// The domains served, in their normal form.
     hosts: Vec<BareJid>,
+}
+
+impl Prepared {
+    /// Whose certificates of other servers are believed: those of the file as it is now.
+    fn trust(&self) -> Arc<Trust> {
+        let file = &self.config.s2s.authorities;
+        let trust = if self.config.s2s.federates() {
+            Trust::load(file)
+        } else {
+            Ok(Trust::nobody())
+        };
+        Arc::new(trust.unwrap_or_else(|error| {
+            warn!(file = %file.display(), %error, "no certificate of another server is believed");
+            Trust::nobody()
+        }))
+    }
 }
 
 impl Service for Xmpp {
@@ -110,6 +130,11 @@ impl Service for Xmpp {
     fn listeners(config: &Config) -> Vec<ListenerClaim> {
         let mut claims = ListenerClaim::all(Transport::Stream, &config.listen);
         claims.extend(ListenerClaim::all(Transport::Stream, &config.listen_tls));
+        claims.extend(ListenerClaim::all(Transport::Stream, &config.s2s.listen));
+        claims.extend(ListenerClaim::all(
+            Transport::Stream,
+            &config.s2s.listen_tls,
+        ));
         claims
     }
 
@@ -124,10 +149,11 @@ impl Service for Xmpp {
             .await
             .map_err(failed)?;
         let hub = ground.hub.clone();
-        let settings = Settings::new(Config::default(), HashSet::new());
+        let trust = Arc::new(Trust::nobody());
+        let settings = Settings::new(Config::default(), HashSet::new(), trust);
         let last = ground.database.read(data::archive::last).await;
         let archive = Archive::new(last.map_err(failed)?);
-        let server = Arc::new(Server::new(ground, settings, archive));
+        let server = Arc::new_cyclic(|me| Server::new(ground, settings, archive, me.clone()));
         let presence: Arc<dyn Whereabouts> = Arc::new(Presence(server.clone()));
         hub.directory().offer(Xmpp::NAME, &presence);
         let listed = server.clone();
@@ -177,6 +203,11 @@ impl Service for Xmpp {
             hosts: Vec::new(),
             listen: Vec::new(),
             listen_tls: Vec::new(),
+            s2s: S2sConfig {
+                listen: Vec::new(),
+                listen_tls: Vec::new(),
+                ..config.s2s.clone()
+            },
             ..config.clone()
         };
         if settings(&before.config) != settings(&prepared.config) {
@@ -196,7 +227,8 @@ impl Service for Xmpp {
             .iter()
             .map(|host| host.as_str().into())
             .collect();
-        let settings = Settings::new(prepared.config.clone(), hosts);
+        let trust = prepared.trust();
+        let settings = Settings::new(prepared.config.clone(), hosts, trust);
         self.server.settings.store(Arc::new(settings));
         if tree.child("sessions").is_none() {
             let server = self.server.clone();
@@ -306,7 +338,33 @@ impl Xmpp {
                 },
             )
         });
-        plain.chain(tls).collect()
+        let servers = config.s2s.listen.iter().map(|address| {
+            let server = self.server.clone();
+            streams(
+                ground,
+                Xmpp::NAME,
+                "server",
+                address,
+                move |child, accepted| {
+                    let span = accepted.span();
+                    child.spawn("server", span, s2s::begin_plain(server.clone(), accepted));
+                },
+            )
+        });
+        let servers_tls = config.s2s.listen_tls.iter().map(|address| {
+            let server = self.server.clone();
+            streams(
+                ground,
+                Xmpp::NAME,
+                "server-tls",
+                address,
+                move |child, accepted| {
+                    let span = accepted.span();
+                    child.spawn("server", span, s2s::begin_tls(server.clone(), accepted));
+                },
+            )
+        });
+        plain.chain(tls).chain(servers).chain(servers_tls).collect()
     }
 
     /// Says in the DNS where clients of the hosts find us (RFC 6120 3.2.1, XEP-0368).
@@ -320,8 +378,11 @@ impl Xmpp {
                 addresses.first()?,
             )
         };
+        let s2s = &prepared.config.s2s;
         let services = [
             ("xmpp-client", port(&prepared.config.listen, "client")),
+            ("xmpp-server", port(&s2s.listen, "server")),
+            ("xmpps-server", port(&s2s.listen_tls, "server-tls")),
             (
                 "xmpps-client",
                 port(&prepared.config.listen_tls, "client-tls"),

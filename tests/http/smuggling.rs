@@ -274,16 +274,19 @@ fn slow_clients_of_slowhttptest_leave_others_served() {
             Background::start("slowhttptest", &arguments, &log)
         })
         .collect();
-    let mut slowest = Duration::ZERO;
-    for _ in 0..20 {
-        let since = Instant::now();
-        let answer =
-            server.exchange(b"GET /digits.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        assert!(answer.ends_with("0123456789"), "{answer}");
-        slowest = slowest.max(since.elapsed());
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    // Well under a second where the machine has nothing else to do; timings decide nothing here.
-    println!("the slowest of the others: {slowest:?}");
+    let mut times: Vec<Duration> = (0..21)
+        .map(|_| {
+            let since = Instant::now();
+            let answer = server
+                .exchange(b"GET /digits.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            assert!(answer.ends_with("0123456789"), "{answer}");
+            let took = since.elapsed();
+            std::thread::sleep(Duration::from_millis(200));
+            took
+        })
+        .collect();
+    times.sort();
+    // The attackers, this test and others run on the same two cores: the median is the server's.
+    assert!(times[10] < Duration::from_secs(3), "{times:?}");
     drop(attackers);
 }

@@ -216,7 +216,7 @@ pub fn datagram(port: u16, request: &[u8], answered: impl Fn(&[u8]) -> bool) -> 
         .unwrap();
     socket.connect(loopback(port)).unwrap();
     let mut buffer = [0; 4096];
-    (0..4).any(|_| {
+    (0..30).any(|_| {
         socket.send(request).is_ok()
             && socket
                 .recv(&mut buffer)

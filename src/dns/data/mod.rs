@@ -5,11 +5,15 @@ mod files;
 mod keys;
 mod load;
 mod publish;
+mod resolver;
 mod serials;
 mod signed;
 
 pub(crate) use keys::KeyStore;
 pub(crate) use load::{Loaded, load};
 pub(crate) use publish::merge;
+pub(crate) use resolver::{
+    COMPONENT, Kept, RESOLVER_MIGRATIONS, keep_anchor, keep_exempt, load as load_resolver,
+};
 pub(crate) use serials::{MIGRATIONS, Serials};
 pub(crate) use signed::{read_key_files, replace, signed_path};

@@ -149,6 +149,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
             self.key.set(target.name);
             // A chain that leaves the zones of this server ends here (RFC 1034 4.3.2 3a).
             let Some(served) = zones.find(self.key, target.name, rr_type) else {
+                self.reply.leaves = true;
                 self.prove_expansions();
                 return;
             };

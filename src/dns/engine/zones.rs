@@ -90,6 +90,11 @@ impl Zones {
         Some(&entry.served)
     }
 
+    /// The zone that holds what is known here of a name and type.
+    pub fn above(&self, name: NameRef<'_>, rr_type: RrType) -> Option<&Served> {
+        self.find(&Key::of(name), name, rr_type)
+    }
+
     /// The zone of a name.
     pub fn get(&self, apex: NameRef<'_>) -> Option<&Served> {
         let served = self.find(&Key::of(apex), apex, RrType::SOA)?;

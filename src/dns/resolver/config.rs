@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use omnid_config::{ByteSize, DomainName, IpNet, Problem, Problems, Spanned};
 
+use super::engine::dns64::Dns64;
 use super::engine::network::{Carrier, Server};
 use crate::wire::code::RrType;
 use crate::wire::name::Name;
@@ -19,6 +20,7 @@ omnid_config::section! {
     #[check(ResolverConfig::check_forwarders, needs(forward, zone))]
     #[check(ResolverConfig::check_zones, needs(zone))]
     #[check(ResolverConfig::check_anchors, needs(trust_anchors))]
+    #[check(ResolverConfig::check_dns64, needs(dns64))]
     #[check(ResolverConfig::check_times, needs(min_ttl, max_ttl))]
     pub struct ResolverConfig {
         /// Networks that may ask; others are answered from the zones alone.
@@ -51,6 +53,15 @@ omnid_config::section! {
         /// Names that are not validated, nor anything below them: private ones for the most part,
         /// which the root of the Internet denies.
         pub validate_except: Vec<Spanned<DomainName>> = vec![],
+        /// Follow the keys of trust anchors' zones as they change (RFC 5011).
+        pub trust_anchor_rollover: bool = true,
+        /// Answer here for private networks backwards and for special names (RFC 6303, RFC 6761).
+        pub empty_zones: bool = true,
+        /// A prefix that makes IPv6 addresses of IPv4 ones for hosts that have none (RFC 6147):
+        /// "64:ff9b::/96".
+        pub dns64: Option<Spanned<IpNet>> = None,
+        /// Lists that replace answers (RPZ), those that go before others first.
+        pub policy: Vec<ResolverPolicy> = vec![],
         /// Certificates of the authorities that vouch for forwarders over TLS, in PEM.
         ///
         /// Without it, those that the system trusts.
@@ -120,6 +131,37 @@ omnid_config::section! {
         pub stub: Vec<IpAddr> = vec![],
         /// The zone's own servers as the zones above name them, though a wider zone says otherwise.
         pub iterate: bool = false,
+    }
+}
+
+omnid_config::section! {
+    /// A response policy zone: rules by the name asked for, the address found, the servers of its
+    /// zone, and the client.
+    pub struct ResolverPolicy {
+        /// The zone's name.
+        pub name: Spanned<DomainName>,
+        /// Its zone file; read at the start and at a reload.
+        pub file: Spanned<PathBuf>,
+        /// What its rules do.
+        pub action: PolicyChoice = PolicyChoice::Given,
+    }
+}
+
+omnid_config::choice! {
+    /// What the rules of a list do.
+    pub enum PolicyChoice {
+        /// What each of them says.
+        Given = "given",
+        /// A line in the log, and nothing else.
+        Log = "log",
+        /// The name does not exist.
+        NxDomain = "nxdomain",
+        /// The name has no such data.
+        NoData = "nodata",
+        /// The answer is let be, whatever the lists behind this one say.
+        PassThru = "passthru",
+        /// There is no answer.
+        Drop = "drop",
     }
 }
 
@@ -236,6 +278,21 @@ impl ResolverConfig {
         }
     }
 
+    fn check_dns64(&self, problems: &mut Problems) {
+        if let Some(prefix) = &self.dns64
+            && Dns64::new(prefix.value).is_none()
+        {
+            problems.push(
+                Problem::error("this is not a prefix for DNS64")
+                    .at(prefix.span, "not such a prefix")
+                    .help(
+                        "one of IPv6 of 32, 40, 48, 56, 64 or 96 bits, with the ninth octet zero, \
+                         such as \"64:ff9b::/96\"",
+                    ),
+            );
+        }
+    }
+
     fn check_times(&self, problems: &mut Problems) {
         if self.min_ttl > self.max_ttl {
             problems.push(Problem::error("min_ttl is longer than max_ttl"));
@@ -297,6 +354,7 @@ mod tests {
                 "[[zone]]\nname = 'a'\niterate = true\n[[zone]]\nname = 'A'\niterate = true",
                 "a is there twice",
             ),
+            ("dns64 = '64:ff9b::/90'", "this is not a prefix for DNS64"),
             (
                 "trust_anchors = ['. DS 1 8 2 xyz']",
                 "this is not a trust anchor",

@@ -19,11 +19,13 @@ use super::{
     exchange::Exchange,
     finish::Place,
     handler::{ConnectionFacts, Handler},
+    ruled::{Extras, Ruled},
 };
 use crate::{
     answer::{self, Failure},
     body::Body,
     files::FileAnswer,
+    gateway::{Caller, Found},
     log::Record,
     proxy::{Client, Forward, Interim, Proxy},
     site::{Action, Route, Site, Snapshot},
@@ -41,24 +43,29 @@ pub(super) struct Job {
     pub(super) host: Option<Host<'static>>,
     pub(super) path: NormalPath<'static>,
     pub(super) mount: Option<(Arc<str>, Arc<dyn Mount>)>,
+    /// What the site's rules add to the answer.
+    pub(super) extras: Extras,
 }
 
 impl Job {
     /// Whether nobody but the proxy has anything to do with it.
     pub(super) fn is_quiet(&self) -> bool {
         self.mount.is_none()
-            && self.route().is_none_or(|(route, _)| route.auth.is_none())
+            && self.site.rules.is_none()
+            && self.route().is_none_or(|(route, _)| {
+                route.auth.is_none() && !matches!(route.action, Action::Scripts(_))
+            })
             && !self.handler.scripts.hooked(Hook::HttpRequest)
     }
 
-    fn route(&self) -> Option<(&Route, usize)> {
+    pub(super) fn route(&self) -> Option<(&Route, usize)> {
         let (index, matched) = self.route?;
         Some((self.site.routes.get(index)?, matched))
     }
 
     /// Answers it, whatever happens on the way.
     pub(super) async fn answer(
-        self,
+        mut self,
         head: Parts,
         incoming: Incoming,
         mut exchange: Exchange,
@@ -77,10 +84,24 @@ impl Job {
                 .filter(|_| self.mount.is_none()),
             connection: &self.connection,
         };
-        place.finish(answer, exchange)
+        let mut response = place.finish(answer, exchange);
+        self.extras.apply(&self.site, &mut response);
+        response
     }
 
-    async fn run(&self, head: Parts, incoming: Incoming, exchange: &mut Exchange) -> FileAnswer {
+    async fn run(
+        &mut self,
+        mut head: Parts,
+        incoming: Incoming,
+        exchange: &mut Exchange,
+    ) -> FileAnswer {
+        let mut user = None;
+        if self.site.rules.is_some() {
+            match self.follow_rules(&mut head, exchange).await {
+                Ruled::Answer(answer) => return answer,
+                Ruled::GoOn(name) => user = name.map(Arc::from),
+            }
+        }
         let (route, matched) = self.route().unzip();
         let matched = matched.unwrap_or(0);
         let max_body = route.map_or(self.site.max_body, |route| route.max_body);
@@ -89,19 +110,13 @@ impl Job {
             let failure = Failure::new(StatusCode::PAYLOAD_TOO_LARGE).closing();
             return Err(failure.because("the request body is too large"));
         }
-        let mut head = head;
-        let mut user = None;
         if let Some(auth) = route.and_then(|route| route.auth.as_ref())
+            && self.site.rules.is_none()
             && self.is_guarded()
         {
-            let name = self.authenticate(auth, &head.headers).await?;
-            // A back end must not mistake the password for its own, nor learn it.
-            head.headers.remove(header::AUTHORIZATION);
-            tracing::Span::current().record("user", &*name);
-            if let Some(record) = &mut exchange.record {
-                record.user = Some(name.as_str().into());
-            }
-            user = Some(Arc::from(name));
+            let known = self.authenticate(auth, &head.headers).await?;
+            note_user(&known.user, &mut head, exchange);
+            user = Some(Arc::from(known.user));
         }
         if self.handler.scripts.hooked(Hook::HttpRequest)
             && let Some(answer) = self.ask_script(&head, user.as_deref()).await
@@ -116,6 +131,22 @@ impl Job {
         };
         if let Action::Proxy(proxy) = &route.action {
             return self.forward(proxy, head, body, matched, exchange).await;
+        }
+        if let Action::Scripts(scripts) = &route.action
+            && let Found::Script(script) =
+                scripts.find(&self.path, matched, &self.handler.cache.load())
+        {
+            let caller = Caller {
+                peer: self.connection.peer,
+                local: self.connection.local,
+                tls: self.connection.tls,
+                host: self
+                    .host
+                    .as_ref()
+                    .map_or(&self.site.name, |host| &host.name),
+                user: user.as_deref(),
+            };
+            return scripts.run(&script, &head, body, &caller).await;
         }
         self.handler
             .act(route, matched, &head, &self.path)
@@ -167,7 +198,7 @@ impl Job {
 
     /// The host as the client named it, with its port; an HTTP/1.0 client without one gets the
     /// site's name.
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         match &self.host {
             Some(Host {
                 name,
@@ -231,6 +262,16 @@ impl Job {
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR).because(error.to_string())
             )),
         }
+    }
+}
+
+/// Somebody has logged in.
+pub(super) fn note_user(user: &str, head: &mut Parts, exchange: &mut Exchange) {
+    // A back end must not mistake the password for its own, nor learn it.
+    head.headers.remove(header::AUTHORIZATION);
+    tracing::Span::current().record("user", user);
+    if let Some(record) = &mut exchange.record {
+        record.user = Some(user.into());
     }
 }
 

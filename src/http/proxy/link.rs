@@ -37,8 +37,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A stream to an upstream.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub enum Stream {
+    /// Over TCP.
     Tcp(TcpStream),
+    /// Over a Unix socket.
     Unix(UnixStream),
 }
 
@@ -116,7 +118,7 @@ pub(super) struct SendError {
 }
 
 /// Connects, and sends what goes before the first request.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     target: &Target,
     within: Duration,
     preamble: &[u8],

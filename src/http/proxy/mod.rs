@@ -19,6 +19,8 @@ pub use body::UpstreamBody;
 pub use forward::{Forward, HostPolicy, Interim, Proxy, ProxyTimes};
 pub use headers::Client;
 pub use health::{Checkup, run as run_checks};
+pub(crate) use link::{Stream, connect};
 pub use pool::Pool;
+pub(crate) use target::parse as parse_upstream;
 pub use target::{Protocol, Target};
 pub use upstreams::{Balance, Check, HashBy};

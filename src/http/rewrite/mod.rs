@@ -14,3 +14,5 @@ pub use apply::{Outcome, Place, Verdict};
 pub use config::{MapConfig, QueryChoice, RewriteConfig, ThenChoice};
 pub use map::Maps;
 pub use rules::Rules;
+
+pub(crate) use rules::{condition, said};

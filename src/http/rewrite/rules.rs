@@ -52,6 +52,19 @@ impl Rules {
         Self { rules }
     }
 
+    /// A rule in a few words.
+    #[must_use]
+    pub fn describe(&self, index: usize) -> String {
+        let Some(rule) = self.rules.get(index) else {
+            return String::new();
+        };
+        let negated = if rule.pattern.negated { "!" } else { "" };
+        let status = rule
+            .status
+            .map_or(String::new(), |status| format!(", status {status}"));
+        format!("match \"{negated}{}\"{status}", rule.pattern.source())
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

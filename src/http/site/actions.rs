@@ -6,11 +6,17 @@ use http::{HeaderValue, StatusCode, Uri};
 use omnid_config::{Problem, Problems, Spanned};
 use omnid_identity::Role;
 
-use super::{Action, Auth, HeaderEdits, Route, proxies::proxy};
+use super::{
+    Action, Auth, HeaderEdits, Route, RouteRules,
+    gateways::{cgi, fastcgi},
+    proxies::proxy,
+};
 use crate::{
+    access::{GroupFile, UserFile},
     config::{AuthConfig, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
     data::Shelf,
     files::{Files, Symlinks},
+    rewrite::Maps,
 };
 
 pub(super) fn compile_route(
@@ -18,6 +24,7 @@ pub(super) fn compile_route(
     site: &SiteConfig,
     root: Option<&Arc<Files>>,
     shelf: &Shelf,
+    maps: &Maps,
     problems: &mut Problems,
 ) -> Route {
     conflicts(route, problems);
@@ -27,6 +34,7 @@ pub(super) fn compile_route(
         action: action(route, site, root, shelf, problems),
         headers: HeaderEdits::compile(&route.headers, problems),
         max_body: route.max_body.unwrap_or(site.max_body).bytes(),
+        rules: RouteRules::compile(route, maps, problems),
     }
 }
 
@@ -42,7 +50,16 @@ fn conflicts(route: &RouteConfig, problems: &mut Problems) {
         .respond
         .as_ref()
         .map(|respond| ("respond", respond.span));
-    let mut actions = [root, proxy, redirect, respond].into_iter().flatten();
+    // Programs may be among the files of a root; otherwise they are an action of their own.
+    let cgi = route
+        .cgi
+        .as_ref()
+        .filter(|cgi| cgi.suffixes.is_empty())
+        .map(|cgi| {
+            let program = cgi.program.as_ref().or(cgi.directory.as_ref());
+            ("cgi", program.and_then(|program| program.span))
+        });
+    let mut actions = [root, proxy, cgi, redirect, respond].into_iter().flatten();
     if let (Some((first, first_span)), Some((second, second_span))) =
         (actions.next(), actions.next())
     {
@@ -50,6 +67,13 @@ fn conflicts(route: &RouteConfig, problems: &mut Problems) {
             Problem::error(format!("a route cannot have both {first} and {second}"))
                 .at(second_span, "and this?")
                 .also(first_span, "this")
+                .help("make it two routes"),
+        );
+    }
+    if let (Some(cgi), true) = (&route.cgi, route.fastcgi.is_some()) {
+        problems.push(
+            Problem::error("a route cannot have both fastcgi and cgi")
+                .at(cgi.place, "")
                 .help("make it two routes"),
         );
     }
@@ -80,7 +104,26 @@ fn action(
     if let Some(path) = &route.root {
         let index = route.index.as_ref().unwrap_or(&site.index);
         let files = files(path, index, route.fallback.clone(), site, shelf, problems);
-        return files.map_or(Action::Nothing, |files| Action::Files(Arc::new(files)));
+        let Some(files) = files.map(Arc::new) else {
+            return Action::Nothing;
+        };
+        return match (&route.fastcgi, &route.cgi) {
+            (Some(config), _) => fastcgi(config, files, false, problems),
+            (None, Some(config)) => cgi(config, site, Some((files, false)), shelf, problems),
+            (None, None) => Action::Files(files),
+        };
+    }
+    if let Some(config) = &route.cgi {
+        return cgi(
+            config,
+            site,
+            root.cloned().map(|root| (root, true)),
+            shelf,
+            problems,
+        );
+    }
+    if let (Some(config), Some(root)) = (&route.fastcgi, root) {
+        return fastcgi(config, root.clone(), true, problems);
     }
     if !route.proxy.is_empty() {
         return proxy(route, shelf, problems);
@@ -91,14 +134,24 @@ fn action(
     if let Some(text) = &route.respond {
         return respond(text, route, problems);
     }
-    if site.root.is_none() && route.auth.is_none() {
+    if site.root.is_none()
+        && route.auth.is_none()
+        && route.access.is_none()
+        && route.rewrite.is_empty()
+    {
         problems.push(
             Problem::error("this route does nothing")
                 .at(route.place, "")
-                .help("give it one of root, proxy, redirect, respond"),
+                .help("give it one of root, proxy, cgi, redirect, respond"),
         );
     }
-    root.map_or(Action::Nothing, |root| Action::SiteFiles(root.clone()))
+    let Some(root) = root else {
+        return Action::Nothing;
+    };
+    match &site.fastcgi {
+        Some(config) => fastcgi(config, root.clone(), true, problems),
+        None => Action::SiteFiles(root.clone()),
+    }
 }
 
 pub(super) fn files(
@@ -209,7 +262,7 @@ fn respond(text: &Spanned<String>, route: &RouteConfig, problems: &mut Problems)
     }
 }
 
-fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
+pub(super) fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
     let realm: String = auth
         .basic
         .chars()
@@ -236,6 +289,17 @@ fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
             );
         }
     }
+    let users = open(auth.users.as_ref(), UserFile::open, problems);
+    let groups = open(auth.groups.as_ref(), GroupFile::open, problems);
+    if let Some(users) = &auth.users
+        && !(auth.roles.is_empty() && auth.accounts.is_empty())
+    {
+        problems.push(
+            Problem::error("users of a file are no accounts and have no roles")
+                .at(users.span, "")
+                .help("say who may come in with access = \"user alice\""),
+        );
+    }
     Auth {
         challenge: challenge.unwrap_or(HeaderValue::from_static("Basic realm=\"\"")),
         roles: auth
@@ -248,5 +312,24 @@ fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
             })
             .collect(),
         accounts,
+        users: users.map(Arc::new),
+        groups,
     }
+}
+
+/// Opens a file of users or groups.
+fn open<T>(
+    path: Option<&Spanned<std::path::PathBuf>>,
+    open: impl FnOnce(&Path) -> std::io::Result<T>,
+    problems: &mut Problems,
+) -> Option<T> {
+    let path = path?;
+    open(&path.value)
+        .inspect_err(|error| {
+            problems.push(
+                Problem::error(format!("{} cannot be read: {error}", path.display()))
+                    .at(path.span, ""),
+            );
+        })
+        .ok()
 }

@@ -3,7 +3,9 @@
 mod actions;
 mod compile;
 mod edits;
+mod gateways;
 mod proxies;
+mod rules;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,8 +15,10 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
+pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
+    access::{GroupFile, UserFile},
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
@@ -22,6 +26,7 @@ use crate::{
         sites::SiteTable,
     },
     files::{CacheLimits, Files},
+    gateway::Scripts,
     log::AccessLog,
     metrics::SiteMeter,
     proxy::{Checkup, Proxy},
@@ -75,6 +80,8 @@ pub struct Site {
     pub meter: Arc<SiteMeter>,
     /// The largest body of requests that come to no route.
     pub max_body: u64,
+    /// Rules beside the routes, where there are any.
+    pub rules: Option<Box<SiteRules>>,
 }
 
 /// What is done at a path.
@@ -90,6 +97,8 @@ pub struct Route {
     pub headers: HeaderEdits,
     /// The largest request body.
     pub max_body: u64,
+    /// Rules that hold here.
+    pub rules: RouteRules,
 }
 
 /// What is done with a request.
@@ -99,6 +108,8 @@ pub enum Action {
     Files(Arc<Files>),
     /// Files at the whole path, below the site's root.
     SiteFiles(Arc<Files>),
+    /// Files, some of which are programs.
+    Scripts(Box<Scripts>),
     /// Passed on.
     Proxy(Box<Proxy>),
     /// Sent elsewhere.
@@ -130,6 +141,18 @@ pub struct Auth {
     pub roles: Vec<Role>,
     /// Only these accounts, if any.
     pub accounts: Vec<String>,
+    /// Users of a file, instead of accounts.
+    pub users: Option<Arc<UserFile>>,
+    /// Groups of a file.
+    pub groups: Option<GroupFile>,
+}
+
+impl Auth {
+    /// Tells one from another, within a snapshot.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
 /// What a path leads to, before mounts are looked at.

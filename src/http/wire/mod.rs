@@ -1,7 +1,9 @@
 //! Bytes to typed values and back: what a request head really said, targets, hosts, ranges,
 //! validators, credentials. No I/O, no clock, no policy.
 
+pub mod cgi;
 pub mod credentials;
+pub mod fastcgi;
 pub mod forwarded;
 pub mod frames;
 pub mod fuzz;

@@ -6,6 +6,7 @@ mod configuration;
 mod control;
 mod dns;
 mod expectations;
+mod explain;
 pub mod password;
 mod print;
 mod top;
@@ -72,6 +73,7 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Restore { directory, force } => archive::restore(&context, &directory, force),
         Command::Verify { directory } => archive::verify(&context, directory.as_deref()),
         Command::Config(command) => configuration::run(&context, command),
+        Command::Explain(question) => explain::run(&context, &question),
         Command::Test => expectations::run(&context),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "omnid", &mut io::stdout());

@@ -6,6 +6,7 @@ pub mod caps;
 pub mod carbons;
 pub mod csi;
 pub mod delivery;
+pub mod dialback;
 pub mod login;
 pub mod pubsub;
 pub mod room;

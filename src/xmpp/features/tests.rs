@@ -190,6 +190,7 @@ fn title(number: u16) -> &'static str {
         160 => "Best Practices for Handling Offline Messages",
         163 => "Personal Eventing Protocol",
         178 => "Best Practices for Use of SASL EXTERNAL",
+        185 => "Dialback Key Generation and Validation",
         191 => "Blocking Command",
         198 => "Stream Management",
         199 => "XMPP Ping",

@@ -10,6 +10,7 @@ pub(crate) mod metrics;
 mod outbox;
 pub(crate) mod rooms;
 mod route;
+pub(crate) mod s2s;
 pub(crate) mod server;
 mod session;
 pub(crate) mod sweep;

@@ -114,11 +114,7 @@ impl Server {
     /// The account behind an address that is not in use, or what to do where there is none.
     async fn resolve(&self, to: &Jid, stanza: &Stanza) -> Result<Arc<Cell>, Wishes> {
         if !self.serves(to.domain()) {
-            return Err(match stanza.kind() {
-                // Presence to a domain that can't be reached vanishes, but for requests.
-                Kind::Presence(kind) if Request::from_type(kind).is_none() => Wishes::new(),
-                _ => bounce(stanza, Condition::RemoteServerNotFound),
-            });
+            return Err(self.to_remote(stanza));
         }
         if to.local().is_none() {
             return Err(match stanza.kind() {
@@ -161,7 +157,11 @@ impl Server {
                 .attr("to", from.as_str());
             return Wish::route(&away).into_iter().collect();
         }
-        Wishes::new()
+        let probe = Element::new("presence", ns::CLIENT)
+            .attr("type", "probe")
+            .attr("from", from.as_str())
+            .attr("to", contact.as_str());
+        Wish::route(&probe).into_iter().collect()
     }
 
     /// The answer to a request that the server or one of its accounts is asked; and whatever else
@@ -198,7 +198,11 @@ impl Server {
             reply = match reply {
                 Reply::Result(payload) => return Ok((Vec::new(), payload, Wishes::new())),
                 Reply::Error(error) => return Err(error),
-                Reply::Read(read) => self.ground.database.read(read).await.map_err(failed)?,
+                Reply::Read(read) => {
+                    // What was said a moment ago is asked for, too.
+                    self.archive.settled(self.archive.count()).await;
+                    self.ground.database.read(read).await.map_err(failed)?
+                }
                 Reply::Write(write) => self.ground.database.write(write).await.map_err(failed)?,
                 Reply::Account(deed) => {
                     let cell = cell.ok_or(Condition::ServiceUnavailable)?;

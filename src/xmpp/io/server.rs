@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
@@ -26,6 +26,7 @@ use super::{
     metrics::Metrics,
     outbox::{Outbox, Patience},
     rooms::Rooms,
+    s2s::{Remotes, Trust},
 };
 use crate::{
     Config,
@@ -51,10 +52,14 @@ pub(crate) struct Settings {
     pub(crate) archives: bool,
     /// Hosts of rooms.
     pub(crate) rooms: HashSet<Box<str>>,
+    /// Other servers are spoken with.
+    pub(crate) federates: bool,
+    /// Whose certificates are believed.
+    pub(crate) trust: Arc<Trust>,
 }
 
 impl Settings {
-    pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>) -> Settings {
+    pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>, trust: Arc<Trust>) -> Settings {
         let mut off: Vec<_> = config
             .disable
             .iter()
@@ -70,6 +75,7 @@ impl Settings {
         } else {
             HashSet::new()
         };
+        let federates = config.s2s.federates();
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
             features: features.stream(),
@@ -80,8 +86,16 @@ impl Settings {
             policy,
             archives: features.has(mam::NAME),
             rooms,
+            federates,
+            trust,
             features,
         }
+    }
+
+    /// Whether a domain may prove itself by dialback, without a certificate that is believed.
+    pub(crate) fn dialback(&self, domain: &str) -> bool {
+        let mut allowed = self.config.s2s.dialback.iter();
+        allowed.any(|name| name.value == "*" || name.value == domain)
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -116,6 +130,9 @@ pub(crate) struct Server {
     pub(crate) archive: Archive,
     pub(crate) caps: Known,
     pub(crate) rooms: Rooms,
+    pub(crate) remotes: Remotes,
+    /// Itself, for tasks that outlive a call.
+    pub(crate) me: Weak<Server>,
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     /// Bound sessions, which the sweep looks after.
@@ -138,7 +155,12 @@ const EXPIRED: usize = 1000;
 const WISHES: usize = 1_000_000;
 
 impl Server {
-    pub(crate) fn new(ground: Ground, settings: Settings, archive: Archive) -> Server {
+    pub(crate) fn new(
+        ground: Ground,
+        settings: Settings,
+        archive: Archive,
+        me: Weak<Server>,
+    ) -> Server {
         Server {
             ground,
             settings: ArcSwap::from_pointee(settings),
@@ -146,6 +168,8 @@ impl Server {
             archive,
             caps: Known::default(),
             rooms: Rooms::default(),
+            remotes: Remotes::new(),
+            me,
             metrics: Metrics::new(),
             started: Instant::now(),
             sessions: Mutex::default(),
@@ -159,6 +183,11 @@ impl Server {
     /// Whether a domain is served here.
     pub(crate) fn serves(&self, domain: &str) -> bool {
         self.settings.load().hosts.contains(domain)
+    }
+
+    /// Whether a domain is served here, for accounts or for rooms.
+    pub(crate) fn is_ours(&self, domain: &str) -> bool {
+        self.serves(domain) || self.has_rooms(domain)
     }
 
     // ----- Accounts -----

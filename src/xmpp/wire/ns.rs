@@ -104,6 +104,10 @@ pub const CAPS: &str = "http://jabber.org/protocol/caps";
 pub const CSI: &str = "urn:xmpp:csi:0";
 /// XEP-0363: uploads.
 pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
+/// XEP-0220: dialback.
+pub const DIALBACK: &str = "jabber:server:dialback";
+/// XEP-0220: that it is spoken.
+pub const DIALBACK_FEATURE: &str = "urn:xmpp:features:dialback";
 /// XEP-0359: ids that don't change on the way.
 pub const SID: &str = "urn:xmpp:sid:0";
 /// XEP-0045: rooms.

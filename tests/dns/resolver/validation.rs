@@ -105,7 +105,7 @@ fn verdicts_are_those_of_named_and_delv() {
     let resolver = world.resolver("");
     let mut differing = Vec::new();
     let mut count = 0;
-    for variant in VARIANTS {
+    for (index, variant) in VARIANTS.iter().enumerate() {
         let questions = [
             (format!("www.{}.test", variant.name), "A"),
             (format!("nothing.{}.test", variant.name), "A"),
@@ -121,6 +121,10 @@ fn verdicts_are_those_of_named_and_delv() {
                     "{name} {rr_type}: {ours}, named {theirs}, expected {expected}"
                 ));
             }
+        }
+        // delv asks again and again where it finds nothing good: a few of those are enough.
+        if variant.expected[0] == "bogus" && index % 6 != 0 {
+            continue;
         }
         let (name, rr_type) = &questions[0];
         let delv = delv(&world, resolver.port, name, rr_type);

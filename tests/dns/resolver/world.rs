@@ -38,8 +38,8 @@ pub struct World {
     pub port: u16,
     /// The trust anchor of the root, where it is signed.
     pub anchor: Option<String>,
-    _servers: Vec<Background>,
-    _authority: Option<Daemon>,
+    servers: Vec<Background>,
+    authority: Option<Daemon>,
     _odd: Vec<Odd>,
 }
 
@@ -181,8 +181,8 @@ impl World {
             directory,
             port,
             anchor: None,
-            _servers: servers,
-            _authority: authority,
+            servers,
+            authority,
             _odd: odd,
         };
         for zone in zones {
@@ -196,6 +196,12 @@ impl World {
             );
         }
         world
+    }
+
+    /// All servers go away.
+    pub fn stop(&mut self) {
+        self.servers.clear();
+        self.authority = None;
     }
 
     /// A resolver for this world.

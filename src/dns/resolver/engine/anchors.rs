@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::dnssec::{DigestType, Ds};
+use super::managed::{Key, Managed};
+use crate::dnssec::{DigestType, DnsKey, Ds};
 use crate::wire::code::RrType;
 use crate::wire::name::{Name, NameRef};
 
@@ -46,6 +47,20 @@ impl Anchor {
     }
 }
 
+impl Anchor {
+    /// True if one of the keys that an earlier run knew is among those that the configuration
+    /// names now.
+    pub(crate) fn vouches_for(&self, state: &Managed) -> bool {
+        let digests = self.digests();
+        let named = |key: &Key| {
+            let read = DnsKey::read(&key.data);
+            let mut digests = digests.iter().filter_map(|data| Ds::read(data));
+            read.is_some_and(|read| digests.any(|ds| ds.matches(self.zone.as_ref(), &read)))
+        };
+        state.keys.iter().any(named)
+    }
+}
+
 /// All anchors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Anchors(Vec<Anchor>);
@@ -73,6 +88,10 @@ impl Anchors {
                 .map(|(zone, records)| Anchor { zone, records })
                 .collect(),
         )
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Anchor> {
+        self.0.iter()
     }
 
     /// The closest anchor at or above a name.

@@ -15,12 +15,14 @@ pub(crate) mod reason {
     pub(crate) const OTHER: u16 = 0;
     pub(crate) const UNSUPPORTED_ALGORITHM: u16 = 1;
     pub(crate) const STALE_ANSWER: u16 = 3;
+    pub(crate) const FORGED: u16 = 4;
     pub(crate) const BOGUS: u16 = 6;
     pub(crate) const SIGNATURE_EXPIRED: u16 = 7;
     pub(crate) const SIGNATURE_NOT_YET_VALID: u16 = 8;
     pub(crate) const DNSKEY_MISSING: u16 = 9;
     pub(crate) const RRSIGS_MISSING: u16 = 10;
     pub(crate) const NSEC_MISSING: u16 = 12;
+    pub(crate) const BLOCKED: u16 = 15;
     pub(crate) const STALE_NXDOMAIN: u16 = 19;
     pub(crate) const NOT_SUPPORTED: u16 = 21;
     pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;

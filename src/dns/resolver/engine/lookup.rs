@@ -1,19 +1,25 @@
 //! One name and type: out of the cache, or from wherever the configuration says.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::Resolver;
-use super::budget::{Fault, Path, Request};
+use super::budget::{Fault, Path, Request, reason};
+use super::network::{Opt, Outgoing, Style};
 use super::record::{Entry, Fact, NO_NAME, RrSet, Security};
-use super::reply::Learned;
+use super::reply::{self, Learned, Reply, Source};
 use super::settings::Route;
+use super::special;
 use crate::dnssec::{Rrsig, Validity};
 use crate::wire::code::RrType;
+use crate::wire::message::Message;
 use crate::wire::name::Name;
 
+/// Seconds that an answer with data of our own zones counts for.
+const OWN_TTL: u32 = 5;
 /// How long data that failed validation is kept.
 const BOGUS_TIME: Duration = Duration::from_secs(30);
 
@@ -107,7 +113,44 @@ impl Resolver {
         } else {
             None
         };
-        match self.settings.route(above.unwrap_or(name.as_ref())) {
+        match self.own(request, name, rr_type) {
+            Some(Reply::Facts(facts)) => {
+                let entries = facts
+                    .into_iter()
+                    .map(|learned| self.own_entry(request, learned));
+                let first = entries.fold(None, |first: Option<Arc<Entry>>, entry| {
+                    first.or(Some(entry).filter(|entry| entry.name == *name))
+                });
+                return first.ok_or(Fault(reason::OTHER));
+            }
+            // A zone that one of ours delegates, whatever the root says of it.
+            Some(Reply::Referral(below, _)) => {
+                return self
+                    .iterate(request, path, name, rr_type, Some(&below))
+                    .await;
+            }
+            _ => {}
+        }
+        let route = self.settings.route(above.unwrap_or(name.as_ref()));
+        if self.settings.empty_zones
+            && let Some(zone) = special::zone(name.as_ref())
+            && route.is_none_or(|(at, _)| !at.as_ref().is_within(zone.as_ref()))
+            && let Some(learned) = special::answer(&zone, name, rr_type)
+        {
+            let entry = self.keep(request, learned);
+            entry.judge(Security::Insecure, None);
+            return Ok(entry);
+        }
+        if self.settings.validate
+            && rr_type != RrType::DS
+            && let Some(learned) = self.memory.ranges.deny(name, rr_type, self.network.now())
+        {
+            self.memory.counts.denied.fetch_add(1, Ordering::Relaxed);
+            let entry = self.keep(request, learned);
+            entry.judge(Security::Secure, None);
+            return Ok(entry);
+        }
+        match route {
             None | Some((_, Route::Iterate)) => {
                 self.iterate(request, path, name, rr_type, None).await
             }
@@ -122,6 +165,47 @@ impl Resolver {
                 }
             }
         }
+    }
+
+    /// What this server's own zones say.
+    fn own(&self, request: &Request, name: &Name, rr_type: RrType) -> Option<Reply> {
+        let local = self.local.as_ref()?;
+        let style = Style {
+            edns: true,
+            dnssec_ok: true,
+            ..Style::default()
+        };
+        request.take_query(self.network.now()).ok()?;
+        let query = Outgoing::new(name.as_ref(), rr_type, style, &*self.network);
+        let (zone, bytes) = local.ask(name.as_ref(), rr_type, &query.bytes)?;
+        let message = Message::read(&bytes).ok()?;
+        let source = Source {
+            zone: zone.as_ref(),
+            forwarder: false,
+        };
+        Some(reply::read(
+            source,
+            name,
+            rr_type,
+            &message,
+            &Opt::of(&message),
+        ))
+    }
+
+    /// What is our own is not remembered beyond the question: the zone may change at any time.
+    fn own_entry(&self, request: &Request, learned: Learned) -> Arc<Entry> {
+        let Learned {
+            name,
+            rr_type,
+            fact,
+            authority,
+            ttl,
+        } = learned;
+        let (now, ttl) = (self.network.now(), ttl.clamp(1, OWN_TTL));
+        let entry = Arc::new(Entry::new(name, rr_type, fact, authority, now, ttl));
+        entry.judge(Security::Insecure, None);
+        request.remember(&entry);
+        entry
     }
 
     /// Keeps what was learned.

@@ -70,6 +70,12 @@ pub(crate) trait Network: Send + Sync + 'static {
     }
 }
 
+/// The zones of this server, asked before anybody else is.
+pub(crate) trait Local: Send + Sync + 'static {
+    /// The zone that a name and type belong to, and its answer to a query.
+    fn ask(&self, name: NameRef<'_>, rr_type: RrType, query: &[u8]) -> Option<(Name, Vec<u8>)>;
+}
+
 /// How a query is to look.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Style<'a> {

@@ -1,10 +1,13 @@
 //! How a resolver works.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::anchors::Anchors;
 use super::delegation::Delegation;
+use super::dns64::Dns64;
 use super::network::Server;
+use super::policy::Policy;
 use crate::wire::name::{Name, NameRef};
 
 /// Where the answers for a zone come from.
@@ -34,6 +37,10 @@ pub(crate) struct Settings {
     pub(crate) anchors: Anchors,
     /// Names that are not validated, nor anything below them.
     pub(crate) exempt: Vec<Name>,
+    /// Answer for private and special names here.
+    pub(crate) empty_zones: bool,
+    pub(crate) dns64: Option<Dns64>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) min_ttl: u32,
     pub(crate) max_ttl: u32,
     pub(crate) max_negative_ttl: u32,

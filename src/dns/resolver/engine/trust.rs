@@ -6,12 +6,13 @@ use std::time::Instant;
 use futures_util::future::BoxFuture;
 
 use super::Resolver;
-use super::anchors::Exemption;
-use super::budget::{Path, Request, reason};
+use super::anchors::{Anchor, Exemption};
+use super::budget::{Fault, Path, Request, reason};
 use super::denial::{Claim, Proof, Proofs};
+use super::managed::Managed;
 use super::record::{Entry, Fact, RrSet, Security};
 use super::store::Kept;
-use crate::dnssec::{DigestType, DnsKey, Ds, Rrsig, Validity};
+use crate::dnssec::{DigestType, DnsKey, Ds, Rrsig, Validity, verify};
 use crate::wire::code::{Class, RrType};
 use crate::wire::name::{Name, NameRef};
 
@@ -182,7 +183,10 @@ impl Resolver {
         claim: Claim,
     ) -> Verdict {
         match self.proof(request, entry, zone, keys, claim) {
-            Ok(Proof::Holds { .. }) => (Security::Secure, None),
+            Ok(Proof::Holds { .. }) => {
+                self.learn_ranges(request, entry, zone, keys);
+                (Security::Secure, None)
+            }
             Ok(Proof::OptOut) => (Security::Insecure, None),
             Ok(Proof::TooManyIterations) => {
                 (Security::Insecure, Some(reason::UNSUPPORTED_ITERATIONS))
@@ -190,6 +194,19 @@ impl Resolver {
             Ok(Proof::Missing) => (Security::Bogus, Some(reason::NSEC_MISSING)),
             Err(reason) => (Security::Bogus, Some(reason)),
         }
+    }
+
+    /// Keeps the ranges that a denial by NSEC showed to be empty (RFC 8198).
+    fn learn_ranges(&self, request: &Request, entry: &Entry, zone: &Name, keys: &RrSet) {
+        let has = |rr_type: RrType| entry.authority.iter().any(|set| set.rr_type == rr_type);
+        if !has(RrType::NSEC) || !has(RrType::SOA) {
+            return;
+        }
+        let checked = |set: &&Arc<RrSet>| self.check_set(request, set, zone, keys) == Ok(None);
+        let good: Vec<Arc<RrSet>> = entry.authority.iter().filter(checked).cloned().collect();
+        let now = self.network.now();
+        let left = entry.left(now).unwrap_or(0);
+        self.memory.ranges.learn(zone, &good, now, left);
     }
 
     fn proof(
@@ -366,28 +383,77 @@ impl Resolver {
         })
     }
 
+    /// The data of DS records for the keys that are trusted of an anchor's zone: those it has come
+    /// to follow, or else those that the configuration names.
+    fn trusted(&self, anchor: &Anchor) -> Vec<Box<[u8]>> {
+        let managed = self.memory.managed.lock();
+        let managed = managed.unwrap_or_else(PoisonError::into_inner);
+        let Some(keys) = managed.get(&anchor.zone) else {
+            return anchor.digests();
+        };
+        let zone = anchor.zone.as_ref();
+        let digest = |key: &[u8]| Ds::make(zone, key, DigestType::SHA256).map(Into::into);
+        keys.trusted().filter_map(digest).collect()
+    }
+
+    /// Looks at the keys of an anchor's zone anew (RFC 5011 2.3): the state they are in then, and
+    /// the seconds until they are to be looked at again.
+    pub(crate) async fn look_at_anchor(&self, anchor: &Anchor) -> Result<(Managed, u32), u16> {
+        let zone = &anchor.zone;
+        let request = Request::new(&self.settings.budget, self.network.now(), true);
+        let path = Path::start(zone, RrType::DNSKEY);
+        let found = self.find(&request, &path, zone, RrType::DNSKEY).await;
+        let entry = found.map_err(|Fault(reason)| reason)?;
+        let Fact::Set(set) = &entry.fact else {
+            return Err(reason::DNSKEY_MISSING);
+        };
+        let digests = self.trusted(anchor);
+        let (standing, _) = self.vouch(&request, zone, &digests, set);
+        if let Standing::Bogus(reason) = standing {
+            return Err(reason);
+        }
+        let now = self.network.unix_time();
+        let revoked: Vec<&[u8]> = set
+            .data
+            .iter()
+            .map(|data| &**data)
+            .filter(|data| signs_its_end(set, data, now as u32))
+            .collect();
+        let known = {
+            let managed = self.memory.managed.lock();
+            let managed = managed.unwrap_or_else(PoisonError::into_inner);
+            managed.get(zone).cloned()
+        };
+        let mut state = known.unwrap_or_else(|| {
+            let vouched = |data: &[u8]| {
+                let key = DnsKey::read(data);
+                let digests = digests.iter().filter_map(|digest| Ds::read(digest));
+                key.is_some_and(|key| {
+                    digests
+                        .into_iter()
+                        .any(|ds| ds.matches(zone.as_ref(), &key))
+                })
+            };
+            Managed::begin(&set.data, vouched, now)
+        });
+        state.observe(&set.data, &revoked, now);
+        Ok((state, set.ttl))
+    }
+
     async fn hang_on_anchor(&self, request: &Request, zone: &Name) -> (Standing, u32) {
         let Some(anchor) = self.settings.anchors.above(zone.as_ref()) else {
             return (Standing::Insecure(None), 0);
         };
-        let digests: Vec<Box<[u8]>> = anchor.digests();
+        let digests = self.trusted(anchor);
         self.keys(request, zone, &digests).await
     }
 
     /// The keys of a zone, of which one at least is meant by a trusted DS record and signs them.
     async fn keys(&self, request: &Request, zone: &Name, digests: &[Box<[u8]>]) -> (Standing, u32) {
-        let mut usable: Vec<Ds<'_>> = digests
-            .iter()
-            .filter_map(|data| Ds::read(data))
-            .filter(|ds| ds.algorithm.is_supported() && ds.digest_type.is_supported())
-            .collect();
+        let usable = usable(digests);
         if usable.is_empty() {
             // Signed in ways unknown here: as good as unsigned (RFC 4035 5.2).
             return (Standing::Insecure(Some(reason::UNSUPPORTED_ALGORITHM)), 300);
-        }
-        // RFC 4509 3: SHA-1 only where there is nothing better.
-        if usable.iter().any(|ds| ds.digest_type != DigestType::SHA1) {
-            usable.retain(|ds| ds.digest_type != DigestType::SHA1);
         }
         let path = Path::start(zone, RrType::DNSKEY);
         let entry = self.lookup(request, &path, zone, RrType::DNSKEY).await;
@@ -400,6 +466,19 @@ impl Resolver {
             }
             _ => return (Standing::Bogus(reason::DNSKEY_MISSING), left),
         };
+        let (standing, found) = self.vouch(request, zone, digests, set);
+        (standing, if found { left } else { left.min(BROKEN_TTL) })
+    }
+
+    /// Whether one of the keys that a trusted DS record means signs the set of keys.
+    fn vouch(
+        &self,
+        request: &Request,
+        zone: &Name,
+        digests: &[Box<[u8]>],
+        set: &Arc<RrSet>,
+    ) -> (Standing, bool) {
+        let usable = usable(digests);
         let mut wrong = reason::DNSKEY_MISSING;
         let mut tried = 0;
         for data in &set.data {
@@ -422,11 +501,11 @@ impl Resolver {
                 ..RrSet::clone(set)
             };
             match self.check_set(request, set, zone, &alone) {
-                Ok(_) => return (Standing::Keys(set.clone()), left),
+                Ok(_) => return (Standing::Keys(set.clone()), true),
                 Err(reason) => wrong = reason,
             }
         }
-        (Standing::Bogus(wrong), left)
+        (Standing::Bogus(wrong), false)
     }
 
     /// What the zone above says of a name: another zone's keys, that none begins there, that an
@@ -483,4 +562,39 @@ impl Resolver {
             }
         }
     }
+}
+
+/// The DS records that count.
+fn usable(digests: &[Box<[u8]>]) -> Vec<Ds<'_>> {
+    let mut usable: Vec<Ds<'_>> = digests
+        .iter()
+        .filter_map(|data| Ds::read(data))
+        .filter(|ds| ds.algorithm.is_supported() && ds.digest_type.is_supported())
+        .collect();
+    // RFC 4509 3: SHA-1 only where there is nothing better.
+    if usable.iter().any(|ds| ds.digest_type != DigestType::SHA1) {
+        usable.retain(|ds| ds.digest_type != DigestType::SHA1);
+    }
+    usable
+}
+
+/// True of a key with the mark of a revoked one that signs the set it is in (RFC 5011 2.1).
+fn signs_its_end(set: &RrSet, data: &[u8], now: u32) -> bool {
+    let Some(key) = DnsKey::read(data).filter(|key| key.flags & DnsKey::REVOKE != 0) else {
+        return false;
+    };
+    let signatures = set.signatures.iter().take(MAX_SIGNATURES);
+    let read = signatures.filter_map(|signature| Rrsig::read(signature));
+    let own = read.filter(|signature| {
+        signature.key_tag == key.tag()
+            && signature.algorithm == key.algorithm
+            && signature.validity(now) == Validity::Valid
+    });
+    own.into_iter().any(|signature| {
+        let records = set.data.iter().map(|data| &**data);
+        let octets = signature.signed_octets(set.owner.as_ref(), Class::IN, records);
+        octets.is_some_and(|octets| {
+            verify(key.algorithm, key.key, &octets, signature.signature).is_ok()
+        })
+    })
 }
