@@ -1,16 +1,19 @@
 //! The `[dns]` section.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Secret, Spanned};
 
+use crate::dnssec::config::PolicyConfig;
 use crate::resolver::ResolverConfig;
 
 omnid_config::section! {
     /// Zones served.
     #[check(Config::check_zones, needs(zone))]
+    #[check(Config::check_signing, needs(zone, policy))]
     #[check(Config::check_addresses, needs(listen, listen_tls))]
     #[check(Config::check_secret, needs(cookie_secret))]
     pub struct Config {
@@ -36,6 +39,8 @@ omnid_config::section! {
         pub key: Vec<KeyConfig> = vec![],
         /// Access lists with names.
         pub acl: Vec<AclConfig> = vec![],
+        /// Ways of signing, by name.
+        pub policy: BTreeMap<String, PolicyConfig> = BTreeMap::new(),
         /// Answers about names outside these zones; without it, there are none.
         pub resolver: Option<ResolverConfig> = None,
         /// UDP sockets for each address, between which the kernel spreads the queries.
@@ -92,6 +97,16 @@ omnid_config::section! {
         pub notify_from: Vec<Spanned<String>> = vec![],
         /// Who may change the zone (RFC 2136).
         pub update: UpdateConfig = UpdateConfig::default(),
+        /// Sign it: by the policy of this name, or `default`: one key of algorithm 13 that is never
+        /// replaced, denial by NSEC, CDS and CDNSKEY for the parent.
+        ///
+        /// `insecure` ends the signing of a zone step by step; so does taking the key away.
+        pub dnssec: Option<Spanned<String>> = None,
+        /// Directory with the keys that BIND has signed the zone with: `K….key`, `.private` and
+        /// `.state` files.
+        ///
+        /// They are read once, when the zone is first signed here, and taken over as they are.
+        pub import_keys: Option<Spanned<PathBuf>> = None,
         /// Servers told of every change (RFC 1996).
         pub notify: Vec<SocketAddr> = vec![],
         /// Key that they are told with.
@@ -213,6 +228,19 @@ impl Config {
                     Problem::error(format!("zone {} is defined twice", zone.name.value))
                         .at(zone.name.span, "defined again here")
                         .also(first.name.span, "first defined here"),
+                );
+            }
+        }
+    }
+
+    fn check_signing(&self, problems: &mut Problems) {
+        for dnssec in self.zone.iter().filter_map(|zone| zone.dnssec.as_ref()) {
+            let name = dnssec.value.as_str();
+            if !matches!(name, "default" | "insecure") && !self.policy.contains_key(name) {
+                problems.push(
+                    Problem::error(format!("there is no [dns.policy.{name}]"))
+                        .at(dnssec.span, "no such policy")
+                        .help("`dnssec = \"default\"` signs with the built-in policy"),
                 );
             }
         }

@@ -16,7 +16,7 @@ use crate::wire::message::Message;
 use crate::wire::name::Name;
 use crate::wire::record::OwnRecord;
 
-/// Answers the verbs `zone.list` and `zone.show`.
+/// Answers the verbs about zones.
 pub(crate) fn register(dns: &Arc<Dns>) {
     let control = dns.shared().ground.hub.control();
     let weak = Arc::downgrade(dns);
@@ -26,6 +26,21 @@ pub(crate) fn register(dns: &Arc<Dns>) {
             let dns = weak.upgrade().ok_or_else(gone)?;
             Ok(list(&dns).await)
         }
+    });
+    let weak = Arc::downgrade(dns);
+    control.register("zone.keys", move |arguments: Value| {
+        let weak = weak.clone();
+        async move { weak.upgrade().ok_or_else(gone)?.zone_keys(&arguments).await }
+    });
+    let weak = Arc::downgrade(dns);
+    control.register("zone.roll", move |arguments: Value| {
+        let weak = weak.clone();
+        async move { weak.upgrade().ok_or_else(gone)?.zone_roll(&arguments).await }
+    });
+    let weak = Arc::downgrade(dns);
+    control.register("zone.sign", move |arguments: Value| {
+        let weak = weak.clone();
+        async move { weak.upgrade().ok_or_else(gone)?.zone_sign(&arguments).await }
     });
     let weak = Arc::downgrade(dns);
     control.register("zone.show", move |arguments: Value| {

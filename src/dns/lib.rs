@@ -2,7 +2,7 @@
 //!
 //! Rooms: [`wire`] reads and writes messages, names, record data and zone files; [`engine`] holds
 //! the zones and decides what is answered; `io` drives it over UDP, TCP and TLS; `data` loads
-//! zones; [`resolver`](ResolverConfig) finds out about all other names; `config` and `service` join it to the daemon.
+//! zones; [`dnssec`] is what signs and validates, and `signing` puts it to work; [`resolver`](ResolverConfig) finds out about all other names; `config` and `service` join it to the daemon.
 
 mod config;
 mod control;
@@ -16,12 +16,14 @@ mod resolver;
 mod rules;
 mod secondary;
 mod service;
+mod signing;
 mod verbs;
 pub mod wire;
 
 pub use config::{
     AclConfig, Config, KeyConfig, PrimaryConfig, TransferConfig, UpdateConfig, ZoneConfig,
 };
+pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};
 pub use service::{Dns, Prepared};
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use omnid_hub::{Event, Record};
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, ZoneConfig};
 use crate::data::merge;
 use crate::engine::change::{Change, is_later};
 use crate::engine::history::History;
@@ -27,6 +27,8 @@ use crate::wire::name::Name;
 pub(crate) struct Published {
     /// The zone's own records.
     pub(crate) own: Arc<Zone>,
+    /// With what services publish in it, and not signed.
+    pub(crate) unsigned: Arc<Zone>,
     /// What is served.
     pub(crate) zone: Arc<Zone>,
     /// How what is served came to be what it is.
@@ -59,7 +61,9 @@ impl Dns {
             }
             let records = records.remove(name).unwrap_or_default();
             let kept = applied.published.get(name);
-            let mut version = self.published_version(&own, None, &records, kept).await;
+            let mut version = self
+                .published_version(config, zone, &own, None, &records, kept)
+                .await;
             if kept.is_none() {
                 // What the journal knows of the last changes outlives a restart, where the zone is
                 // served as it stands there.
@@ -79,6 +83,7 @@ impl Dns {
             }
             zones.push(served);
         }
+        self.signer.retain(config).await;
         let settings = settings(config, self.made_up_secret);
         let state = State {
             zones: Zones::new(zones),
@@ -114,7 +119,9 @@ impl Dns {
         let text = zone.name.to_string();
         let records = self.published(config).remove(&text).unwrap_or_default();
         let kept = applied.published.get(&text);
-        let version = self.published_version(own, change, &records, kept).await;
+        let version = self
+            .published_version(config, zone, own, change, &records, kept)
+            .await;
         let before = self.shared.state.load_full();
         let Some(running) = before.zones.get(name.as_ref()) else {
             return;
@@ -145,16 +152,23 @@ impl Dns {
     /// gives a zone. What it changed beyond that the comparison here finds.
     async fn published_version(
         &self,
+        config: &Config,
+        settings: &ZoneConfig,
         own: &Arc<Zone>,
         change: Option<Arc<Change>>,
         records: &[Record],
         kept: Option<&Published>,
     ) -> Published {
         let merged = self.with_published(own, records, kept).await;
-        let zone = merged.as_ref().unwrap_or(own).clone();
+        let unsigned = merged.as_ref().unwrap_or(own).clone();
+        let served = kept.map(|kept| &kept.zone);
+        let zone = self
+            .signed_version(config, settings, &unsigned, served)
+            .await;
         let Some(kept) = kept else {
             return Published {
                 own: own.clone(),
+                unsigned,
                 zone,
                 history: Arc::default(),
             };
@@ -163,11 +177,13 @@ impl Dns {
             return kept.clone();
         }
         let known = change.filter(|change| {
-            merged.is_none() && Arc::ptr_eq(&kept.zone, &kept.own) && change.to == zone.serial()
+            let plain = Arc::ptr_eq(&zone, own) && Arc::ptr_eq(&kept.zone, &kept.own);
+            plain && change.to == zone.serial()
         });
         let history = with_change(kept, &zone, known).await;
         Published {
             own: own.clone(),
+            unsigned,
             zone,
             history,
         }
@@ -243,9 +259,10 @@ impl Dns {
             }
         };
         // The same file and the same records have the same serial, and make the same zone.
-        let same = |kept: &&Published| Arc::ptr_eq(&kept.own, base) && kept.zone.serial() == serial;
+        let same =
+            |kept: &&Published| Arc::ptr_eq(&kept.own, base) && kept.unsigned.serial() == serial;
         if let Some(kept) = kept.filter(same) {
-            return Some(kept.zone.clone()).filter(|zone| !Arc::ptr_eq(zone, base));
+            return Some(kept.unsigned.clone()).filter(|zone| !Arc::ptr_eq(zone, base));
         }
         let merged = merge(base, records, serial);
         for reason in merged.left_out {

@@ -16,7 +16,7 @@ use omnid_hub::{StreamContext, StreamHandler};
 use omnid_net::TlsSocket;
 use omnid_supervisor::{Child, ChildSpec, Handle};
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::config::{self, Config};
 use crate::control;
@@ -32,6 +32,7 @@ use crate::publish::Published;
 use crate::resolver;
 use crate::rules::{Compiled, compile};
 use crate::secondary::{MAX_NUDGES, Nudge};
+use crate::signing::Signer;
 use crate::verbs;
 use crate::wire::master::{Fault, Severity};
 use crate::wire::name::Name;
@@ -41,6 +42,9 @@ pub struct Dns {
     pub(crate) shared: Arc<Shared>,
     listeners: ListenerSet,
     pub(crate) serials: Serials,
+    pub(crate) signer: Signer,
+    /// Keys have changed, or the clock has.
+    pub(crate) look_again: Notify,
     /// What the configuration says, as last applied.
     pub(crate) applied: tokio::sync::Mutex<Applied>,
     pub(crate) news: mpsc::Sender<News>,
@@ -153,6 +157,11 @@ impl Service for Dns {
                 service: Self::NAME,
                 reason: format!("cannot read its tables: {error}"),
             })?;
+        let signer = Signer::open(ground.database.clone()).await;
+        let signer = signer.map_err(|error| ServiceError {
+            service: Self::NAME,
+            reason: format!("cannot read the keys of its zones: {error}"),
+        })?;
         let recursion = resolver::open(&ground)
             .await
             .map_err(|error| ServiceError {
@@ -184,6 +193,8 @@ impl Service for Dns {
             }),
             listeners: ListenerSet::default(),
             serials,
+            signer,
+            look_again: Notify::new(),
             applied: tokio::sync::Mutex::default(),
             news,
             queue: tokio::sync::Mutex::new(queue),
@@ -569,6 +580,12 @@ impl Dns {
         tree.add(keeper).await.map_err(failed)?;
         tree.add(secondaries).await.map_err(failed)?;
         let dns = self.clone();
+        let keys = ChildSpec::worker("keys", move |child: Child| {
+            let dns = dns.clone();
+            async move { dns.watch_keys(&child).await }
+        });
+        tree.add(keys).await.map_err(failed)?;
+        let dns = self.clone();
         let upkeep = ChildSpec::worker("resolver", move |child: Child| {
             let dns = dns.clone();
             async move {
@@ -602,6 +619,31 @@ impl Dns {
             let mut applied = self.applied.lock().await;
             self.publish_state(&mut applied).await;
         }
+    }
+
+    /// Publishes what has become of the zones since.
+    pub(crate) async fn publish_again(&self) {
+        let mut applied = self.applied.lock().await;
+        self.publish_state(&mut applied).await;
+    }
+
+    /// The servers of parent zones that are asked for DS records, by zone, and how often.
+    pub(crate) async fn parental_agents(&self) -> Vec<(String, Vec<SocketAddr>, i64)> {
+        let applied = self.applied.lock().await;
+        let Some(config) = &applied.config else {
+            return Vec::new();
+        };
+        let of = |zone: &config::ZoneConfig| {
+            let policy = config.policy.get(zone.dnssec.as_ref()?.value.as_str())?;
+            let interval = i64::try_from(policy.parental_interval.as_secs()).ok()?;
+            Some((
+                zone.name.to_string(),
+                policy.parental_agents.clone(),
+                interval,
+            ))
+        };
+        let zones = config.zone.iter().filter_map(of);
+        zones.filter(|(_, agents, _)| !agents.is_empty()).collect()
     }
 
     /// Serves connections that another service's port took in.

@@ -276,6 +276,30 @@ pub enum Zone {
         /// The zone's name
         zone: String,
     },
+    /// Explain the keys that a zone is signed with: what they do, wait for, and until when
+    Keys {
+        /// The zone's name
+        zone: String,
+        /// The parent zone now has exactly the DS records that this command has shown
+        #[arg(long)]
+        ds_seen: bool,
+    },
+    /// Begin to replace the keys of a zone
+    Roll {
+        /// The zone's name
+        zone: String,
+        /// Only keys of this role: csk, ksk or zsk
+        #[arg(long)]
+        role: Option<String>,
+        /// Only the key with this tag
+        #[arg(long)]
+        key: Option<u16>,
+    },
+    /// Replace every signature of a zone
+    Sign {
+        /// The zone's name
+        zone: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

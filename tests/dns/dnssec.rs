@@ -292,3 +292,219 @@ fn signed_zones_validate() {
         }
     }
 }
+
+fn own_config(port: u16, dnssec: &str, more: &str) -> String {
+    format!(
+        "[dns]\nlisten = [\"127.0.0.1:{port}\"]\nsockets = 1\n[[dns.zone]]\nname = \"own.test\"\n\
+         file = \"{{dir}}/own.test\"\n{dnssec}\ntransfer = {{ to = [\"127.0.0.1\"] }}\n{more}"
+    )
+}
+
+/// The zone as it is transferred, found sound by ldns-verify-zone.
+fn verified(server: &Daemon, port: u16) -> String {
+    let file = server.path("own.transferred");
+    transferred(port, "own.test", &file);
+    let file = file.to_str().unwrap();
+    run("ldns-verify-zone", &["-V", "2", file], LIMIT).success();
+    fs::read_to_string(file).unwrap()
+}
+
+fn tags(server: &Daemon) -> Vec<(u64, String)> {
+    let keys = server.json(&["zone", "keys", "own.test"]);
+    let keys = keys["keys"].as_array().unwrap().iter();
+    keys.map(|key| {
+        let state = key["dnskey"].as_str().unwrap().to_owned();
+        (key["tag"].as_u64().unwrap(), state)
+    })
+    .collect()
+}
+
+#[test]
+fn a_zone_signs_itself_and_keeps_its_keys_and_signatures() {
+    let port = free_port();
+    let text = TEXT.to_owned();
+    let config = own_config(port, "dnssec = \"default\"", "");
+    let mut server = Daemon::start_with(&config, &[], |directory| {
+        fs::write(directory.join("own.test"), &text).unwrap();
+    });
+    let directory = server.directory().to_owned();
+    let first = verified(&server, port);
+    for (name, rr_type, expected) in [
+        ("web", "A", "; fully validated"),
+        ("x.y.wild", "TXT", "; fully validated"),
+        ("nowhere", "A", "; negative response, fully validated"),
+        ("web", "MX", "; negative response, fully validated"),
+        ("lone", "DS", "; negative response, fully validated"),
+    ] {
+        let output = delv(
+            port,
+            &directory,
+            "own.test",
+            &format!("{name}.own.test"),
+            rr_type,
+        );
+        assert!(output.contains(expected), "{name} {rr_type}: {output}");
+    }
+    let checked = run(
+        "dnssec-verify",
+        &[
+            "-z",
+            "-o",
+            "own.test",
+            server.path("own.transferred").to_str().unwrap(),
+        ],
+        LIMIT,
+    );
+    checked.success();
+
+    // The operator's view: one key, and what it waits for.
+    let shown = server.omnid(&["zone", "keys", "own.test"]).success().stdout;
+    assert!(shown.contains("too early to tell the parent"), "{shown}");
+    assert!(shown.contains("own.test. IN DS "), "{shown}");
+
+    // A restart signs nothing again: not one octet differs.
+    let before = tags(&server);
+    server = server.kill_and_start();
+    assert_eq!(verified(&server, port), first);
+    assert_eq!(tags(&server), before);
+
+    // A change signs what has changed: a record, its NSEC neighbours' maps stay.
+    fs::write(
+        directory.join("own.test"),
+        text.replace("192.0.2.99", "192.0.2.98"),
+    )
+    .unwrap();
+    server.omnid(&["reload"]).success();
+    let second = verified(&server, port);
+    let signatures = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter(|line| line.contains("\tRRSIG\t"));
+        lines.map(str::to_owned).collect()
+    };
+    let (old, new) = (signatures(&first), signatures(&second));
+    let fresh: Vec<&String> = new.difference(&old).collect();
+    assert_eq!(fresh.len(), 2, "{fresh:#?}");
+    assert!(second.contains("192.0.2.98"));
+
+    // All of it anew, when told to.
+    server.omnid(&["zone", "sign", "own.test"]).success();
+    let third = verified(&server, port);
+    assert!(signatures(&third).is_disjoint(&signatures(&second)));
+    assert_eq!(tags(&server), before);
+
+    // A roll publishes a second key beside the first.
+    server.omnid(&["zone", "roll", "own.test"]).success();
+    let both = tags(&server);
+    assert_eq!(both.len(), 2);
+    verified(&server, port);
+    let again = server.omnid(&["zone", "roll", "own.test"]).failure();
+    assert!(
+        again.stderr.contains("being replaced already"),
+        "{}",
+        again.stderr
+    );
+
+    // Another policy, hashed denial with two keys; then no signing at all.
+    let policy =
+        "[dns.policy.two]\nkeys = [{ role = \"ksk\" }, { role = \"zsk\" }]\nnsec3 = true\n";
+    server.write_config(&own_config(port, "dnssec = \"two\"", policy));
+    server.omnid(&["reload"]).success();
+    let hashed = verified(&server, port);
+    assert!(hashed.contains("\tNSEC3PARAM"), "{hashed}");
+    server.write_config(&own_config(port, "", ""));
+    server.omnid(&["reload"]).success();
+    wait_until("the zone is unsigned", LIMIT, || {
+        dig(port, &["+dnssec", "web.own.test", "A"])
+            .matches("RRSIG")
+            .count()
+            == 0
+    });
+}
+
+/// The parent's servers are asked, and a roll goes its way when they have the new DS.
+#[test]
+fn the_parent_is_asked_for_its_ds() {
+    let (port, parent) = (free_port(), free_port());
+    let policy = format!(
+        "[dns.policy.quick]\ndnskey_ttl = \"1s\"\nmax_zone_ttl = \"0s\"\nzone_propagation = \"0s\"\n\
+         parent_ds_ttl = \"1s\"\nparent_propagation = \"0s\"\npublish_safety = \"0s\"\n\
+         retire_safety = \"0s\"\nparental_agents = [\"127.0.0.1:{parent}\"]\n\
+         parental_interval = \"1s\"\n"
+    );
+    let config = own_config(port, "dnssec = \"quick\"", &policy);
+    let server = Daemon::start_with(&config, &[], |directory| {
+        let text = "$TTL 1\n@ SOA ns hm 1 2 3 4 1\n@ NS ns\nns A 192.0.2.1\n";
+        fs::write(directory.join("own.test"), text).unwrap();
+    });
+    let state = |tag: u64, what: &str| {
+        let keys = server.json(&["zone", "keys", "own.test"]);
+        let keys = keys["keys"].as_array().unwrap();
+        let key = keys.iter().find(|key| key["tag"] == tag);
+        key.map(|key| key[what].as_str().unwrap().to_owned())
+    };
+    let first = tags(&server)[0].0;
+    wait_until("CDS is published", LIMIT, || {
+        !dig(port, &["+short", "own.test", "CDS"]).is_empty()
+    });
+    let cds = dig(port, &["+short", "+nosplit", "own.test", "CDS"]);
+    let file = server.path("test.zone");
+    let zone = format!(
+        "$TTL 1\n@ SOA ns hm 1 2 3 4 1\n@ NS ns\nns A 192.0.2.1\nown NS ns.own\nns.own A 192.0.2.1\nown DS {cds}\n"
+    );
+    fs::write(&file, zone).unwrap();
+    let zones = format!(
+        "zone \"test\" {{ type primary; file \"{}\"; }};\n",
+        file.display()
+    );
+    let _named = start_named(server.directory(), parent, &zones);
+    wait_until("the DS is everywhere", LIMIT, || {
+        state(first, "ds").as_deref() == Some("omnipresent")
+    });
+    let shown = server.omnid(&["zone", "keys", "own.test"]).success().stdout;
+    assert!(shown.contains("its parent vouches for it"), "{shown}");
+}
+
+/// Keys with which named signs by its own policy, files and states as named left them.
+#[test]
+fn keys_of_bind_are_taken_over_without_a_roll() {
+    let (port, bind_port) = (free_port(), free_port());
+    let policy = "[dns.policy.bind]\nkeys = [{ role = \"ksk\" }, { role = \"zsk\" }]\n";
+    let more = format!("import_keys = \"{{dir}}/keys\"\n{policy}");
+    let mut before = String::new();
+    let named_zone = |directory: &Path| {
+        format!(
+            "dnssec-policy two {{ keys {{ ksk key-directory lifetime unlimited algorithm 13; \
+             zsk key-directory lifetime unlimited algorithm 13; }}; }};\n\
+             zone \"own.test\" {{ type primary; file \"{0}/bind.zone\"; key-directory \
+             \"{0}/keys\"; inline-signing yes; dnssec-policy two; }};\n",
+            directory.display()
+        )
+    };
+    let config = own_config(port, "dnssec = \"bind\"", &more);
+    let server = Daemon::start_with(&config, &[], |directory| {
+        fs::create_dir(directory.join("keys")).unwrap();
+        fs::write(directory.join("own.test"), TEXT).unwrap();
+        fs::write(directory.join("bind.zone"), TEXT).unwrap();
+        let _named = start_named(directory, bind_port, &named_zone(directory));
+        let keys = || dig(bind_port, &["+short", "+nosplit", "own.test", "DNSKEY"]);
+        wait_until("named signs", LIMIT, || {
+            let state = run(
+                "sh",
+                &["-c", &format!("cat {}/keys/*.state", directory.display())],
+                LIMIT,
+            );
+            keys().lines().count() == 2 && state.stdout.matches("DNSKEYState").count() == 2
+        });
+        before = keys();
+    });
+    let sorted = |text: &str| -> BTreeSet<String> { text.lines().map(str::to_owned).collect() };
+    let after = dig(port, &["+short", "+nosplit", "own.test", "DNSKEY"]);
+    assert_eq!(sorted(&after), sorted(&before));
+    assert_eq!(tags(&server).len(), 2);
+    verified(&server, port);
+    let daemon = server.kill_and_start();
+    assert_eq!(
+        sorted(&dig(port, &["+short", "+nosplit", "own.test", "DNSKEY"])),
+        sorted(&before)
+    );
+    drop(daemon);
+}

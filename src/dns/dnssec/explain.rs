@@ -110,7 +110,11 @@ fn todo(zone: NameRef<'_>, ring: &Keyring, request: &Request) -> Vec<String> {
     match request {
         Request::None => {}
         Request::Delete => {
-            if ring.keys.iter().any(|key| key.ds.state.is_published()) {
+            if ring
+                .keys
+                .iter()
+                .any(|key| key.ds.state.is_published() || key.asked)
+            {
                 list.push(format!(
                     "Have the parent remove all DS records of {zone}; then run `omnid zone keys \
                      {zone} --ds-seen`, unless parental agents are configured."
@@ -189,6 +193,11 @@ fn sentences(key: &Key, ring: &Keyring, policy: &Policy, asked: bool) -> Vec<Str
             State::Hidden if key.wanted => {
                 says.push("It must not have a DS record yet.".to_owned());
             }
+            State::Hidden if key.asked => says.push(
+                "The parent was asked for its DS record and may have it: it stays until you say \
+                 otherwise with --ds-seen."
+                    .to_owned(),
+            ),
             State::Hidden => {}
             State::Rumoured => says.push(format!(
                 "The parent has its DS record; caches may not have it before {}.",

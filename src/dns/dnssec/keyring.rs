@@ -121,6 +121,7 @@ impl Keyring {
             delete_ds: request == Request::Delete,
             now,
             all,
+            least_serial: None,
         }
     }
 
@@ -166,6 +167,7 @@ impl Keyring {
                     "private": secret.to_text(),
                     "created": key.created,
                     "wanted": key.wanted,
+                    "asked": key.asked,
                     "key": stage(&key.key),
                     "signatures": stage(&key.signatures),
                     "ds": stage(&key.ds),
@@ -206,6 +208,7 @@ impl Keyring {
                 key: stage("key")?,
                 signatures: stage("signatures")?,
                 ds: stage("ds")?,
+                asked: row.get("asked")?.as_bool()?,
             };
             ring.add(key, secret);
         }

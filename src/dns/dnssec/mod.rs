@@ -4,9 +4,11 @@
 //! validator share them.
 
 mod algorithm;
+pub(crate) mod config;
 mod denial;
 mod ds;
 pub mod explain;
+pub mod import;
 mod key;
 pub mod keyring;
 pub mod nsec3;
@@ -20,8 +22,6 @@ mod types;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod years;
 
 pub use algorithm::{Algorithm, VerifyError, verify};
 pub use denial::{Nsec, Nsec3, covers};

@@ -48,6 +48,8 @@ pub struct Plan<'k> {
     pub now: Time,
     /// Replace every signature.
     pub all: bool,
+    /// A serial that the zone was served under, whether or not that zone is still to be had.
+    pub least_serial: Option<u32>,
 }
 
 /// A zone, signed.
@@ -135,7 +137,10 @@ pub fn sign(base: &Zone, previous: Option<&Zone>, plan: &Plan<'_>) -> Result<Sig
     let soa = sets.iter().position(|set| set.rr_type == RrType::SOA);
     let base_serial = base.serial();
     let serial = match previous {
-        None => base_serial,
+        None => match plan.least_serial {
+            Some(least) if !is_later(base_serial, least) => least.wrapping_add(1),
+            _ => base_serial,
+        },
         Some(held) if !changed && !is_later(base_serial, held.serial()) => {
             return Ok(Signed {
                 zone: None,

@@ -96,6 +96,8 @@ pub struct Key {
     pub signatures: Stage,
     /// The DS record that means it.
     pub ds: Stage,
+    /// The parent was asked for a DS record, and may have one without anybody's having told.
+    pub asked: bool,
 }
 
 impl Key {
@@ -112,6 +114,7 @@ impl Key {
             key: Stage::NEVER,
             signatures: Stage::NEVER,
             ds: Stage::NEVER,
+            asked: false,
         }
     }
 
@@ -125,7 +128,11 @@ impl Key {
     /// True of a key of which nothing is left anywhere.
     pub fn is_gone(&self) -> bool {
         let hidden = |stage: &Stage| stage.state == State::Hidden;
-        !self.wanted && hidden(&self.key) && hidden(&self.signatures) && hidden(&self.ds)
+        !self.wanted
+            && !self.asked
+            && hidden(&self.key)
+            && hidden(&self.signatures)
+            && hidden(&self.ds)
     }
 
     fn stage(&mut self, thing: Thing) -> &mut Stage {
@@ -154,6 +161,8 @@ pub struct Ticked {
     pub next: Option<Time>,
 }
 
+/// Keys that the parent may have a DS for unknown to us, looked at in every combination.
+const MAX_ASKED: usize = 6;
 /// How long a key of which nothing is left is kept for the record.
 const PURGE: Seconds = 90 * 86_400;
 
@@ -174,6 +183,14 @@ pub fn tick<E>(
         want(policy, keys, now, &mut next, &mut make)?;
     }
     while step(policy, keys, now) {}
+    for index in 0..keys.len() {
+        if !stop
+            && is_ready_for_ds(keys, index, now)
+            && let Some(key) = keys.get_mut(index)
+        {
+            key.asked |= key.ds.state == State::Hidden;
+        }
+    }
     keys.retain(|key| {
         let last = key.key.since.max(key.ds.since).max(key.signatures.since);
         !(key.is_gone() && now >= last.max(key.created) + PURGE)
@@ -317,7 +334,8 @@ fn willed(keys: &[Key], index: usize, thing: Thing) -> Option<State> {
             let last = !peers().any(|peer| peer.wanted);
             let unused = key.signatures.state == State::Hidden || last;
             let published = key.key.state.is_published();
-            (published && key.ds.state == State::Hidden && unused).then_some(State::Unretentive)
+            let unknown = key.ds.state == State::Hidden && !key.asked;
+            (published && unknown && unused).then_some(State::Unretentive)
         }
         Thing::Signatures if !key.role.signs_zone() => None,
         Thing::Signatures if key.wanted => {
@@ -353,7 +371,7 @@ fn try_step(keys: &mut Vec<Key>, group: &[usize], thing: Thing, state: State, no
 /// True if the zone validates with every combination of DS set, key set and signatures that a
 /// resolver may hold.
 pub fn is_whole(keys: &[Key]) -> bool {
-    let ds_views = views(keys, |key| key.ds);
+    let ds_views = with_asked(keys, views(keys, |key| key.ds));
     let key_views = views(keys, |key| key.key);
     let signature_views = views(keys, |key| key.signatures);
     ds_views.iter().all(|ds| {
@@ -363,6 +381,28 @@ pub fn is_whole(keys: &[Key]) -> bool {
                 .all(|signing| validates(keys, ds, published, signing))
         })
     })
+}
+
+/// The DS sets that caches may hold, with those that the parent may have made of what it was asked.
+fn with_asked(keys: &[Key], views: Vec<Vec<bool>>) -> Vec<Vec<bool>> {
+    let asked = |key: &Key| key.asked && key.ds.state == State::Hidden;
+    let places: Vec<usize> = (0..keys.len())
+        .filter(|index| keys.get(*index).is_some_and(asked))
+        .take(MAX_ASKED)
+        .collect();
+    let mut all = Vec::new();
+    for view in views {
+        for subset in 0..1u32 << places.len() {
+            let mut row = view.clone();
+            for (bit, place) in places.iter().enumerate() {
+                if let Some(slot) = row.get_mut(*place).filter(|_| subset >> bit & 1 == 1) {
+                    *slot = true;
+                }
+            }
+            all.push(row);
+        }
+    }
+    all
 }
 
 /// What a cache may hold, one row for each time at which something changed that is not yet settled.
@@ -459,7 +499,9 @@ pub enum Request {
 pub fn request(keys: &[Key], now: Time, stop: bool) -> Request {
     let has_ds = |key: &Key| key.ds.state.is_published();
     if stop {
-        let any = keys.iter().any(|key| key.ds.state != State::Hidden);
+        let any = keys
+            .iter()
+            .any(|key| key.ds.state != State::Hidden || key.asked);
         return if any { Request::Delete } else { Request::None };
     }
     let mut wanted: Vec<usize> = (0..keys.len())
@@ -484,8 +526,14 @@ pub fn observe(keys: &mut [Key], now: Time, present: impl Fn(&Key) -> bool) -> b
         let state = match (present(key), key.ds.state) {
             (true, State::Hidden | State::Unretentive) => State::Rumoured,
             (false, State::Rumoured | State::Omnipresent) => State::Unretentive,
+            (false, State::Hidden) if key.asked => {
+                key.asked = false;
+                changed = true;
+                continue;
+            }
             _ => continue,
         };
+        key.asked = false;
         key.ds.set(state, now);
         changed = true;
     }

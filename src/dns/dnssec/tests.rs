@@ -1,6 +1,8 @@
 //! The examples of the RFCs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod years;
+
 use proptest::prelude::*;
 
 use super::*;

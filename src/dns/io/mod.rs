@@ -3,6 +3,7 @@
 pub(crate) mod fetch;
 mod metrics;
 mod notify;
+mod parent;
 mod script;
 mod stream;
 mod udp;
@@ -16,6 +17,7 @@ use omnid_ground::Ground;
 
 pub(crate) use metrics::Metrics;
 pub(crate) use notify::{News, notify};
+pub(crate) use parent::parent_ds;
 pub(crate) use stream::{dot, tcp, tls};
 pub(crate) use udp::udp;
 

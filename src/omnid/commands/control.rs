@@ -204,6 +204,28 @@ pub fn zone(context: &Context, command: Zone) -> Outcome {
             }
             return Ok(ExitCode::SUCCESS);
         }
+        Zone::Keys { zone, ds_seen } => {
+            let answer = call(
+                context,
+                "zone.keys",
+                json!({"zone": zone, "ds_seen": ds_seen}),
+            )?;
+            return keys(context, &answer);
+        }
+        Zone::Roll { zone, role, key } => {
+            let arguments = json!({"zone": zone, "role": role, "key": key});
+            return keys(context, &call(context, "zone.roll", arguments)?);
+        }
+        Zone::Sign { zone } => {
+            let answer = call(context, "zone.sign", json!({"zone": zone}))?;
+            if context.json {
+                out(&answer)?;
+            } else {
+                let serial = print::text(answer.get("serial"));
+                out(format_args!("{zone} is signed anew, serial {serial}"))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         Zone::Status { zone } => ("zone.status", zone),
         Zone::Freeze { zone } => ("zone.freeze", zone),
         Zone::Thaw { zone } => ("zone.thaw", zone),
@@ -219,6 +241,51 @@ pub fn zone(context: &Context, command: Zone) -> Outcome {
     }
     for (name, value) in answer.as_object().into_iter().flatten() {
         out(format_args!("{name}: {}", print::text(Some(value))))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The keys of a zone, in sentences.
+fn keys(context: &Context, answer: &Value) -> Outcome {
+    if context.json {
+        out(answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = |value: &Value, member: &str| print::text(value.get(member));
+    let lines = |value: &Value, member: &str| -> Vec<String> {
+        let list = value.get(member).and_then(Value::as_array);
+        list.map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .map(|line| print::text(Some(line)))
+            .collect()
+    };
+    out(format_args!(
+        "{} {}",
+        text(answer, "zone"),
+        text(answer, "summary")
+    ))?;
+    for line in lines(answer, "todo") {
+        out(format_args!("To do: {line}"))?;
+    }
+    if answer.get("next").is_some_and(|next| !next.is_null()) {
+        out(format_args!("Next step: {}", text(answer, "next")))?;
+    }
+    for key in rows(&json!(answer.get("keys"))) {
+        out(format_args!(
+            "\nKey {} ({}, {}), made {}, {}",
+            text(key, "tag"),
+            text(key, "role"),
+            text(key, "algorithm"),
+            text(key, "created"),
+            text(key, "use")
+        ))?;
+        for line in lines(key, "says") {
+            out(format_args!("  {line}"))?;
+        }
+        if key.get("ds_record").is_some_and(|ds| !ds.is_null()) {
+            out(format_args!("  {}", text(key, "ds_record")))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
