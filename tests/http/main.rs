@@ -9,6 +9,7 @@ mod clients;
 mod floods;
 mod frames;
 mod front;
+mod moved;
 mod proxy;
 mod rules;
 mod slow;
