@@ -34,7 +34,11 @@ const HERE: &[&str] = &[
 
 /// Whether a module is here, by any of its names.
 pub(super) fn is_here(name: &str) -> bool {
+    HERE.contains(&bare(name))
+}
+
+/// A module's name without what its other names have around it.
+pub(super) fn bare(name: &str) -> &str {
     let name = name.trim_end_matches(".c").trim_end_matches("_module");
-    let name = name.strip_prefix("mod_").unwrap_or(name);
-    HERE.contains(&name)
+    name.strip_prefix("mod_").unwrap_or(name)
 }

@@ -1,7 +1,7 @@
 //! From files to a tree of directives.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -64,6 +64,8 @@ pub struct Source {
     variables: BTreeMap<String, String>,
     macros: BTreeMap<String, (Vec<String>, Vec<String>, PathBuf, usize)>,
     files: usize,
+    /// Modules that Apache loads.
+    loaded: BTreeSet<String>,
     /// What is found out while reading.
     pub(super) findings: Vec<Finding>,
     /// Directives read.
@@ -104,6 +106,7 @@ impl Source {
                 .collect(),
             macros: BTreeMap::new(),
             files: 0,
+            loaded: BTreeSet::new(),
             findings: Vec::new(),
             directives: 0,
         };
@@ -245,6 +248,7 @@ impl Source {
                 let mut inner = Vec::new();
                 let (holds, known) = self.asks(&name, &rest);
                 if known && !holds {
+                    self.passed_over(&name, &rest, file, line.number);
                     skip(lines, &name);
                     continue;
                 }
@@ -319,6 +323,10 @@ impl Source {
         } else if directive.is("Use") {
             self.use_macro(&directive, depth, into)?;
         } else {
+            if directive.is("LoadModule") {
+                let name = modules::bare(directive.word(0)).to_owned();
+                self.loaded.insert(name);
+            }
             if directive.is("ServerRoot") {
                 self.server_root = self.here(directive.word(0));
             }
@@ -343,6 +351,24 @@ impl Source {
             _ => return (false, false),
         };
         (holds != negated, true)
+    }
+
+    /// What stands in a section for a module that is not here is lost, if Apache had the module.
+    fn passed_over(&mut self, name: &str, rest: &str, file: &Path, line: usize) {
+        let module = rest.trim();
+        if !name.eq_ignore_ascii_case("ifmodule") || module.starts_with('!') {
+            return;
+        }
+        let bare = modules::bare(module).to_owned();
+        let (kind, why) = if self.loaded.is_empty() || self.loaded.contains(&bare) {
+            (
+                Kind::Lost,
+                "what is in it is for a module that has no counterpart",
+            )
+        } else {
+            (Kind::Needless, "the module is not loaded")
+        };
+        self.find(file, line, kind, &format!("<{name} {rest}>"), why);
     }
 
     fn define_macro(
