@@ -8,6 +8,12 @@ mod support;
 mod archive;
 #[path = "xmpp/features.rs"]
 mod features;
+#[path = "xmpp/rooms.rs"]
+mod rooms;
+#[path = "xmpp/servers.rs"]
+mod servers;
+#[path = "xmpp/upload.rs"]
+mod upload;
 
 use std::{
     fs,

@@ -85,7 +85,13 @@ pub(crate) fn zone_text(zone: &Zone) -> String {
         {
             for (rdata, _) in set.records() {
                 // Writing to a String does not fail.
-                let _ = write_record(&mut text, zone.name(id), set.ttl, set.rr_type, rdata);
+                let _ = write_record(
+                    &mut text,
+                    zone.name(id),
+                    set.ttl_of(rdata),
+                    set.rr_type,
+                    rdata,
+                );
             }
         }
     };

@@ -10,12 +10,13 @@ mod data;
 pub mod dnssec;
 pub mod engine;
 mod io;
+mod publish;
 mod resolver;
 mod service;
 pub mod wire;
 
 pub use config::{Config, TransferConfig, ZoneConfig};
-pub use resolver::ResolverConfig;
+pub use resolver::{ResolverConfig, fuzz_response};
 pub use service::{Dns, Prepared};
 
 /// Octets that nobody can guess.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use omnid_hub::BodyError;
 
-use crate::{files::FileBody, proxy::UpstreamBody};
+use crate::{files::FileBody, gateway::GatewayBody, proxy::UpstreamBody};
 
 /// What is sent after a response's head.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub enum Body {
     File(Box<FileBody>),
     /// What an upstream sends.
     Upstream(Box<UpstreamBody>),
+    /// What a program says.
+    Gateway(Box<GatewayBody>),
     /// What another service sends.
     Mount(omnid_hub::Body),
 }
@@ -58,6 +60,7 @@ impl http_body::Body for Body {
                 Poll::Ready(next.map(|next| next.map(Frame::data).map_err(Into::into)))
             }
             Self::Upstream(upstream) => Pin::new(upstream.as_mut()).poll_frame(cx),
+            Self::Gateway(gateway) => Pin::new(gateway.as_mut()).poll_frame(cx),
             Self::Mount(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -68,6 +71,7 @@ impl http_body::Body for Body {
             Self::Bytes(_) => false,
             Self::File(file) => file.left() == 0,
             Self::Upstream(upstream) => upstream.is_end_stream(),
+            Self::Gateway(gateway) => gateway.is_end_stream(),
             Self::Mount(body) => body.is_end_stream(),
         }
     }
@@ -78,6 +82,7 @@ impl http_body::Body for Body {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Upstream(upstream) => upstream.size_hint(),
+            Self::Gateway(gateway) => gateway.size_hint(),
             Self::Mount(body) => body.size_hint(),
         }
     }

@@ -42,6 +42,8 @@ omnid_config::section! {
         pub root: Option<Spanned<PathBuf>> = None,
         /// Names looked for in a directory, in order.
         pub index: Vec<String> = vec!["index.html".into()],
+        /// A FastCGI application, php-fpm above all, that runs the root's programs.
+        pub fastcgi: Option<FastCgiConfig> = None,
         /// A file below the root that is served where there is no other, as single-page
         /// applications want.
         pub fallback: Option<String> = None,
@@ -82,7 +84,7 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// What is done at a path and below it. At most one of `root`, `proxy`, `redirect` and
+    /// What is done at a path and below it. At most one of `root`, `proxy`, `cgi`, `redirect` and
     /// `respond` says what; without one it is what the site's own root has there.
     pub struct RouteConfig {
         /// The path. "/app" and "/app/" cover all that is below; only the first covers "/app"
@@ -103,8 +105,9 @@ omnid_config::section! {
         pub index: Option<Vec<String>> = None,
         /// A file below the root that is served where there is no other.
         pub fallback: Option<String> = None,
-        /// Upstreams that requests are passed on to in turn: "http://127.0.0.1:3000", with a path
-        /// that then takes the place of the route's, or "unix:/run/app.sock".
+        /// Upstreams that requests are passed on to: "http://127.0.0.1:3000", with a path that then
+        /// takes the place of the route's, "h2c://127.0.0.1:50051" for HTTP/2 (gRPC), or
+        /// "unix:/run/app.sock".
         pub proxy: Vec<Spanned<String>> = vec![],
         /// What an upstream sees as Host.
         pub proxy_host: ProxyHostChoice = ProxyHostChoice::Client,
@@ -112,8 +115,16 @@ omnid_config::section! {
         pub proxy_connect: Duration = Duration::from_secs(5),
         /// How long an upstream may take to begin its response, or to go on with it.
         pub proxy_timeout: Duration = Duration::from_secs(60),
+        /// How requests are shared out among several upstreams.
+        pub balance: BalanceConfig = BalanceConfig::default(),
+        /// What goes before each connection to an upstream, to tell it the client's address.
+        pub proxy_protocol: ProxyProtocolChoice = ProxyProtocolChoice::Off,
         /// How long a websocket may be silent.
         pub websocket_timeout: Duration = Duration::from_secs(3600),
+        /// A FastCGI application that runs the programs of the route's root, or of the site's.
+        pub fastcgi: Option<FastCgiConfig> = None,
+        /// CGI programs.
+        pub cgi: Option<CgiConfig> = None,
         /// Where to send clients: a path or URL, to which what follows the route's path is added.
         pub redirect: Option<Spanned<String>> = None,
         /// A fixed text to answer with.
@@ -133,6 +144,79 @@ omnid_config::section! {
         pub headers: HeadersConfig = HeadersConfig::default(),
         /// The largest request body; the site's unless given.
         pub max_body: Option<ByteSize> = None,
+    }
+}
+
+omnid_config::section! {
+    /// A FastCGI application: files with certain suffixes are not sent but run by it.
+    pub struct FastCgiConfig {
+        /// Where it listens: "unix:/run/php/php-fpm.sock" or "127.0.0.1:9000".
+        pub to: Spanned<String>,
+        /// How the names of programs end.
+        pub suffixes: Vec<Spanned<String>> = vec![Spanned::from(".php".to_owned())],
+        /// Variables that programs are told besides; no client can set the same.
+        pub params: BTreeMap<String, String> = BTreeMap::new(),
+        /// Idle connections that are kept for a few seconds; each holds a worker of php-fpm.
+        #[range(0..=1000)]
+        pub keep: usize = 4,
+        /// How long it may take to accept a connection.
+        pub connect: Duration = Duration::from_secs(5),
+        /// How long a program may take to begin its response, or to go on with it.
+        pub timeout: Duration = Duration::from_secs(60),
+    }
+}
+
+omnid_config::section! {
+    /// CGI programs, each request a process: either one `program`, or those of a `directory`, or
+    /// those with certain `suffixes` among the files of the route's root.
+    pub struct CgiConfig {
+        /// The program; what follows the route's path is its PATH_INFO.
+        pub program: Option<Spanned<PathBuf>> = None,
+        /// A directory of which every file is a program.
+        pub directory: Option<Spanned<PathBuf>> = None,
+        /// How the names of programs end.
+        pub suffixes: Vec<Spanned<String>> = vec![],
+        /// Variables that programs are told besides; no client can set the same.
+        pub env: BTreeMap<String, String> = BTreeMap::new(),
+        /// How long a program may take to begin its response, or to go on with it.
+        pub timeout: Duration = Duration::from_secs(60),
+        /// Programs that run at once.
+        #[range(1..=10_000)]
+        pub processes: usize = 32,
+        /// The largest response.
+        pub max_output: ByteSize = ByteSize::gib(1),
+    }
+}
+
+omnid_config::section! {
+    /// How requests are shared out among several upstreams.
+    pub struct BalanceConfig {
+        /// The way of it.
+        pub policy: BalanceChoice = BalanceChoice::RoundRobin,
+        /// The field or cookie that "hash-header" and "hash-cookie" go by.
+        pub by: Option<Spanned<String>> = None,
+        /// The upstreams' shares, in their order; 1 where none is given.
+        #[range(1..=100)]
+        pub weights: Vec<u16> = vec![],
+        /// Upstreams that get no new clients, as `proxy` names them.
+        pub drain: Vec<Spanned<String>> = vec![],
+        /// The name of a cookie that keeps a client with its upstream.
+        pub sticky: Option<Spanned<String>> = None,
+        /// Failures in a row (no connection, no response in time) after which an upstream is asked
+        /// only when no other is left.
+        #[range(1..=1000)]
+        pub fails: u32 = 1,
+        /// For how long.
+        pub fail_time: Duration = Duration::from_secs(10),
+        /// A path that every upstream is asked for again and again; one that fails to answer twice
+        /// in a row is asked for nothing else as long as another is left.
+        pub check: Option<Spanned<String>> = None,
+        /// How often.
+        #[range(Duration::from_millis(100)..=Duration::from_secs(3600))]
+        pub check_interval: Duration = Duration::from_secs(5),
+        /// How long the answer to a check may take.
+        #[range(Duration::from_millis(10)..=Duration::from_secs(60))]
+        pub check_timeout: Duration = Duration::from_secs(2),
     }
 }
 
@@ -343,5 +427,37 @@ omnid_config::choice! {
         DomainAdmin = "domain-admin",
         /// Administer everything.
         Admin = "admin",
+    }
+}
+
+omnid_config::choice! {
+    /// How requests are shared out among several upstreams.
+    pub enum BalanceChoice {
+        /// To each in turn, in proportion to the weights.
+        RoundRobin = "round-robin",
+        /// To the one with the fewest requests under way for its weight.
+        LeastConnections = "least-connections",
+        /// To the less busy of two drawn by lot.
+        Random = "random",
+        /// By the client's address.
+        HashClient = "hash-client",
+        /// By the path.
+        HashPath = "hash-path",
+        /// By a field.
+        HashHeader = "hash-header",
+        /// By a cookie.
+        HashCookie = "hash-cookie",
+    }
+}
+
+omnid_config::choice! {
+    /// What goes before each connection to an upstream.
+    pub enum ProxyProtocolChoice {
+        /// Nothing.
+        Off = "off",
+        /// The line of the PROXY protocol, version 1.
+        V1 = "v1",
+        /// The block of version 2.
+        V2 = "v2",
     }
 }

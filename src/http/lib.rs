@@ -13,6 +13,7 @@ pub mod data;
 pub mod engine;
 pub mod expression;
 pub mod files;
+pub mod gateway;
 pub mod io;
 pub mod log;
 mod metrics;

@@ -13,7 +13,7 @@ use crate::{
     },
     expression,
     files::{FileAnswer, FileCache, FileRequest, Files},
-    redirects,
+    gateway, redirects,
     site::{Action, Route, Site, SiteRules, Snapshot},
     walk::{End, Known, walk},
     wire::{host::Host, target::NormalPath},
@@ -270,6 +270,20 @@ fn act(
     match &route.action {
         Action::Files(files) => file(files, matched, head, path, snapshot, answer),
         Action::SiteFiles(files) => file(files, 0, head, path, snapshot, answer),
+        Action::Scripts(scripts) => {
+            let cache = FileCache::new(snapshot.cache);
+            match (scripts.find(path, matched, &cache), scripts.files()) {
+                (gateway::Found::Script(script), _) => {
+                    let script = String::from_utf8_lossy(&script.file).into_owned();
+                    answer.insert("action".into(), json!(format!("run {script}")));
+                }
+                (gateway::Found::File, Some((files, whole))) => {
+                    let matched = if whole { 0 } else { matched };
+                    file(files, matched, head, path, snapshot, answer);
+                }
+                (gateway::Found::File, None) => status(StatusCode::NOT_FOUND),
+            }
+        }
         Action::Proxy(proxy) => {
             let upstreams: Vec<String> = proxy
                 .pools()

@@ -19,6 +19,7 @@ use crate::{
     data::Shelf,
     files::FileCache,
     io::{Door, Handler, serve},
+    proxy::run_checks,
     site::{Snapshot, compile},
 };
 
@@ -41,6 +42,8 @@ pub struct Prepared {
     snapshot: Snapshot,
 }
 
+/// The child that asks upstreams how they are.
+const CHECKS: &str = "upstream checks";
 /// The child that writes access logs.
 const LOG_WRITER: &str = "access log";
 
@@ -131,6 +134,7 @@ impl Service for Http {
         let handler = self.take_snapshot(snapshot);
         if first {
             self.start_log_writer(tree).await?;
+            self.start_checks(tree, &handler).await?;
         } else {
             // Reload is what log rotation calls.
             self.shelf.logs.reopen();
@@ -179,6 +183,29 @@ impl Http {
         });
         *slot = Some(handler.clone());
         handler
+    }
+
+    async fn start_checks(
+        &self,
+        tree: &Handle,
+        handler: &Arc<Handler>,
+    ) -> Result<(), ServiceError> {
+        let handler = handler.clone();
+        let checks = ChildSpec::worker(CHECKS, move |child: Child| {
+            let handler = handler.clone();
+            async move {
+                child.ready();
+                tokio::select! {
+                    () = child.draining() => {}
+                    () = run_checks(|| handler.snapshot.load().checkups()) => {}
+                }
+                Ok(())
+            }
+        });
+        tree.add(checks).await.map_err(|error| ServiceError {
+            service: Self::NAME,
+            reason: error.to_string(),
+        })
     }
 
     async fn start_log_writer(&self, tree: &Handle) -> Result<(), ServiceError> {

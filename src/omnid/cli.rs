@@ -282,8 +282,30 @@ pub enum Dns {
         /// The name
         name: String,
     },
+    /// Negative trust anchors: names that are not validated for a time (RFC 7646)
+    #[command(subcommand)]
+    Nta(Nta),
     /// Show what has been counted
     Stats,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Nta {
+    /// Do not validate a name, nor anything below it
+    Add {
+        /// The name
+        name: String,
+        /// For how many seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        seconds: u64,
+    },
+    /// List them
+    List,
+    /// Validate a name again
+    Remove {
+        /// The name
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,10 +4,17 @@ use std::sync::{Arc, LazyLock};
 
 use crate::{
     engine::{
+        archive::{Preferences, Query},
+        caps::{self, Claim},
         login::{Output, Policy, Step, Stream},
+        room::{Kept, Room},
         sasl::{Channel, ClientFirst, Failure, Hash, PlainMessage, Verifier},
     },
-    wire::{BareJid, Element, Flaw, Frame, Framer, Incoming, Jid, Limits, Scope, Stanza, stanza},
+    wire::{
+        BareJid, Element, Flaw, Frame, Framer, Incoming, Jid, Limits, Scope, Stanza,
+        form::{Form, Page},
+        stanza, time,
+    },
 };
 
 static SCOPE: LazyLock<Scope> = LazyLock::new(Scope::client);
@@ -46,6 +53,7 @@ pub fn fuzz_framer(data: &[u8]) {
 /// survive being printed, stamped and read again.
 pub fn fuzz_validator(data: &[u8]) -> Option<Vec<u8>> {
     let element = Element::parse(data, &SCOPE).ok()?;
+    requests(&element);
     let text = element.to_client();
     if let Ok(again) = Element::parse(text.as_bytes(), &SCOPE) {
         assert_eq!(again, element);
@@ -75,6 +83,39 @@ pub fn fuzz_validator(data: &[u8]) -> Option<Vec<u8>> {
     let longer = stamped.with_to(&from).with_child(&Element::new("x", "u"));
     assert!(longer.to_element().is_ok());
     Some(stamped.bytes().to_vec())
+}
+
+/// Reads an element as everything that clients ask in a form of their own, and has a room take it.
+fn requests(element: &Element) {
+    drop(Query::parse(element));
+    drop(Preferences::parse(element));
+    drop(Page::find(element));
+    let forms = element.children().filter_map(Form::parse);
+    assert!(forms.count() <= element.children().count());
+    time::parse_micros(&element.text_content());
+    caps::caps(element);
+    let claim = Claim {
+        node: String::new(),
+        hash: "sha-1".into(),
+        ver: String::new(),
+    };
+    assert!(!claim.is_of(element));
+    let Ok(room) = BareJid::new("room@rooms.b") else {
+        return;
+    };
+    let mut room = Room::made(room, Kept::default(), 3);
+    let (mut id, mut next) = (0, || 1);
+    for to in ["room@rooms.b/nick", "room@rooms.b", "room@rooms.b/other"] {
+        let mut element = element.clone();
+        element.set_attr("from", "a@b/c");
+        element.set_attr("to", to);
+        if let Some(stanza) = Stanza::from_element(&element) {
+            drop(room.handle(&stanza, &mut next));
+            drop(room.iq(&stanza));
+            id += 1;
+        }
+    }
+    assert!(id == 0 || id == 3);
 }
 
 /// Reads `data` as an address, whose normal form must be stable.

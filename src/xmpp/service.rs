@@ -17,14 +17,20 @@ use omnid_hub::{
 use omnid_net::TlsSocket;
 use omnid_supervisor::{ChildSpec, Handle};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::{
-    Config, data,
+    Config,
+    config::S2sConfig,
+    data,
+    features::upload,
     io::{
         archive::Archive,
         login::{self, Peer},
+        s2s::{self, Trust},
         server::{Server, Settings},
         sweep,
+        upload::Files,
     },
     wire::{BareJid, Element, Jid, Stanza, ns, time},
 };
@@ -51,6 +57,22 @@ pub struct Prepared {
     config: Config,
     /// The domains served, in their normal form.
     hosts: Vec<BareJid>,
+}
+
+impl Prepared {
+    /// Whose certificates of other servers are believed: those of the file as it is now.
+    fn trust(&self) -> Arc<Trust> {
+        let file = &self.config.s2s.authorities;
+        let trust = if self.config.s2s.federates() {
+            Trust::load(file)
+        } else {
+            Ok(Trust::nobody())
+        };
+        Arc::new(trust.unwrap_or_else(|error| {
+            warn!(file = %file.display(), %error, "no certificate of another server is believed");
+            Trust::nobody()
+        }))
+    }
 }
 
 impl Service for Xmpp {
@@ -108,6 +130,11 @@ impl Service for Xmpp {
     fn listeners(config: &Config) -> Vec<ListenerClaim> {
         let mut claims = ListenerClaim::all(Transport::Stream, &config.listen);
         claims.extend(ListenerClaim::all(Transport::Stream, &config.listen_tls));
+        claims.extend(ListenerClaim::all(Transport::Stream, &config.s2s.listen));
+        claims.extend(ListenerClaim::all(
+            Transport::Stream,
+            &config.s2s.listen_tls,
+        ));
         claims
     }
 
@@ -122,10 +149,11 @@ impl Service for Xmpp {
             .await
             .map_err(failed)?;
         let hub = ground.hub.clone();
-        let settings = Settings::new(Config::default(), HashSet::new());
+        let trust = Arc::new(Trust::nobody());
+        let settings = Settings::new(Config::default(), HashSet::new(), trust);
         let last = ground.database.read(data::archive::last).await;
         let archive = Archive::new(last.map_err(failed)?);
-        let server = Arc::new(Server::new(ground, settings, archive));
+        let server = Arc::new_cyclic(|me| Server::new(ground, settings, archive, me.clone()));
         let presence: Arc<dyn Whereabouts> = Arc::new(Presence(server.clone()));
         hub.directory().offer(Xmpp::NAME, &presence);
         let listed = server.clone();
@@ -175,6 +203,11 @@ impl Service for Xmpp {
             hosts: Vec::new(),
             listen: Vec::new(),
             listen_tls: Vec::new(),
+            s2s: S2sConfig {
+                listen: Vec::new(),
+                listen_tls: Vec::new(),
+                ..config.s2s.clone()
+            },
             ..config.clone()
         };
         if settings(&before.config) != settings(&prepared.config) {
@@ -194,7 +227,8 @@ impl Service for Xmpp {
             .iter()
             .map(|host| host.as_str().into())
             .collect();
-        let settings = Settings::new(prepared.config.clone(), hosts);
+        let trust = prepared.trust();
+        let settings = Settings::new(prepared.config.clone(), hosts, trust);
         self.server.settings.store(Arc::new(settings));
         if tree.child("sessions").is_none() {
             let server = self.server.clone();
@@ -228,6 +262,17 @@ impl Service for Xmpp {
             .hub
             .alpn()
             .offer("xmpp-client", &self.alpn);
+        let mounts = self.server.ground.hub.mounts();
+        mounts.withdraw(Xmpp::NAME);
+        let off = prepared
+            .config
+            .disable
+            .iter()
+            .any(|name| name.value == upload::NAME);
+        if let Some(path) = prepared.config.upload.path().filter(|_| !off) {
+            let files = Files(Arc::downgrade(&self.server));
+            mounts.offer(path, Xmpp::NAME, Arc::new(files));
+        }
         self.publish(&prepared);
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
         Ok(())
@@ -254,6 +299,7 @@ impl Service for Xmpp {
         let hub = &self.server.ground.hub;
         hub.alpn().withdraw("xmpp-client");
         hub.records().withdraw(Xmpp::NAME);
+        hub.mounts().withdraw(Xmpp::NAME);
         // Sessions without a connection have nobody to say goodbye to; their accounts do.
         for session in self.server.each_session() {
             self.server.leave(session).await;
@@ -292,7 +338,33 @@ impl Xmpp {
                 },
             )
         });
-        plain.chain(tls).collect()
+        let servers = config.s2s.listen.iter().map(|address| {
+            let server = self.server.clone();
+            streams(
+                ground,
+                Xmpp::NAME,
+                "server",
+                address,
+                move |child, accepted| {
+                    let span = accepted.span();
+                    child.spawn("server", span, s2s::begin_plain(server.clone(), accepted));
+                },
+            )
+        });
+        let servers_tls = config.s2s.listen_tls.iter().map(|address| {
+            let server = self.server.clone();
+            streams(
+                ground,
+                Xmpp::NAME,
+                "server-tls",
+                address,
+                move |child, accepted| {
+                    let span = accepted.span();
+                    child.spawn("server", span, s2s::begin_tls(server.clone(), accepted));
+                },
+            )
+        });
+        plain.chain(tls).chain(servers).chain(servers_tls).collect()
     }
 
     /// Says in the DNS where clients of the hosts find us (RFC 6120 3.2.1, XEP-0368).
@@ -306,8 +378,11 @@ impl Xmpp {
                 addresses.first()?,
             )
         };
+        let s2s = &prepared.config.s2s;
         let services = [
             ("xmpp-client", port(&prepared.config.listen, "client")),
+            ("xmpp-server", port(&s2s.listen, "server")),
+            ("xmpps-server", port(&s2s.listen_tls, "server-tls")),
             (
                 "xmpps-client",
                 port(&prepared.config.listen_tls, "client-tls"),

@@ -13,6 +13,8 @@
 /early       answers before it has read the body
 /bad/...     responses that break the rules
 /location    a redirect to itself, in full
+/cookie      cookies for its own path and name
+/hints       interim responses before the answer
 /switch      switches to a protocol nobody asked for
 """
 
@@ -111,6 +113,16 @@ async def serve(reader, writer):
                 return
             elif name == "location":
                 writer.write(answer(b"", f"Location: http://127.0.0.1:{port}/app/x?y\r\n", "302 Found"))
+            elif name == "cookie":
+                writer.write(answer(b"", "Set-Cookie: a=1; Path=/other/x; Domain=127.0.0.1\r\nSet-Cookie: b=2\r\n"))
+            elif name == "hints":
+                writer.write(
+                    b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
+                    b"HTTP/1.1 102 Processing\r\n\r\n"
+                )
+                await writer.drain()
+                await asyncio.sleep(0.2)
+                writer.write(answer(b"hinted"))
             elif name == "switch":
                 writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: magic\r\nConnection: upgrade\r\n\r\n")
                 await writer.drain()
@@ -122,6 +134,7 @@ async def serve(reader, writer):
                     "fields": fields,
                     "length": length,
                     "connection": number,
+                    "port": port,
                 }
                 hop = "Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-Kept: 1\r\n"
                 body = b"" if method == "HEAD" else json.dumps(told).encode()

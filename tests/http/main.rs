@@ -5,11 +5,13 @@
 mod support;
 
 mod acme;
+mod balance;
 mod clients;
 mod floods;
 mod frames;
 mod front;
 mod moved;
+mod programs;
 mod proxy;
 mod rules;
 mod slow;

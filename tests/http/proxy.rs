@@ -189,6 +189,64 @@ fn what_the_client_sees() {
 }
 
 #[test]
+fn interim_responses_come_through_in_their_place() {
+    let proxied = proxied("");
+    let text = proxied.server.exchange(
+        b"GET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n\
+          GET /app/hints HTTP/1.1\r\nHost: a\r\n\r\n\
+          GET /digits.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    );
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("HTTP/") || line.starts_with("0123456789HTTP/"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "HTTP/1.1 200 OK",
+            "0123456789HTTP/1.1 103 Early Hints",
+            "HTTP/1.1 102 Processing",
+            "HTTP/1.1 200 OK",
+        ],
+        "{text}"
+    );
+    assert!(
+        text.contains("103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("hintedHTTP/1.1 200") && text.ends_with("0123456789"),
+        "{text}"
+    );
+    // HTTP/1.0 knows none of them.
+    let old = proxied
+        .server
+        .exchange(b"GET /app/hints HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(
+        old.starts_with("HTTP/1.0 200") && old.ends_with("hinted"),
+        "{old}"
+    );
+    assert!(!old.contains("103"), "{old}");
+}
+
+#[test]
+fn cookies_are_for_this_server() {
+    let proxied = proxied("");
+    let cookies = |path: &str| {
+        let head = proxied.curl(&["-D", "-", "-o", "/dev/null"], path);
+        let mut cookies: Vec<String> = head
+            .lines()
+            .filter_map(|line| line.strip_prefix("set-cookie: "))
+            .map(str::to_owned)
+            .collect();
+        cookies.sort();
+        cookies
+    };
+    assert_eq!(cookies("/base/cookie"), ["a=1; Path=/base/x", "b=2"]);
+    assert_eq!(cookies("/app/cookie"), ["a=1; Path=/other/x", "b=2"]);
+}
+
+#[test]
 fn connections_are_used_again_and_bodies_of_all_kinds_arrive() {
     let proxied = proxied("");
     let first = proxied.told(&[], "/app/x")["connection"].clone();

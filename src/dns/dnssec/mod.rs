@@ -6,15 +6,22 @@
 mod algorithm;
 mod denial;
 mod ds;
+pub mod explain;
 mod key;
+pub mod keyring;
 pub mod nsec3;
+pub mod policy;
 mod private;
 mod rrset;
 mod rrsig;
+pub mod signer;
+pub mod states;
 mod types;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod years;
 
 pub use algorithm::{Algorithm, VerifyError, verify};
 pub use denial::{Nsec, Nsec3, covers};

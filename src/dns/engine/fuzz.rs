@@ -73,6 +73,7 @@ fn state() -> Option<State> {
         .iter()
         .filter_map(|network| network.parse().ok());
     let served = Served {
+        history: Default::default(),
         zone: Arc::new(zone),
         transfer: Access::new(everybody),
     };

@@ -2,9 +2,12 @@
 
 pub mod access;
 pub mod answer;
+pub mod change;
 mod chaos;
 pub mod cookie;
+mod denial;
 mod fuzz;
+pub mod history;
 mod lookup;
 pub mod notify;
 pub(crate) mod reply;

@@ -38,6 +38,8 @@ pub(crate) struct Reply<'b> {
     pub(crate) flags: u16,
     pub(crate) rcode: Rcode,
     pub(crate) extended: Option<ExtendedError>,
+    /// A chain of aliases leaves the zones of this server.
+    pub(crate) leaves: bool,
     limit: usize,
 }
 
@@ -68,6 +70,7 @@ impl<'b> Reply<'b> {
             flags,
             rcode: Rcode::NOERROR,
             extended: None,
+            leaves: false,
             limit,
         })
     }
@@ -83,7 +86,12 @@ impl<'b> Reply<'b> {
                 .question
                 .is_some_and(|question| question.class == Class::IN);
         let elsewhere = self.extended == Some(ExtendedError::NOT_AUTHORITATIVE);
-        asked && elsewhere && self.rcode == Rcode::REFUSED
+        let refused = elsewhere && self.rcode == Rcode::REFUSED;
+        let referred = self.rcode == Rcode::NOERROR
+            && self.flags & flag::AA == 0
+            && self.writer.count(Section::Answer) == 0
+            && self.writer.count(Section::Authority) > 0;
+        asked && (refused || referred || self.leaves)
     }
 
     /// Something that had to be in the response did not fit.

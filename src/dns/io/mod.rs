@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) ground: Ground,
     pub(crate) state: ArcSwap<State>,
     pub(crate) metrics: Metrics,
-    pub(crate) recursion: Recursion,
+    pub(crate) recursion: Arc<Recursion>,
     /// How long a connection may lie idle, in milliseconds; looked up live.
     pub(crate) idle_ms: std::sync::atomic::AtomicU64,
     /// Queries that scripts may work on at one time.

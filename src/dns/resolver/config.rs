@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use omnid_config::{ByteSize, DomainName, IpNet, Problem, Problems, Spanned};
 
+use super::engine::dns64::Dns64;
 use super::engine::network::{Carrier, Server};
+use crate::wire::code::RrType;
 use crate::wire::name::Name;
+use crate::wire::record::OwnRecord;
 
 omnid_config::section! {
     /// Answers about names outside the zones of this server.
@@ -16,6 +19,8 @@ omnid_config::section! {
     /// the answers come from the zones' own servers, from the root down.
     #[check(ResolverConfig::check_forwarders, needs(forward, zone))]
     #[check(ResolverConfig::check_zones, needs(zone))]
+    #[check(ResolverConfig::check_anchors, needs(trust_anchors))]
+    #[check(ResolverConfig::check_dns64, needs(dns64))]
     #[check(ResolverConfig::check_times, needs(min_ttl, max_ttl))]
     pub struct ResolverConfig {
         /// Networks that may ask; others are answered from the zones alone.
@@ -39,6 +44,24 @@ omnid_config::section! {
         pub port: u16 = 53,
         /// Ask servers at IPv6 addresses.
         pub ipv6: bool = true,
+        /// Validate answers with DNSSEC.
+        pub validation: bool = true,
+        /// Trust anchors: records such as ". DS 20326 8 2 E06D…" or "example. DNSKEY 257 3 13 …".
+        ///
+        /// Without one for the root, the keys of the Internet's root are trusted.
+        pub trust_anchors: Vec<Spanned<String>> = vec![],
+        /// Names that are not validated, nor anything below them: private ones for the most part,
+        /// which the root of the Internet denies.
+        pub validate_except: Vec<Spanned<DomainName>> = vec![],
+        /// Follow the keys of trust anchors' zones as they change (RFC 5011).
+        pub trust_anchor_rollover: bool = true,
+        /// Answer here for private networks backwards and for special names (RFC 6303, RFC 6761).
+        pub empty_zones: bool = true,
+        /// A prefix that makes IPv6 addresses of IPv4 ones for hosts that have none (RFC 6147):
+        /// "64:ff9b::/96".
+        pub dns64: Option<Spanned<IpNet>> = None,
+        /// Lists that replace answers (RPZ), those that go before others first.
+        pub policy: Vec<ResolverPolicy> = vec![],
         /// Certificates of the authorities that vouch for forwarders over TLS, in PEM.
         ///
         /// Without it, those that the system trusts.
@@ -111,10 +134,59 @@ omnid_config::section! {
     }
 }
 
+omnid_config::section! {
+    /// A response policy zone: rules by the name asked for, the address found, the servers of its
+    /// zone, and the client.
+    pub struct ResolverPolicy {
+        /// The zone's name.
+        pub name: Spanned<DomainName>,
+        /// Its zone file; read at the start and at a reload.
+        pub file: Spanned<PathBuf>,
+        /// What its rules do.
+        pub action: PolicyChoice = PolicyChoice::Given,
+    }
+}
+
+omnid_config::choice! {
+    /// What the rules of a list do.
+    pub enum PolicyChoice {
+        /// What each of them says.
+        Given = "given",
+        /// A line in the log, and nothing else.
+        Log = "log",
+        /// The name does not exist.
+        NxDomain = "nxdomain",
+        /// The name has no such data.
+        NoData = "nodata",
+        /// The answer is let be, whatever the lists behind this one say.
+        PassThru = "passthru",
+        /// There is no answer.
+        Drop = "drop",
+    }
+}
+
 fn here() -> Vec<IpNet> {
     let v4 = IpNet::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
     let v6 = IpNet::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
     v4.into_iter().chain(v6).collect()
+}
+
+/// Reads a trust anchor.
+pub(crate) fn anchor(text: &str) -> Option<(Name, RrType, Box<[u8]>)> {
+    let (owner, rest) = text.trim().split_once(char::is_whitespace)?;
+    let mut words = rest.split_whitespace();
+    let mut kind = words.next()?;
+    // A TTL and a class, as records out of a zone have them.
+    while kind.eq_ignore_ascii_case("IN") || kind.bytes().all(|byte| byte.is_ascii_digit()) {
+        kind = words.next()?;
+    }
+    let rr_type = RrType::from_text(kind.as_bytes())?;
+    if !matches!(rr_type, RrType::DS | RrType::DNSKEY) {
+        return None;
+    }
+    let data = words.collect::<Vec<_>>().join(" ");
+    let record = OwnRecord::from_text(Name::from_text(owner).ok()?, rr_type, 0, &data).ok()?;
+    Some((record.owner, rr_type, record.rdata.into()))
 }
 
 /// Reads the address of a forwarder.
@@ -194,6 +266,33 @@ impl ResolverConfig {
         }
     }
 
+    fn check_anchors(&self, problems: &mut Problems) {
+        for text in &self.trust_anchors {
+            if anchor(&text.value).is_none() {
+                problems.push(
+                    Problem::error("this is not a trust anchor")
+                        .at(text.span, "no DS or DNSKEY record")
+                        .help("write it like \". DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65…\""),
+                );
+            }
+        }
+    }
+
+    fn check_dns64(&self, problems: &mut Problems) {
+        if let Some(prefix) = &self.dns64
+            && Dns64::new(prefix.value).is_none()
+        {
+            problems.push(
+                Problem::error("this is not a prefix for DNS64")
+                    .at(prefix.span, "not such a prefix")
+                    .help(
+                        "one of IPv6 of 32, 40, 48, 56, 64 or 96 bits, with the ninth octet zero, \
+                         such as \"64:ff9b::/96\"",
+                    ),
+            );
+        }
+    }
+
     fn check_times(&self, problems: &mut Problems) {
         if self.min_ttl > self.max_ttl {
             problems.push(Problem::error("min_ttl is longer than max_ttl"));
@@ -254,6 +353,15 @@ mod tests {
             (
                 "[[zone]]\nname = 'a'\niterate = true\n[[zone]]\nname = 'A'\niterate = true",
                 "a is there twice",
+            ),
+            ("dns64 = '64:ff9b::/90'", "this is not a prefix for DNS64"),
+            (
+                "trust_anchors = ['. DS 1 8 2 xyz']",
+                "this is not a trust anchor",
+            ),
+            (
+                "trust_anchors = ['. A 192.0.2.1']",
+                "this is not a trust anchor",
             ),
             (
                 "min_ttl = '1h'\nmax_ttl = '1m'",

@@ -7,6 +7,7 @@ use std::time::Instant;
 use omnid_hub::{Control, ControlError};
 use serde_json::{Value, json};
 
+use super::engine::anchors::Exemption;
 use super::engine::record::{Entry, Fact, RrSet};
 use super::io::Running;
 use crate::service::Dns;
@@ -17,7 +18,7 @@ use crate::wire::record::OwnRecord;
 /// Entries shown at most.
 const MAX_SHOWN: usize = 1000;
 
-/// Answers the verbs `dns.flush`, `dns.cache` and `dns.stats`.
+/// Answers the verbs `dns.flush`, `dns.cache`, `dns.nta` and `dns.stats`.
 pub(crate) fn register(dns: &Arc<Dns>, control: &Control) {
     let weak = Arc::downgrade(dns);
     let running = move || {
@@ -46,10 +47,74 @@ pub(crate) fn register(dns: &Arc<Dns>, control: &Control) {
             Ok(cached(&running, &name))
         }
     });
+    let weak = Arc::downgrade(dns);
+    control.register("dns.nta", move |arguments: Value| {
+        let weak = weak.clone();
+        async move {
+            let dns = weak.upgrade();
+            let dns = dns.ok_or_else(|| ControlError::new("the DNS service is not running"))?;
+            exempt(&dns, &arguments).await
+        }
+    });
     control.register("dns.stats", move |_| {
         let running = running();
         async move { Ok(json!({ "resolver": stats(&*running?) })) }
     });
+}
+
+/// The longest that a name may be exempt from validation (RFC 7646 3).
+const MAX_EXEMPT: u64 = 7 * 86_400;
+
+/// `{ action: "add" | "remove" | "list", name, seconds }`.
+async fn exempt(dns: &Dns, arguments: &Value) -> Result<Value, ControlError> {
+    let shared = dns.shared();
+    let (recursion, database) = (&shared.recursion, &shared.ground.database);
+    let now = u64::from(crate::io::unix_time());
+    let failed = |error: omnid_store::StoreError| ControlError::new(error.to_string());
+    let name = || name(arguments)?.ok_or_else(|| ControlError::new("the name is missing"));
+    match arguments.get("action").and_then(Value::as_str) {
+        Some("add") => {
+            let seconds = arguments
+                .get("seconds")
+                .and_then(Value::as_u64)
+                .unwrap_or(3600);
+            if !(1..=MAX_EXEMPT).contains(&seconds) {
+                return Err(ControlError::new(
+                    "a negative trust anchor holds for a week at most",
+                ));
+            }
+            let (name, until) = (name()?, Some(now + seconds));
+            let exemption = Exemption {
+                name: name.clone(),
+                until,
+            };
+            recursion
+                .exempt(database, &name, Some(exemption))
+                .await
+                .map_err(failed)?;
+            Ok(json!({ "name": name.to_string(), "until_at": until }))
+        }
+        Some("remove") => {
+            let name = name()?;
+            match recursion
+                .exempt(database, &name, None)
+                .await
+                .map_err(failed)?
+            {
+                true => Ok(json!({ "name": name.to_string() })),
+                false => Err(ControlError::new(format!(
+                    "{name} is no negative trust anchor"
+                ))),
+            }
+        }
+        _ => {
+            let rows = recursion.exemptions().into_iter();
+            let counting = rows.filter(|row| row.until.is_none_or(|until| until > now));
+            let row =
+                |row: Exemption| json!({ "name": row.name.to_string(), "until_at": row.until });
+            Ok(Value::Array(counting.map(row).collect()))
+        }
+    }
 }
 
 fn name(arguments: &Value) -> Result<Option<Name>, ControlError> {
@@ -120,6 +185,8 @@ pub(crate) fn stats(running: &Running) -> Value {
         "stale": count(&counts.stale),
         "prefetched": count(&counts.prefetched),
         "limited": count(&counts.limited),
+        "rewritten": count(&counts.rewritten),
+        "denied": count(&counts.denied),
         "records": records,
         "answers": answers,
         "octets": record_octets + answer_octets,

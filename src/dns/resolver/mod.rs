@@ -9,5 +9,8 @@ mod setup;
 
 pub use config::ResolverConfig;
 pub(crate) use control::register;
-pub(crate) use io::{Later, Quick, Recursion};
+pub(crate) use engine::anchors::Exemption;
+pub use engine::fuzz_response;
+pub(crate) use engine::managed::{Key as AnchorKey, Managed, State};
+pub(crate) use io::{Later, Own, Quick, Recursion, open};
 pub(crate) use setup::{Plan, prepare};

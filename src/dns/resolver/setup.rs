@@ -1,6 +1,7 @@
 //! From the section of the configuration to the settings of a resolver: files read, names checked,
 //! nothing touched.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,10 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::config::{ResolverConfig, server};
+use super::config::{PolicyChoice, ResolverConfig, anchor, server};
+use super::engine::anchors::Anchors;
+use super::engine::dns64::Dns64;
+use super::engine::policy::{List, Override, Policy};
 use super::engine::settings::{Budget, Route, Settings};
 use super::engine::{Delegation, address_of};
 use crate::wire::code::RrType;
@@ -29,6 +33,8 @@ const SYSTEM_AUTHORITIES: [&str; 3] = [
 pub(crate) struct Plan {
     pub(crate) config: ResolverConfig,
     pub(crate) settings: Settings,
+    /// Changes when the lists of the policy do.
+    pub(crate) policy_digest: u64,
     pub(crate) authorities: Arc<RootCertStore>,
 }
 
@@ -63,9 +69,11 @@ pub(crate) fn prepare(config: &ResolverConfig, problems: &mut Problems) -> Optio
         }
         (None, None) => RootCertStore::empty(),
     };
+    let (policy, policy_digest) = lists(config, problems);
     (problems.errors() == before).then(|| Plan {
         config: config.clone(),
-        settings: settings(config, hints),
+        settings: settings(config, hints, policy),
+        policy_digest,
         authorities: Arc::new(authorities),
     })
 }
@@ -134,7 +142,61 @@ fn authorities(file: &Path, at: Option<Span>, problems: &mut Problems) -> RootCe
     store
 }
 
-fn settings(config: &ResolverConfig, hints: Vec<(Name, Vec<IpAddr>)>) -> Settings {
+/// Reads the lists of the policy; and a number that changes when they do.
+fn lists(config: &ResolverConfig, problems: &mut Problems) -> (Policy, u64) {
+    let (mut lists, mut hasher) = (Vec::new(), DefaultHasher::new());
+    for policy in &config.policy {
+        let Ok(apex) = Name::from_text(policy.name.value.as_str()) else {
+            continue;
+        };
+        let file = &policy.file.value;
+        let shown = file.display().to_string();
+        let text = match std::fs::read(file) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("{shown} cannot be read: {error}");
+                problems.push(Problem::error(message).at(policy.file.span, "this list"));
+                continue;
+            }
+        };
+        text.hash(&mut hasher);
+        let limits = Limits::default();
+        let parsed = parse_zone(apex.as_ref(), &shown, &text.into(), &mut NoFiles, limits);
+        let errors = parsed
+            .faults
+            .iter()
+            .filter(|fault| fault.severity == Severity::Error);
+        for fault in errors.take(5) {
+            problems.push(Problem::error(fault.to_string()).at(policy.file.span, "this list"));
+        }
+        let over = match policy.action {
+            PolicyChoice::Given => Override::Given,
+            PolicyChoice::Log => Override::Disabled,
+            PolicyChoice::NxDomain => Override::NoName,
+            PolicyChoice::NoData => Override::NoData,
+            PolicyChoice::PassThru => Override::Pass,
+            PolicyChoice::Drop => Override::Drop,
+        };
+        let records = &parsed.records;
+        let rows = records.iter().map(|record| {
+            (
+                records.owner(record),
+                record.rr_type,
+                record.ttl,
+                records.rdata(record),
+            )
+        });
+        let (list, odd) = List::new(&apex, over, rows);
+        if odd > 0 {
+            let message = format!("{shown}: {odd} owners are no rules, and do nothing");
+            problems.push(Problem::warning(message).at(policy.file.span, "this list"));
+        }
+        lists.push(list);
+    }
+    (Policy::new(lists), hasher.finish())
+}
+
+fn settings(config: &ResolverConfig, hints: Vec<(Name, Vec<IpAddr>)>, policy: Policy) -> Settings {
     let seconds = |time: std::time::Duration| time.as_secs().min(u64::from(u32::MAX)) as u32;
     let servers = |texts: &[omnid_config::Spanned<String>]| {
         let servers = texts.iter().filter_map(|text| server(&text.value));
@@ -169,7 +231,25 @@ fn settings(config: &ResolverConfig, hints: Vec<(Name, Vec<IpAddr>)>) -> Setting
         minimise: config.qname_minimisation,
         mix_case: config.case_randomisation,
         ipv6: config.ipv6,
-        validate: false,
+        validate: config.validation,
+        anchors: Anchors::new(
+            config
+                .trust_anchors
+                .iter()
+                .filter_map(|text| anchor(&text.value))
+                .collect(),
+        ),
+        exempt: config
+            .validate_except
+            .iter()
+            .filter_map(|name| Name::from_text(name.value.as_str()).ok())
+            .collect(),
+        empty_zones: config.empty_zones,
+        dns64: config
+            .dns64
+            .as_ref()
+            .and_then(|prefix| Dns64::new(prefix.value)),
+        policy: Arc::new(policy),
         min_ttl: seconds(config.min_ttl),
         max_ttl: seconds(config.max_ttl),
         max_negative_ttl: seconds(config.max_negative_ttl),

@@ -12,13 +12,13 @@ use super::LogFiles;
 use crate::{
     files::{Root, Symlinks},
     metrics::SiteMeter,
-    proxy::{Pool, Target},
+    proxy::{Pool, Protocol, Target},
 };
 
 /// Things kept by name.
 #[derive(Debug, Default)]
 pub struct Shelf {
-    pools: Mutex<HashMap<Target, Weak<Pool>>>,
+    pools: Mutex<HashMap<(Target, Protocol), Weak<Pool>>>,
     roots: Mutex<HashMap<(PathBuf, Symlinks), Weak<Root>>>,
     meters: Mutex<BTreeMap<String, Arc<SiteMeter>>>,
     /// Log files.
@@ -27,14 +27,15 @@ pub struct Shelf {
 
 impl Shelf {
     /// The pool of connections to an upstream.
-    pub fn pool(&self, target: Target) -> Arc<Pool> {
+    pub fn pool(&self, target: Target, protocol: Protocol) -> Arc<Pool> {
         let mut pools = lock(&self.pools);
         pools.retain(|_, pool| pool.strong_count() > 0);
-        if let Some(pool) = pools.get(&target).and_then(Weak::upgrade) {
+        let key = (target, protocol);
+        if let Some(pool) = pools.get(&key).and_then(Weak::upgrade) {
             return pool;
         }
-        let pool = Arc::new(Pool::new(target.clone()));
-        pools.insert(target, Arc::downgrade(&pool));
+        let pool = Arc::new(Pool::new(key.0.clone(), protocol));
+        pools.insert(key, Arc::downgrade(&pool));
         pool
     }
 

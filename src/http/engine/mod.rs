@@ -2,6 +2,7 @@
 //! its preconditions hold, which ranges it gets, how long a peer may take. Messages and instants
 //! in, verdicts out; nothing here waits, reads or writes.
 
+pub mod balance;
 pub mod check;
 pub mod flood;
 pub mod guard;

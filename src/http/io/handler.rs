@@ -32,6 +32,7 @@ use crate::{
         routes::Found,
     },
     files::{FileAnswer, FileCache, FileRequest, Files},
+    gateway,
     log::Record,
     redirects,
     site::{Action, Route, Site, Snapshot},
@@ -271,6 +272,19 @@ impl Handler {
                 body,
             } => Ok(answer::text(*status, content_type.clone(), body.clone())),
             Action::Nothing => Err(Failure::new(StatusCode::NOT_FOUND)),
+            Action::Scripts(scripts) => {
+                if matches!(
+                    scripts.find(path, matched, &self.cache.load()),
+                    gateway::Found::Script(_)
+                ) {
+                    return None;
+                }
+                match scripts.files() {
+                    Some((files, true)) => self.file(files, 0, head, path),
+                    Some((files, false)) => self.file(files, matched, head, path),
+                    None => Err(Failure::new(StatusCode::NOT_FOUND)),
+                }
+            }
             Action::Proxy(_) => return None,
         })
     }

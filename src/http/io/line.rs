@@ -3,7 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -19,11 +22,16 @@ use crate::{
     },
 };
 
+/// Bytes of interim responses that wait.
+const INTERIM_MAX: usize = 16 * 1024;
+
 /// One connection, as its socket, its driver and its requests see it. All three run in one task
 /// for HTTP/1 and meet briefly for HTTP/2, so that the lock is hardly ever waited for.
 #[derive(Debug)]
 pub struct Line {
     state: Mutex<State>,
+    /// Whether there is something in [`State::interim`].
+    has_interim: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -34,6 +42,8 @@ struct State {
     facts: VecDeque<HeadFacts>,
     /// For HTTP/2.
     frames: Option<(FrameScanner, FloodGuard)>,
+    /// Interim responses that are to go out before the final one.
+    interim: Vec<u8>,
     /// The stream whose handler was called and whose task is about to be made.
     newborn: Option<Arc<StreamProgress>>,
     /// Whether nothing has come yet. HTTP/2 has its own way to finish, and never counts as silent.
@@ -53,9 +63,11 @@ impl Line {
                 scanner: h2.is_none().then(HeadScanner::new),
                 frames: h2.map(flood),
                 facts: VecDeque::new(),
+                interim: Vec::new(),
                 newborn: None,
                 silent: h2.is_none(),
             }),
+            has_interim: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +98,25 @@ impl Line {
             guard.head_ended();
         }
         true
+    }
+
+    /// Sends an interim response (RFC 9110 section 15.2) ahead of the final one, HTTP/1 only. More
+    /// of them than a client would take an interest in are left out.
+    pub(super) fn send_interim(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        if state.interim.len() + bytes.len() <= INTERIM_MAX {
+            state.interim.extend_from_slice(bytes);
+            self.has_interim.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Interim responses that are to go out now.
+    pub(super) fn take_interim(&self) -> Option<Vec<u8>> {
+        if !self.has_interim.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_interim.store(false, Ordering::Relaxed);
+        Some(std::mem::take(&mut self.lock().interim))
     }
 
     /// Whether nothing has come yet.
@@ -132,6 +163,12 @@ impl Line {
         }
     }
 
+    /// What still comes is thrown away: nobody will ask for the facts of its heads.
+    pub(super) fn discards(&self) {
+        self.upgraded();
+        self.lock().facts = VecDeque::new();
+    }
+
     /// The connection was told to finish.
     pub(super) fn leaving(&self) {
         self.lock().guard.leaving(Instant::now());
@@ -170,5 +207,21 @@ impl Line {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_thrown_away_leaves_nothing_behind() {
+        let line = Line::new(TimeLimits::default(), None);
+        let requests = b"GET / HTTP/1.1\r\n\r\n".repeat(100);
+        assert!(line.read(&requests));
+        assert_eq!(line.lock().facts.len(), 100);
+        line.discards();
+        assert!(line.read(&requests));
+        assert_eq!(line.lock().facts.capacity(), 0);
     }
 }

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts,
-    uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
+    request::Parts, uri::PathAndQuery,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -25,8 +25,9 @@ use crate::{
     answer::{self, Failure},
     body::Body,
     files::FileAnswer,
+    gateway::{Caller, Found},
     log::Record,
-    proxy::{Client, Forward, Proxy},
+    proxy::{Client, Forward, Interim, Proxy},
     site::{Action, Route, Site, Snapshot},
     wire::{host::Host, target::NormalPath},
 };
@@ -51,7 +52,9 @@ impl Job {
     pub(super) fn is_quiet(&self) -> bool {
         self.mount.is_none()
             && self.site.rules.is_none()
-            && self.route().is_none_or(|(route, _)| route.auth.is_none())
+            && self.route().is_none_or(|(route, _)| {
+                route.auth.is_none() && !matches!(route.action, Action::Scripts(_))
+            })
             && !self.handler.scripts.hooked(Hook::HttpRequest)
     }
 
@@ -129,6 +132,22 @@ impl Job {
         if let Action::Proxy(proxy) = &route.action {
             return self.forward(proxy, head, body, matched, exchange).await;
         }
+        if let Action::Scripts(scripts) = &route.action
+            && let Found::Script(script) =
+                scripts.find(&self.path, matched, &self.handler.cache.load())
+        {
+            let caller = Caller {
+                peer: self.connection.peer,
+                local: self.connection.local,
+                tls: self.connection.tls,
+                host: self
+                    .host
+                    .as_ref()
+                    .map_or(&self.site.name, |host| &host.name),
+                user: user.as_deref(),
+            };
+            return scripts.run(&script, &head, body, &caller).await;
+        }
         self.handler
             .act(route, matched, &head, &self.path)
             .unwrap_or_else(|| Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)))
@@ -150,6 +169,11 @@ impl Job {
         exchange: &Exchange,
     ) -> FileAnswer {
         let authority = self.authority();
+        // HTTP/1.0 knows none (RFC 9110 section 15.2), and the library has no way for HTTP/2.
+        let interim = (head.version == Version::HTTP_11).then(|| {
+            let line = exchange.line().clone();
+            Arc::new(move |bytes: &[u8]| line.send_interim(bytes)) as Interim
+        });
         let spawn = |tunnel: BoxFuture<'static, ChildResult>| {
             let record = exchange.record.as_deref();
             let span = record.map_or_else(tracing::Span::current, Record::span);
@@ -162,9 +186,11 @@ impl Job {
             matched,
             client: Client {
                 peer: self.connection.peer,
+                local: self.connection.local,
                 authority: &authority,
                 tls: self.connection.tls,
             },
+            interim,
             spawn: &spawn,
         };
         proxy.forward(request).await

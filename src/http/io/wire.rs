@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ use super::Line;
 pub struct Wire<S> {
     socket: S,
     line: Arc<Line>,
+    /// Interim responses on their way out.
+    interim: Vec<u8>,
     _permit: Option<Permit>,
 }
 
@@ -30,6 +32,7 @@ impl<S> Wire<S> {
         Self {
             socket,
             line,
+            interim: Vec::new(),
             _permit: permit,
         }
     }
@@ -40,6 +43,20 @@ impl<S> Wire<S> {
             Poll::Pending => self.line.write_blocked(),
             Poll::Ready(_) => {}
         }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Wire<S> {
+    /// Writes what there is of interim responses.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim.drain(..written);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -74,6 +91,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
         let polled = Pin::new(&mut this.socket).poll_write(cx, bytes);
         this.written(&polled);
         polled
@@ -85,6 +103,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
         let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
         this.written(&polled);
         polled
@@ -95,7 +114,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.poll_interim(cx))?;
+        ready!(Pin::new(&mut this.socket).poll_flush(cx))?;
+        // The library cannot send interim responses. It flushes when it has handed over all it
+        // has: the response before is whole then, and the next has not begun.
+        let Some(interim) = this.line.take_interim() else {
+            return Poll::Ready(Ok(()));
+        };
+        this.interim.extend_from_slice(&interim);
+        ready!(this.poll_interim(cx))?;
+        Pin::new(&mut this.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

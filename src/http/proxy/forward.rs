@@ -3,15 +3,12 @@
 use std::{
     error::Error as _,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, header, request, response,
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request,
     uri::PathAndQuery,
 };
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -19,17 +16,19 @@ use omnid_hub::BoxFuture;
 use omnid_supervisor::ChildResult;
 
 use super::{
-    Client, Pool, Target, UpstreamBody,
+    Balance, Checkup, Client, Pool, Protocol, Target, UpstreamBody,
     body::{Progress, UploadBody},
     headers,
     link::Link,
-    target, tunnel,
+    rewrite::Names,
+    tunnel,
+    upstreams::{Upstream, Upstreams},
 };
 use crate::{
     answer::Failure,
     body::Body,
     io::{RequestBody, UploadError},
-    wire::target::NormalPath,
+    wire::{proxy_protocol, target::NormalPath},
 };
 
 /// What an upstream sees as Host.
@@ -68,20 +67,13 @@ impl Default for ProxyTimes {
 /// A route that leads to upstreams.
 #[derive(Debug)]
 pub struct Proxy {
-    upstreams: Vec<Upstream>,
-    next: AtomicUsize,
+    upstreams: Upstreams,
     host: HostPolicy,
     times: ProxyTimes,
 }
 
-#[derive(Debug)]
-struct Upstream {
-    pool: Arc<Pool>,
-    authority: HeaderValue,
-    /// `http://authority`, as it may stand in a Location.
-    origin: String,
-    base: String,
-}
+/// Sends an interim response to the client.
+pub type Interim = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// A request on its way.
 pub struct Forward<'a> {
@@ -95,6 +87,8 @@ pub struct Forward<'a> {
     pub matched: usize,
     /// Who sent it.
     pub client: Client<'a>,
+    /// Takes interim responses, where the client can be sent any.
+    pub interim: Option<Interim>,
     /// Runs what goes on after the response: a websocket.
     pub spawn: &'a (dyn Fn(BoxFuture<'static, ChildResult>) + Send + Sync),
 }
@@ -109,21 +103,11 @@ impl Proxy {
         upstreams: &[&str],
         host: HostPolicy,
         times: ProxyTimes,
-        pool: impl Fn(Target) -> Arc<Pool>,
+        balance: Balance,
+        pool: impl Fn(Target, Protocol) -> Arc<Pool>,
     ) -> Result<Self, &'static str> {
-        let upstream = |text: &&str| {
-            let parsed = target::parse(text)?;
-            Ok::<_, &'static str>(Upstream {
-                authority: HeaderValue::from_str(&parsed.authority)
-                    .map_err(|_| "the host is not a host")?,
-                origin: format!("http://{}", parsed.authority),
-                pool: pool(parsed.target),
-                base: parsed.base,
-            })
-        };
         Ok(Self {
-            upstreams: upstreams.iter().map(upstream).collect::<Result<_, _>>()?,
-            next: AtomicUsize::new(0),
+            upstreams: Upstreams::new(upstreams, balance, pool)?,
             host,
             times,
         })
@@ -132,6 +116,18 @@ impl Proxy {
     /// The pools of its upstreams.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.upstreams.iter().map(|upstream| &upstream.pool)
+    }
+
+    /// The checks that its upstreams are to be asked to pass.
+    pub fn checkups(&self) -> impl Iterator<Item = Checkup> {
+        let check = self.upstreams.balance.check.iter();
+        check.flat_map(|check| {
+            self.upstreams.iter().map(|upstream| Checkup {
+                pool: upstream.pool.clone(),
+                authority: upstream.authority.clone(),
+                check: check.clone(),
+            })
+        })
     }
 
     /// Carries a request to an upstream and its response back.
@@ -146,8 +142,15 @@ impl Proxy {
             path,
             matched,
             client,
+            interim,
             spawn,
         } = request;
+        let balance = &self.upstreams.balance;
+        let kept_with = self.upstreams.kept(&head.headers);
+        let order = self.upstreams.order(&head, client.peer, kept_with);
+        let preamble = balance
+            .proxy_protocol
+            .map(|version| proxy_protocol::header(version, client.peer, client.local));
         let switch = headers::wants_websocket(&head)
             .then(|| head.extensions.remove::<OnUpgrade>())
             .flatten();
@@ -161,20 +164,29 @@ impl Proxy {
 
         let asked = head.uri.clone();
         let mut failure = Failure::new(StatusCode::BAD_GATEWAY);
-        for upstream in self.in_turn() {
+        for index in order {
+            let Some(upstream) = self.upstreams.get(index) else {
+                continue;
+            };
             if self.host == HostPolicy::Upstream {
                 head.headers
                     .insert(header::HOST, upstream.authority.clone());
             }
             head.uri = upstream_uri(&asked, &path, matched, &upstream.base)
                 .ok_or_else(|| Failure::new(StatusCode::BAD_REQUEST))?;
-            let mut link = upstream.pool.reuse();
+            // A connection that says whose it is cannot be another's.
+            let mut link = match preamble {
+                None => upstream.pool.reuse(),
+                Some(_) => None,
+            };
+            let preamble = preamble.as_deref().unwrap_or_default();
             loop {
                 let mut using = match link.take() {
                     Some(link) => link,
-                    None => match upstream.pool.connect(self.times.connect).await {
+                    None => match upstream.pool.connect(self.times.connect, preamble).await {
                         Ok(link) => link,
                         Err(error) => {
+                            upstream.pool.failed(balance.fails, balance.fail_time);
                             failure = unreachable(upstream.pool.target(), &error);
                             break;
                         }
@@ -183,12 +195,20 @@ impl Proxy {
                 let Some(sending) = body.take() else {
                     return Err(failure);
                 };
-                let (message, kept) = message(&mut head, sending, using.reused && replayable);
+                let keep = using.reused && replayable;
+                let h2 = using.is_h2().then_some(&upstream.authority);
+                let (message, kept) = message(&mut head, sending, keep, h2, interim.clone())?;
                 let patience = patience(progress.as_deref(), self.times.first_byte);
                 let error = match using.send(message, patience).await {
                     Some(Ok(response)) => {
+                        upstream.pool.answered();
                         let answer = self.answer(response, using, upstream, matched, &path);
-                        return answer.map(|(response, tunnel)| {
+                        return answer.map(|(mut response, tunnel)| {
+                            if kept_with != Some(index)
+                                && let Some(cookie) = self.upstreams.cookie(index, client.tls)
+                            {
+                                response.headers_mut().append(header::SET_COOKIE, cookie);
+                            }
                             if let (Some(client), Some(tunnel)) = (switch, tunnel) {
                                 spawn(tunnel(client));
                             }
@@ -198,6 +218,7 @@ impl Proxy {
                     Some(Err(error)) => error,
                     None => {
                         let target = upstream.pool.target();
+                        upstream.pool.failed(balance.fails, balance.fail_time);
                         return Err(Failure::new(StatusCode::GATEWAY_TIMEOUT)
                             .because(format!("{target}: no response in time")));
                     }
@@ -216,24 +237,13 @@ impl Proxy {
                     (head, body) = (kept, Some(UploadBody::empty()));
                 } else {
                     let target = upstream.pool.target();
+                    upstream.pool.failed(balance.fails, balance.fail_time);
                     return Err(Failure::new(StatusCode::BAD_GATEWAY)
                         .because(format!("{target}: {}", chain(&error.error))));
                 }
             }
         }
         Err(failure)
-    }
-
-    /// Upstreams from the next one on, those that could not be reached a moment ago last.
-    fn in_turn(&self) -> impl Iterator<Item = &Upstream> {
-        let count = self.upstreams.len().max(1);
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % count;
-        let (before, after) = self.upstreams.split_at(first.min(self.upstreams.len()));
-        let turn = move || after.iter().chain(before);
-        let alone = self.upstreams.len() == 1;
-        let good = turn().filter(move |upstream| alone || !upstream.pool.is_avoided());
-        let avoided = turn().filter(move |upstream| !alone && upstream.pool.is_avoided());
-        good.chain(avoided)
     }
 
     #[allow(clippy::type_complexity)]
@@ -269,24 +279,53 @@ impl Proxy {
             return Ok((Response::from_parts(head, Body::Empty), Some(tunnel)));
         }
         headers::response(&mut head);
-        rewrite_location(&mut head, upstream, matched, path);
+        let names = Names {
+            origin: &upstream.origin,
+            base: &upstream.base,
+            prefix: path.as_bytes().get(..matched).unwrap_or_default(),
+        };
+        names.rewrite(&mut head);
         let body = UpstreamBody::new(link, incoming, upstream.pool.clone(), self.times.idle);
         let body = Body::Upstream(Box::new(body));
         Ok((Response::from_parts(head, body), None))
     }
 }
 
+/// The request as it is sent, and its head where it may have to be sent again. `h2` is the
+/// authority for an upstream that speaks HTTP/2.
 fn message(
     head: &mut request::Parts,
     body: UploadBody,
     keep: bool,
-) -> (Request<UploadBody>, Option<request::Parts>) {
+    h2: Option<&HeaderValue>,
+    interim: Option<Interim>,
+) -> Result<(Request<UploadBody>, Option<request::Parts>), Failure> {
     let kept = keep.then(|| head.clone());
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
-    *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = std::mem::take(&mut head.headers);
-    (request, kept)
+    if let Some(authority) = h2 {
+        let host = request.headers().get(header::HOST).unwrap_or(authority);
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(host.as_bytes())
+            .path_and_query(head.uri.path_and_query().map_or("/", PathAndQuery::as_str))
+            .build()
+            .map_err(|_| Failure::new(StatusCode::BAD_REQUEST))?;
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_2;
+        headers::for_h2(request.headers_mut());
+    } else {
+        *request.uri_mut() = head.uri.clone();
+        if let Some(interim) = interim {
+            hyper::ext::on_informational(&mut request, move |response| {
+                if let Some(bytes) = headers::interim(response.status(), response.headers()) {
+                    interim(&bytes);
+                }
+            });
+        }
+    }
+    Ok((request, kept))
 }
 
 /// RFC 9110 section 9.2.2.
@@ -335,45 +374,6 @@ fn upstream_uri(uri: &Uri, path: &NormalPath<'_>, matched: usize, base: &str) ->
         target.push_str(query);
     }
     PathAndQuery::try_from(target).ok().map(Uri::from)
-}
-
-/// A Location that names the upstream would lead the client to where it cannot go.
-fn rewrite_location(
-    head: &mut response::Parts,
-    upstream: &Upstream,
-    matched: usize,
-    path: &NormalPath<'_>,
-) {
-    let Some(location) = head.headers.get(header::LOCATION) else {
-        return;
-    };
-    let Some(rest) = location
-        .to_str()
-        .ok()
-        .and_then(|location| location.strip_prefix(upstream.origin.as_str()))
-        .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-    else {
-        return;
-    };
-    let base = upstream.base.strip_suffix('/').unwrap_or(&upstream.base);
-    let rewritten = if upstream.base.is_empty() {
-        rest.to_owned()
-    } else {
-        // What lies outside the base has no name here.
-        let Some(below) = rest.strip_prefix(base) else {
-            return;
-        };
-        let prefix = path.as_bytes().get(..matched).unwrap_or_default();
-        format!("{}{below}", String::from_utf8_lossy(prefix))
-    };
-    let rewritten = if rewritten.starts_with('/') && !rewritten.starts_with("//") {
-        rewritten
-    } else {
-        format!("/{}", rewritten.trim_start_matches('/'))
-    };
-    if let Ok(value) = HeaderValue::from_str(&rewritten) {
-        head.headers.insert(header::LOCATION, value);
-    }
 }
 
 fn unreachable(target: &Target, error: &io::Error) -> Failure {
@@ -439,46 +439,6 @@ mod tests {
                 uri(target, matched, base).as_deref(),
                 Some(expected),
                 "{target}"
-            );
-        }
-    }
-
-    #[test]
-    fn locations() {
-        let upstream = |base: &str| Upstream {
-            pool: Arc::new(Pool::new(Target::Unix("/x".into()))),
-            authority: HeaderValue::from_static("app:3000"),
-            origin: "http://app:3000".into(),
-            base: base.into(),
-        };
-        let rewritten = |location: &'static str, base: &str| {
-            let (mut head, ()) = Response::new(()).into_parts();
-            head.headers
-                .insert(header::LOCATION, HeaderValue::from_static(location));
-            let path = NormalPath::parse("/app/x").ok()?;
-            rewrite_location(&mut head, &upstream(base), 4, &path);
-            Some(
-                head.headers
-                    .get(header::LOCATION)?
-                    .to_str()
-                    .ok()?
-                    .to_owned(),
-            )
-        };
-        for (location, base, expected) in [
-            ("http://app:3000/login?a", "", "/login?a"),
-            ("http://app:3000", "", "/"),
-            ("http://app:3000//evil.example/", "", "/evil.example/"),
-            ("http://app:30001/x", "", "http://app:30001/x"),
-            ("http://app:3000/base/login", "/base/", "/app/login"),
-            ("http://app:3000/other", "/base/", "http://app:3000/other"),
-            ("/relative", "/base/", "/relative"),
-            ("https://elsewhere/", "", "https://elsewhere/"),
-        ] {
-            assert_eq!(
-                rewritten(location, base).as_deref(),
-                Some(expected),
-                "{location}"
             );
         }
     }

@@ -13,6 +13,8 @@ use crate::wire::forwarded;
 pub struct Client<'a> {
     /// Its address.
     pub peer: SocketAddr,
+    /// Where it connected.
+    pub local: SocketAddr,
     /// The host it asked for, with the port if it named one.
     pub authority: &'a str,
     /// Whether it came over TLS.
@@ -169,6 +171,36 @@ pub(super) fn response(head: &mut response::Parts) {
     head.extensions.clear();
 }
 
+/// An interim response as it goes on to an HTTP/1.1 client; `None` for those that are between the
+/// two hops alone.
+pub(super) fn interim(status: StatusCode, fields: &HeaderMap) -> Option<Vec<u8>> {
+    if matches!(
+        status,
+        StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS
+    ) {
+        return None;
+    }
+    let mut fields = fields.clone();
+    strip_hop_by_hop(&mut fields);
+    fields.remove(header::CONTENT_LENGTH);
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &fields {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    Some(bytes)
+}
+
+/// Changes a request head that is fit for HTTP/1.1 for HTTP/2 (RFC 9113 section 8.2.2).
+pub(super) fn for_h2(headers: &mut HeaderMap) {
+    headers.remove(header::CONNECTION);
+    headers.remove(header::HOST);
+}
+
 /// The same for a 101, whose Connection and Upgrade are the point of it.
 pub(super) fn switching(head: &mut response::Parts) {
     response(head);
@@ -196,6 +228,7 @@ mod tests {
         let mut head = head(fields);
         let client = Client {
             peer: "192.0.2.7:1234".parse().expect("an address"),
+            local: "192.0.2.1:443".parse().expect("an address"),
             authority: "example.org:8080",
             tls: true,
         };

@@ -26,10 +26,21 @@ impl fmt::Display for Target {
     }
 }
 
-/// An upstream as the config names it: `http://host:port/base` or `unix:/path`.
+/// What is spoken with an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, known in advance.
+    H2c,
+}
+
+/// An upstream as the config names it: `http://host:port/base`, `h2c://host:port/base` or
+/// `unix:/path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parsed {
     pub(crate) target: Target,
+    pub(crate) protocol: Protocol,
     /// The authority for the Host field.
     pub(crate) authority: String,
     /// What takes the place of the route's prefix; empty to leave the path alone.
@@ -46,6 +57,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Fault> {
         }
         return Ok(Parsed {
             target: Target::Unix(PathBuf::from(path)),
+            protocol: Protocol::Http1,
             authority: "localhost".into(),
             base: String::new(),
         });
@@ -53,11 +65,12 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Fault> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err("an upstream is written http://host:port or unix:/path");
     };
-    match scheme {
-        "http" => {}
+    let protocol = match scheme {
+        "http" => Protocol::Http1,
+        "h2c" => Protocol::H2c,
         "https" => return Err("upstreams over TLS are not supported"),
-        _ => return Err("the scheme of an upstream is http"),
-    }
+        _ => return Err("the scheme of an upstream is http or h2c"),
+    };
     let (authority, base) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
         None => (rest, ""),
@@ -73,6 +86,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, Fault> {
             host: name.to_owned(),
             port: host.port.unwrap_or(80),
         },
+        protocol,
         authority: authority.to_owned(),
         base: base.to_owned(),
     })

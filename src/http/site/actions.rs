@@ -6,13 +6,16 @@ use http::{HeaderValue, StatusCode, Uri};
 use omnid_config::{Problem, Problems, Spanned};
 use omnid_identity::Role;
 
-use super::{Action, Auth, HeaderEdits, Route, RouteRules};
+use super::{
+    Action, Auth, HeaderEdits, Route, RouteRules,
+    gateways::{cgi, fastcgi},
+    proxies::proxy,
+};
 use crate::{
     access::{GroupFile, UserFile},
-    config::{AuthConfig, ProxyHostChoice, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
+    config::{AuthConfig, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
     data::Shelf,
     files::{Files, Symlinks},
-    proxy::{HostPolicy, Proxy, ProxyTimes},
     rewrite::Maps,
 };
 
@@ -47,7 +50,16 @@ fn conflicts(route: &RouteConfig, problems: &mut Problems) {
         .respond
         .as_ref()
         .map(|respond| ("respond", respond.span));
-    let mut actions = [root, proxy, redirect, respond].into_iter().flatten();
+    // Programs may be among the files of a root; otherwise they are an action of their own.
+    let cgi = route
+        .cgi
+        .as_ref()
+        .filter(|cgi| cgi.suffixes.is_empty())
+        .map(|cgi| {
+            let program = cgi.program.as_ref().or(cgi.directory.as_ref());
+            ("cgi", program.and_then(|program| program.span))
+        });
+    let mut actions = [root, proxy, cgi, redirect, respond].into_iter().flatten();
     if let (Some((first, first_span)), Some((second, second_span))) =
         (actions.next(), actions.next())
     {
@@ -55,6 +67,13 @@ fn conflicts(route: &RouteConfig, problems: &mut Problems) {
             Problem::error(format!("a route cannot have both {first} and {second}"))
                 .at(second_span, "and this?")
                 .also(first_span, "this")
+                .help("make it two routes"),
+        );
+    }
+    if let (Some(cgi), true) = (&route.cgi, route.fastcgi.is_some()) {
+        problems.push(
+            Problem::error("a route cannot have both fastcgi and cgi")
+                .at(cgi.place, "")
                 .help("make it two routes"),
         );
     }
@@ -85,7 +104,26 @@ fn action(
     if let Some(path) = &route.root {
         let index = route.index.as_ref().unwrap_or(&site.index);
         let files = files(path, index, route.fallback.clone(), site, shelf, problems);
-        return files.map_or(Action::Nothing, |files| Action::Files(Arc::new(files)));
+        let Some(files) = files.map(Arc::new) else {
+            return Action::Nothing;
+        };
+        return match (&route.fastcgi, &route.cgi) {
+            (Some(config), _) => fastcgi(config, files, false, problems),
+            (None, Some(config)) => cgi(config, site, Some((files, false)), shelf, problems),
+            (None, None) => Action::Files(files),
+        };
+    }
+    if let Some(config) = &route.cgi {
+        return cgi(
+            config,
+            site,
+            root.cloned().map(|root| (root, true)),
+            shelf,
+            problems,
+        );
+    }
+    if let (Some(config), Some(root)) = (&route.fastcgi, root) {
+        return fastcgi(config, root.clone(), true, problems);
     }
     if !route.proxy.is_empty() {
         return proxy(route, shelf, problems);
@@ -104,10 +142,16 @@ fn action(
         problems.push(
             Problem::error("this route does nothing")
                 .at(route.place, "")
-                .help("give it one of root, proxy, redirect, respond"),
+                .help("give it one of root, proxy, cgi, redirect, respond"),
         );
     }
-    root.map_or(Action::Nothing, |root| Action::SiteFiles(root.clone()))
+    let Some(root) = root else {
+        return Action::Nothing;
+    };
+    match &site.fastcgi {
+        Some(config) => fastcgi(config, root.clone(), true, problems),
+        None => Action::SiteFiles(root.clone()),
+    }
 }
 
 pub(super) fn files(
@@ -150,40 +194,6 @@ pub(super) fn files(
             );
             None
         }
-    }
-}
-
-fn proxy(route: &RouteConfig, shelf: &Shelf, problems: &mut Problems) -> Action {
-    let times = ProxyTimes {
-        connect: route.proxy_connect,
-        first_byte: route.proxy_timeout,
-        idle: route.proxy_timeout,
-        websocket: route.websocket_timeout,
-    };
-    let host = match route.proxy_host {
-        ProxyHostChoice::Client => HostPolicy::Client,
-        ProxyHostChoice::Upstream => HostPolicy::Upstream,
-    };
-    let mut good = Vec::new();
-    for upstream in &route.proxy {
-        // Each by itself, so that each fault is found with its place.
-        match Proxy::new(&[upstream.as_str()], host, times, |target| {
-            shelf.pool(target)
-        }) {
-            Ok(_) => good.push(upstream.as_str()),
-            Err(fault) => problems.push(
-                Problem::error(format!(
-                    "\"{}\" is not an upstream: {fault}",
-                    upstream.value
-                ))
-                .at(upstream.span, "")
-                .help("an upstream is written \"http://127.0.0.1:3000\" or \"unix:/run/app.sock\""),
-            ),
-        }
-    }
-    match Proxy::new(&good, host, times, |target| shelf.pool(target)) {
-        Ok(proxy) if !good.is_empty() => Action::Proxy(proxy),
-        _ => Action::Nothing,
     }
 }
 

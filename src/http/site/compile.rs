@@ -7,6 +7,7 @@ use omnid_config::{Problem, Problems, Span};
 use super::{
     Action, HeaderEdits, Route, RouteRules, Site, Snapshot,
     actions::{compile_route, files},
+    gateways::fastcgi,
     hsts, rules,
 };
 use crate::{
@@ -243,7 +244,10 @@ fn compile_site(
         let whole = Route {
             path: "/".into(),
             auth: None,
-            action: Action::Files(root.clone()),
+            action: match &site.fastcgi {
+                Some(config) => fastcgi(config, root.clone(), true, problems),
+                None => Action::Files(root.clone()),
+            },
             headers: HeaderEdits::default(),
             max_body: site.max_body.bytes(),
             rules: RouteRules::default(),

@@ -3,6 +3,8 @@
 mod actions;
 mod compile;
 mod edits;
+mod gateways;
+mod proxies;
 mod rules;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -24,9 +26,10 @@ use crate::{
         sites::SiteTable,
     },
     files::{CacheLimits, Files},
+    gateway::Scripts,
     log::AccessLog,
     metrics::SiteMeter,
-    proxy::Proxy,
+    proxy::{Checkup, Proxy},
 };
 
 /// Everything that requests are answered from.
@@ -105,8 +108,10 @@ pub enum Action {
     Files(Arc<Files>),
     /// Files at the whole path, below the site's root.
     SiteFiles(Arc<Files>),
+    /// Files, some of which are programs.
+    Scripts(Box<Scripts>),
     /// Passed on.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
     /// Sent elsewhere.
     Redirect {
         /// Where to.
@@ -152,6 +157,21 @@ impl Auth {
 
 /// What a path leads to, before mounts are looked at.
 pub type FoundRoute<'a> = Found<'a, Route>;
+
+impl Snapshot {
+    /// The checks that upstreams are to be asked to pass.
+    #[must_use]
+    pub fn checkups(&self) -> Vec<Checkup> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes
+            .filter_map(|route| match &route.action {
+                Action::Proxy(proxy) => Some(proxy.checkups()),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+}
 
 impl Site {
     /// The route for a path in normal form.

@@ -1,7 +1,9 @@
 //! Entry points for fuzzing: arbitrary bytes in, panics where an invariant does not hold.
 
 use super::{
+    cgi,
     credentials::Basic,
+    fastcgi,
     head::HeadScanner,
     host::Host,
     range,
@@ -67,6 +69,33 @@ pub fn fuzz_fields(data: &[u8]) {
     let mut basic = b"Basic ".to_vec();
     basic.extend_from_slice(data);
     let _ = Basic::parse(&basic);
+}
+
+/// What programs say: a head, and FastCGI records, whose content does not depend on how they are
+/// cut.
+pub fn fuzz_programs(data: &[u8]) {
+    if let Some(end) = cgi::end(data) {
+        let _ = cgi::parse(data.get(..end).unwrap_or_default());
+    }
+    let decode = |pieces: &[&[u8]]| {
+        let mut decoder = fastcgi::Decoder::default();
+        let mut bytes = bytes::BytesMut::new();
+        let mut output = Vec::new();
+        for piece in pieces {
+            bytes.extend_from_slice(piece);
+            loop {
+                match decoder.next(&mut bytes) {
+                    Ok(Some(fastcgi::Record::Stdout(piece))) => output.extend_from_slice(&piece),
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(_) => return output,
+                }
+            }
+        }
+        output
+    };
+    let (first, second) = data.split_at(data.len() / 2);
+    assert_eq!(decode(&[first, second]), decode(&[data]));
 }
 
 /// A host: what is printed reads the same.

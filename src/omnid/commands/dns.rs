@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Context, Outcome, control::call, out, print};
-use crate::cli::Dns;
+use crate::cli::{Dns, Nta};
 
 pub fn run(context: &Context, command: Dns) -> Outcome {
     match command {
@@ -38,6 +38,23 @@ pub fn run(context: &Context, command: Dns) -> Outcome {
                         out(print::text(Some(line)))?;
                     }
                 }
+            }
+        }
+        Dns::Nta(command) => {
+            let arguments = match &command {
+                Nta::Add { name, seconds } => {
+                    json!({"action": "add", "name": name, "seconds": seconds})
+                }
+                Nta::List => json!({"action": "list"}),
+                Nta::Remove { name } => json!({"action": "remove", "name": name}),
+            };
+            let answer = call(context, "dns.nta", arguments)?;
+            if context.json {
+                out(&answer)?;
+            } else if let Nta::List = command {
+                let rows = answer.as_array().map(Vec::as_slice).unwrap_or_default();
+                let columns = [("NAME", "name"), ("UNTIL", "until_at")];
+                write!(io::stdout().lock(), "{}", print::table(rows, &columns))?;
             }
         }
         Dns::Stats => {

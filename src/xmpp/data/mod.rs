@@ -5,8 +5,10 @@ pub mod blocking;
 pub mod last;
 pub mod offline;
 pub mod pubsub;
+pub mod rooms;
 pub mod roster;
 pub mod storage;
+pub mod upload;
 
 use omnid_store::{Migration, Reader, StoreError};
 
@@ -41,7 +43,7 @@ pub fn account(reader: &mut Reader<'_>, jid: &BareJid) -> Result<Account, StoreE
 pub const COMPONENT: &str = "xmpp";
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB];
+pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB, ROOMS, UPLOAD];
 
 const ACCOUNTS: Migration = Migration {
     version: 1,
@@ -125,6 +127,36 @@ const PUBSUB: Migration = Migration {
             jid TEXT NOT NULL,
             PRIMARY KEY (account, jid)
         )",
+};
+
+const ROOMS: Migration = Migration {
+    version: 4,
+    sql: "
+        CREATE TABLE xmpp_room (
+            room TEXT NOT NULL PRIMARY KEY,
+            host TEXT NOT NULL,
+            creator TEXT NOT NULL,
+            title TEXT NOT NULL,
+            public BIGINT NOT NULL,
+            content TEXT NOT NULL
+        );
+        CREATE INDEX xmpp_room_by_creator ON xmpp_room (creator)",
+};
+
+const UPLOAD: Migration = Migration {
+    version: 5,
+    sql: "
+        CREATE TABLE xmpp_upload (
+            slot TEXT NOT NULL PRIMARY KEY,
+            account TEXT NOT NULL,
+            name TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            size BIGINT NOT NULL,
+            given_at BIGINT NOT NULL,
+            blob TEXT
+        );
+        CREATE INDEX xmpp_upload_by_account ON xmpp_upload (account);
+        CREATE INDEX xmpp_upload_by_time ON xmpp_upload (given_at)",
 };
 
 #[cfg(test)]

@@ -27,11 +27,10 @@ use crate::wire::{
 
 mod avatar;
 mod blocking;
+mod watchers;
 
 pub use blocking::{from_blocked, to_blocked};
 
-/// Clients of others whose abilities one account remembers.
-const WATCHERS: usize = 5000;
 /// Sessions that one account can have at a time.
 pub const SESSIONS: usize = 32;
 /// Entities that one session can send presence to beside its contacts.
@@ -195,37 +194,6 @@ impl Account {
         let session = self.sessions.swap_remove(at);
         self.unwatch(&session.jid);
         wishes
-    }
-
-    // ----- Who watches (XEP-0163 4) -----
-
-    /// Clients that see the account's presence, and what they can do.
-    pub fn watchers(&self) -> impl Iterator<Item = (&Jid, &Arc<Caps>)> {
-        self.watchers.iter()
-    }
-
-    /// Whether a client that says what it can do is of somebody who may see the account.
-    pub fn may_watch(&self, who: &Jid) -> bool {
-        !self.blocks(who)
-            && (who.bare_str() == self.jid.as_str()
-                || self.roster.subscription(who.bare_str()).from)
-    }
-
-    /// Remembers what a client can do. Whether that is news.
-    pub fn watch(&mut self, who: &Jid, caps: &Arc<Caps>) -> bool {
-        if self.watchers.len() >= WATCHERS && !self.watchers.contains_key(who) {
-            return false;
-        }
-        let before = self.watchers.insert(who.clone(), caps.clone());
-        before.is_none_or(|before| before != *caps)
-    }
-
-    /// A client is gone, or no longer says what it can do.
-    pub fn unwatch(&mut self, who: &Jid) {
-        self.watchers.remove(who);
-        if self.watchers.is_empty() {
-            self.watchers = HashMap::new();
-        }
     }
 
     // ----- Presence out (RFC 6121 4) -----

@@ -14,21 +14,24 @@ pub mod mam;
 pub mod pep;
 pub mod ping;
 pub mod private;
+pub mod rooms;
 pub mod roster;
 pub mod session;
 pub mod sm;
 pub mod time;
+pub mod upload;
 pub mod vcard;
 pub mod version;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, SystemTime},
 };
 
 use omnid_store::{Reader, StoreError, Transaction};
 
 use crate::{
+    Config,
     engine::{
         account::{Account, SessionId},
         wish::{Plan, Wishes},
@@ -42,6 +45,8 @@ pub struct Feature {
     pub name: &'static str,
     /// What specifies it.
     pub spec: Spec,
+    /// What else it does the server's part of.
+    pub more: &'static [Spec],
     /// What the server's disco says of it.
     pub server: &'static [&'static str],
     /// What an account's disco says of it.
@@ -61,6 +66,37 @@ pub enum Spec {
     Rfc(u16),
     /// An XMPP extension: its number and the version that this follows.
     Xep(u16, &'static str),
+}
+
+/// What is part of streams and of routing, and can't be switched off.
+pub const CORE: &[Spec] = &[
+    Spec::Rfc(6120),
+    Spec::Rfc(6121),
+    Spec::Rfc(7590),
+    Spec::Xep(4, "2.13.1"),
+    Spec::Xep(82, "1.1.1"),
+    Spec::Xep(178, "1.2"),
+    Spec::Xep(160, "1.0.1"),
+    Spec::Xep(203, "2.0"),
+    Spec::Xep(185, "1.0"),
+    Spec::Xep(220, "1.1.1"),
+    Spec::Xep(297, "1.0"),
+    Spec::Xep(334, "0.4.0"),
+    Spec::Xep(368, "1.1.0"),
+    Spec::Xep(440, "0.4.2"),
+];
+
+/// Everything that is spoken here, by number.
+pub fn specs() -> Vec<Spec> {
+    let all = ALL.iter();
+    let all = all.flat_map(|feature| std::iter::once(&feature.spec).chain(feature.more));
+    let mut all: Vec<Spec> = all.chain(CORE).copied().collect();
+    all.sort_by_key(|spec| match *spec {
+        Spec::Rfc(number) => (0, number),
+        Spec::Xep(number, _) => (1, number),
+    });
+    all.dedup();
+    all
 }
 
 /// Answers requests with payloads in one namespace.
@@ -100,6 +136,12 @@ pub struct Asked<'a> {
     pub session: Option<SessionId>,
     /// All that is switched on.
     pub features: &'a Features,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The one who asks has an account here.
+    pub local: bool,
+    /// Other domains of this server's, which have features of their own.
+    pub neighbours: &'a HashSet<Box<str>>,
     /// The time.
     pub now: SystemTime,
     /// How long the server has been running.
@@ -177,10 +219,12 @@ pub const ALL: &[&Feature] = &[
     &pep::FEATURE,
     &ping::FEATURE,
     &private::FEATURE,
+    &rooms::FEATURE,
     &roster::FEATURE,
     &session::FEATURE,
     &sm::FEATURE,
     &time::FEATURE,
+    &upload::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
 ];

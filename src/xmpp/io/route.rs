@@ -18,12 +18,36 @@ use crate::{
     wire::{BareJid, Condition, Element, IqType, Jid, Kind, PresenceType, Stanza, StanzaError, ns},
 };
 
+/// Messages to the one who asks, and then the result.
+pub(crate) fn page(iq: &Stanza, messages: Vec<Element>, payload: Element) -> Wishes {
+    answers(iq, messages, Some(payload))
+}
+
+fn answers(iq: &Stanza, messages: Vec<Element>, payload: Option<Element>) -> Wishes {
+    let mut wishes = Wishes::new();
+    for mut message in messages {
+        if let Some(from) = iq.to() {
+            message.set_attr("from", from.as_str());
+        }
+        if let Some(to) = iq.from() {
+            message.set_attr("to", to.as_str());
+        }
+        wishes.extend(Wish::route(&message));
+    }
+    let result = iq.result().children_from(payload);
+    wishes.extend(Wish::route(&result));
+    wishes
+}
+
 impl Server {
     /// Sends a stanza on. What comes of it, for the caller to carry out.
     pub(crate) async fn route(&self, stanza: Stanza) -> Wishes {
         let Some(to) = stanza.to().cloned() else {
             return Wishes::new();
         };
+        if self.has_rooms(to.domain()) {
+            return Box::pin(self.to_room(&to, &stanza)).await;
+        }
         // The way that nearly every stanza goes: nothing to wait for.
         let cell = match self.accounts.get(to.bare_str()) {
             Some(cell) => cell,
@@ -90,11 +114,7 @@ impl Server {
     /// The account behind an address that is not in use, or what to do where there is none.
     async fn resolve(&self, to: &Jid, stanza: &Stanza) -> Result<Arc<Cell>, Wishes> {
         if !self.serves(to.domain()) {
-            return Err(match stanza.kind() {
-                // Presence to a domain that can't be reached vanishes, but for requests.
-                Kind::Presence(kind) if Request::from_type(kind).is_none() => Wishes::new(),
-                _ => bounce(stanza, Condition::RemoteServerNotFound),
-            });
+            return Err(self.to_remote(stanza));
         }
         if to.local().is_none() {
             return Err(match stanza.kind() {
@@ -137,7 +157,11 @@ impl Server {
                 .attr("to", from.as_str());
             return Wish::route(&away).into_iter().collect();
         }
-        Wishes::new()
+        let probe = Element::new("presence", ns::CLIENT)
+            .attr("type", "probe")
+            .attr("from", from.as_str())
+            .attr("to", contact.as_str());
+        Wish::route(&probe).into_iter().collect()
     }
 
     /// The answer to a request that the server or one of its accounts is asked; and whatever else
@@ -150,21 +174,7 @@ impl Server {
     ) -> Wishes {
         match self.reply(iq, cell, session).await {
             Ok((messages, payload, more)) => {
-                let mut wishes = Wishes::new();
-                for mut message in messages {
-                    if let (Some(from), Some(to)) = (iq.to(), iq.from()) {
-                        message.set_attr("from", from.as_str());
-                        message.set_attr("to", to.as_str());
-                    } else if let Some(to) = iq.from() {
-                        message.set_attr("to", to.as_str());
-                    }
-                    wishes.extend(Wish::route(&message));
-                }
-                let result = match payload {
-                    Some(payload) => iq.result().child(payload),
-                    None => iq.result(),
-                };
-                wishes.extend(Wish::route(&result));
+                let mut wishes = answers(iq, messages, payload);
                 wishes.extend(more);
                 wishes
             }
@@ -188,7 +198,11 @@ impl Server {
             reply = match reply {
                 Reply::Result(payload) => return Ok((Vec::new(), payload, Wishes::new())),
                 Reply::Error(error) => return Err(error),
-                Reply::Read(read) => self.ground.database.read(read).await.map_err(failed)?,
+                Reply::Read(read) => {
+                    // What was said a moment ago is asked for, too.
+                    self.archive.settled(self.archive.count()).await;
+                    self.ground.database.read(read).await.map_err(failed)?
+                }
                 Reply::Write(write) => self.ground.database.write(write).await.map_err(failed)?,
                 Reply::Account(deed) => {
                     let cell = cell.ok_or(Condition::ServiceUnavailable)?;
@@ -243,6 +257,9 @@ impl Server {
             account: live.as_deref_mut(),
             session: session.filter(|_| own),
             features: &settings.features,
+            config: &settings.config,
+            local: settings.hosts.contains(from.domain()) && from.local().is_some(),
+            neighbours: &settings.rooms,
             now: SystemTime::now(),
             uptime: self.started.elapsed(),
         }))

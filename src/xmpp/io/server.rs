@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
@@ -25,6 +25,8 @@ use super::{
     caps::Known,
     metrics::Metrics,
     outbox::{Outbox, Patience},
+    rooms::Rooms,
+    s2s::{Remotes, Trust},
 };
 use crate::{
     Config,
@@ -36,7 +38,7 @@ use crate::{
         sm::Sent,
         wish::{Plan, Wish, Wishes},
     },
-    features::{Features, last::stored, mam},
+    features::{Features, last::stored, mam, rooms, upload},
     wire::{BareJid, Condition, Element, Jid, Kind, Limits, Stanza, StanzaError, ns, time},
 };
 
@@ -48,16 +50,32 @@ pub(crate) struct Settings {
     pub(crate) features: Features,
     /// Messages are archived.
     pub(crate) archives: bool,
+    /// Hosts of rooms.
+    pub(crate) rooms: HashSet<Box<str>>,
+    /// Other servers are spoken with.
+    pub(crate) federates: bool,
+    /// Whose certificates are believed.
+    pub(crate) trust: Arc<Trust>,
 }
 
 impl Settings {
-    pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>) -> Settings {
-        let off: Vec<_> = config
+    pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>, trust: Arc<Trust>) -> Settings {
+        let mut off: Vec<_> = config
             .disable
             .iter()
             .map(|name| name.value.clone())
             .collect();
+        if config.upload.url.is_none() {
+            // Nobody could get what was put.
+            off.push(upload::NAME.to_owned());
+        }
         let features = Features::without(&off);
+        let rooms = if features.has(rooms::NAME) {
+            config.rooms.hosts(hosts.iter().map(|host| &**host))
+        } else {
+            HashSet::new()
+        };
+        let federates = config.s2s.federates();
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
             features: features.stream(),
@@ -67,8 +85,17 @@ impl Settings {
             hosts,
             policy,
             archives: features.has(mam::NAME),
+            rooms,
+            federates,
+            trust,
             features,
         }
+    }
+
+    /// Whether a domain may prove itself by dialback, without a certificate that is believed.
+    pub(crate) fn dialback(&self, domain: &str) -> bool {
+        let mut allowed = self.config.s2s.dialback.iter();
+        allowed.any(|name| name.value == "*" || name.value == domain)
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -102,6 +129,10 @@ pub(crate) struct Server {
     pub(crate) accounts: Accounts,
     pub(crate) archive: Archive,
     pub(crate) caps: Known,
+    pub(crate) rooms: Rooms,
+    pub(crate) remotes: Remotes,
+    /// Itself, for tasks that outlive a call.
+    pub(crate) me: Weak<Server>,
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     /// Bound sessions, which the sweep looks after.
@@ -124,13 +155,21 @@ const EXPIRED: usize = 1000;
 const WISHES: usize = 1_000_000;
 
 impl Server {
-    pub(crate) fn new(ground: Ground, settings: Settings, archive: Archive) -> Server {
+    pub(crate) fn new(
+        ground: Ground,
+        settings: Settings,
+        archive: Archive,
+        me: Weak<Server>,
+    ) -> Server {
         Server {
             ground,
             settings: ArcSwap::from_pointee(settings),
             accounts: Accounts::new(),
             archive,
             caps: Known::default(),
+            rooms: Rooms::default(),
+            remotes: Remotes::new(),
+            me,
             metrics: Metrics::new(),
             started: Instant::now(),
             sessions: Mutex::default(),
@@ -144,6 +183,11 @@ impl Server {
     /// Whether a domain is served here.
     pub(crate) fn serves(&self, domain: &str) -> bool {
         self.settings.load().hosts.contains(domain)
+    }
+
+    /// Whether a domain is served here, for accounts or for rooms.
+    pub(crate) fn is_ours(&self, domain: &str) -> bool {
+        self.serves(domain) || self.has_rooms(domain)
     }
 
     // ----- Accounts -----

@@ -12,10 +12,12 @@ use omnid_telemetry::limited;
 use super::{
     outbox::Fate,
     server::{Resumable, Server},
+    upload,
 };
 use crate::{
     data,
     engine::account::Outlet,
+    features::last::stored,
     wire::{StreamCondition, StreamError, time},
 };
 
@@ -43,6 +45,7 @@ pub(crate) async fn run(server: Arc<Server>, child: Child) -> ChildResult {
         round = round.wrapping_add(1);
         if round.is_multiple_of(ACCOUNTS_EVERY) {
             server.accounts.sweep();
+            server.rooms.sweep();
             expire(&server).await;
         }
     }
@@ -66,8 +69,16 @@ async fn expire(server: &Server) {
         .database
         .write(move |tx| data::archive::expire(tx, before, EXPIRED_AT_ONCE))
         .await;
-    if let Err(error) = gone {
-        limited!(Duration::from_secs(60), error, "old messages were not deleted", %error);
+    let now = stored(SystemTime::now());
+    let before = now.saturating_sub(server.settings.load().config.upload.keep.as_secs());
+    let unused = now.saturating_sub(upload::WAIT.as_secs());
+    let files = server
+        .ground
+        .database
+        .write(move |tx| data::upload::expire(tx, before, unused, EXPIRED_AT_ONCE))
+        .await;
+    if let Err(error) = gone.map(|_| ()).and(files) {
+        limited!(Duration::from_secs(60), error, "old messages and files were not deleted", %error);
     }
 }
 

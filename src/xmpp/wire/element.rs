@@ -138,6 +138,20 @@ impl Element {
         });
     }
 
+    /// With all that is in one namespace in another.
+    #[must_use]
+    pub fn moved(mut self, from: &str, to: &'static str) -> Element {
+        if self.ns == from {
+            self.ns = to.into();
+        }
+        let nodes = self.nodes.into_iter().map(|node| match node {
+            Node::Element(element) => Node::Element(element.moved(from, to)),
+            text @ Node::Text(_) => text,
+        });
+        self.nodes = nodes.collect();
+        self
+    }
+
     /// Adds a child element.
     pub fn push(&mut self, child: Element) {
         self.nodes.push(Node::Element(child));

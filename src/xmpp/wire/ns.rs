@@ -102,5 +102,33 @@ pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
 /// XEP-0352: clients that nobody looks at.
 pub const CSI: &str = "urn:xmpp:csi:0";
+/// XEP-0363: uploads.
+pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
+/// XEP-0220: dialback.
+pub const DIALBACK: &str = "jabber:server:dialback";
+/// XEP-0220: that it is spoken.
+pub const DIALBACK_FEATURE: &str = "urn:xmpp:features:dialback";
 /// XEP-0359: ids that don't change on the way.
 pub const SID: &str = "urn:xmpp:sid:0";
+/// XEP-0045: rooms.
+pub const MUC: &str = "http://jabber.org/protocol/muc";
+/// XEP-0045: roles and affiliations.
+pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+/// XEP-0045: what a room's owner does.
+pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+/// XEP-0045: the form that configures a room.
+pub const MUC_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
+/// XEP-0045: what disco says of a room.
+pub const MUC_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
+/// XEP-0045: asking for voice.
+pub const MUC_REQUEST: &str = "http://jabber.org/protocol/muc#request";
+/// XEP-0045: messages keep their ids.
+pub const MUC_STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
+/// XEP-0410: the room itself answers whether one is still in.
+pub const MUC_SELF_PING: &str = "http://jabber.org/protocol/muc#self-ping-optimization";
+/// XEP-0421: occupants' ids.
+pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// XEP-0424: taking back what was said.
+pub const RETRACTION: &str = "urn:xmpp:message-retract:1";
+/// XEP-0425: moderators do so.
+pub const MODERATION: &str = "urn:xmpp:message-moderate:1";

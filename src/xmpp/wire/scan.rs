@@ -63,6 +63,14 @@ impl Scope {
         }
     }
 
+    /// The same with the default namespace of clients' streams.
+    pub(crate) fn for_client(self) -> Scope {
+        Scope {
+            default: Cow::Borrowed(ns::CLIENT),
+            ..self
+        }
+    }
+
     /// The namespace of elements without a prefix.
     pub fn default_ns(&self) -> &str {
         &self.default

@@ -14,6 +14,8 @@ pub struct StreamHeader {
     pub to: Option<Jid>,
     /// Who it says it is.
     pub from: Option<Jid>,
+    /// Its id, of a stream that it answers with.
+    pub id: Option<String>,
     /// Its language.
     pub lang: Option<String>,
     /// What its stanzas inherit.
@@ -28,11 +30,25 @@ impl StreamHeader {
     /// # Errors
     /// The stream error to answer it with.
     pub fn parse(bytes: &[u8]) -> Result<StreamHeader, StreamError> {
+        StreamHeader::parse_for(bytes, ns::CLIENT)
+    }
+
+    /// Reads the header of a server's stream. Its stanzas are read as if they were a client's.
+    ///
+    /// # Errors
+    /// The stream error to answer it with.
+    pub fn parse_server(bytes: &[u8]) -> Result<StreamHeader, StreamError> {
+        let mut header = StreamHeader::parse_for(bytes, ns::SERVER)?;
+        header.scope = header.scope.for_client();
+        Ok(header)
+    }
+
+    fn parse_for(bytes: &[u8], default: &str) -> Result<StreamHeader, StreamError> {
         scan_header(bytes, |tag, scope| {
             if tag.local != "stream" {
                 return Err(StreamCondition::BadFormat.into());
             }
-            if tag.ns != ns::STREAM || scope.default_ns() != ns::CLIENT {
+            if tag.ns != ns::STREAM || scope.default_ns() != default {
                 return Err(StreamCondition::InvalidNamespace.into());
             }
             let value = |name: &str| {
@@ -65,6 +81,7 @@ impl StreamHeader {
             Ok(StreamHeader {
                 to: address("to", StreamCondition::HostUnknown)?,
                 from: address("from", StreamCondition::InvalidFrom)?,
+                id: value("id").map(std::borrow::Cow::into_owned),
                 lang: lang
                     .map(|lang| lang.value().into_owned())
                     .filter(|lang| is_language(lang)),

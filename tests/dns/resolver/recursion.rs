@@ -1,6 +1,6 @@
 //! Recursion and forwarding.
 
-use std::time::Instant;
+use std::{fs, time::Instant};
 
 use super::world::{KNOT, RESOLVER, ROOT, SILENT, TOP, World, ask, zones};
 
@@ -112,6 +112,24 @@ fn forwarders_fail_over_and_zones_have_their_own() {
     assert!(
         dead.contains("SERVFAIL") && dead.contains("EDE: 22"),
         "{dead}"
+    );
+    // Zones of its own that delegate and lead away are followed for those whom it serves.
+    let own = outer.daemon.path("own.zone");
+    let text =
+        "$TTL 60\n@ SOA ns hm 1 2 3 4 60\n@ NS ns\nns A 127.0.0.1\na CNAME www.plain.test.\n";
+    fs::write(&own, text).unwrap();
+    let zone = format!(
+        "[[dns.zone]]\nname = \"example\"\nfile = \"{}\"\n",
+        own.display()
+    );
+    let config = world.config(outer.port, &forward, &zone);
+    outer.daemon.write_config(&config);
+    outer.daemon.omnid(&["reload"]).success();
+    assert_eq!(short("a.example"), "www.plain.test.\n192.0.2.80\n");
+    let bare = outer.dig(&["+norec", "a.example", "A"]);
+    assert!(
+        bare.contains("ANSWER: 1") && bare.contains("flags: qr aa"),
+        "{bare}"
     );
     // Nobody but this host, unless said so: a client at another address is refused.
     let refused = ask(

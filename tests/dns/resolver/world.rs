@@ -36,8 +36,10 @@ pub const RESOLVER: &str = "127.0.0.1";
 pub struct World {
     pub directory: tempfile::TempDir,
     pub port: u16,
-    _servers: Vec<Background>,
-    _authority: Option<Daemon>,
+    /// The trust anchor of the root, where it is signed.
+    pub anchor: Option<String>,
+    servers: Vec<Background>,
+    authority: Option<Daemon>,
     _odd: Vec<Odd>,
 }
 
@@ -178,8 +180,9 @@ impl World {
         let world = World {
             directory,
             port,
-            _servers: servers,
-            _authority: authority,
+            anchor: None,
+            servers,
+            authority,
             _odd: odd,
         };
         for zone in zones {
@@ -193,6 +196,12 @@ impl World {
             );
         }
         world
+    }
+
+    /// All servers go away.
+    pub fn stop(&mut self) {
+        self.servers.clear();
+        self.authority = None;
     }
 
     /// A resolver for this world.
@@ -209,9 +218,13 @@ impl World {
     }
 
     pub fn config(&self, port: u16, more: &str, outside: &str) -> String {
+        let trust = match &self.anchor {
+            Some(anchor) => format!("trust_anchors = [\"{anchor}\"]"),
+            None => "validation = false".to_owned(),
+        };
         format!(
             "[dns]\nlisten = [\"{RESOLVER}:{port}\"]\nsockets = 1\n[dns.resolver]\n\
-             root_hints = \"{}\"\nport = {}\nipv6 = false\n{more}\n{outside}\n",
+             root_hints = \"{}\"\nport = {}\nipv6 = false\n{trust}\n{more}\n{outside}\n",
             self.directory.path().join("hints").display(),
             self.port
         )

@@ -4,16 +4,17 @@
 use std::time::Instant;
 
 use super::record::{RrSet, Security};
-use super::resolve::{Ask, Resolved, STALE_TTL};
+use super::resolve::{Ask, Delivery, Resolved, STALE_TTL};
 use super::store::Kept;
-use crate::engine::answer::Client;
+use crate::engine::answer::{Client, Transport};
 use crate::engine::reply::{ExtendedError, Reply};
 use crate::engine::state::Settings;
 use crate::wire::code::{Class, Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::query::Query;
+use crate::wire::rdata::decompress;
 use crate::wire::reader::{Header, Reader, flag};
-use crate::wire::writer::{Compression, Layout, Owner, Section, Writer};
+use crate::wire::writer::{Compression, Full, Layout, Owner, Section, Writer};
 
 /// An answer.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub(crate) struct Answer {
     pub(crate) ttl: u32,
     /// It was past its time when it was made.
     pub(crate) stale: bool,
+    delivery: Delivery,
     /// Somebody is fetching a new one.
     pub(crate) renewing: std::sync::atomic::AtomicBool,
 }
@@ -111,6 +113,7 @@ impl Answer {
             stored: now,
             ttl: resolved.ttl,
             stale: resolved.stale,
+            delivery: resolved.delivery,
             renewing: std::sync::atomic::AtomicBool::new(false),
         }
     }
@@ -118,6 +121,28 @@ impl Answer {
     /// Whose question it answers.
     pub(crate) fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// The data of the records of a type in its answer section.
+    pub(crate) fn answers(&self, rr_type: RrType) -> Vec<Vec<u8>> {
+        let mut question = vec![0; Header::LEN];
+        question.extend_from_slice(self.name.as_ref().wire());
+        question.extend_from_slice(&[0; 4]);
+        let start = question.len();
+        let message = [&question[..], &self.records].concat();
+        let mut reader = Reader::at(&message, start);
+        let mut found = Vec::new();
+        for _ in 0..self.counts[0] {
+            let Ok(record) = reader.record() else { break };
+            let mut data = Vec::new();
+            let (at, length) = (record.rdata_at, record.rdata_len);
+            if record.rr_type == rr_type
+                && decompress(rr_type, &message, at, length, &mut data).is_ok()
+            {
+                found.push(data);
+            }
+        }
+        found
     }
 
     /// Seconds since it was written.
@@ -145,6 +170,10 @@ impl Answer {
         out: &mut [u8],
         names: &mut Compression,
     ) -> Option<usize> {
+        let hint = self.delivery == Delivery::TcpOnly && client.transport == Transport::Udp;
+        if self.delivery == Delivery::Drop {
+            return None;
+        }
         let mut reply = Reply::new(settings, client, query, message, out, names).ok()?;
         reply.flags |= flag::RA;
         reply.rcode = self.rcode;
@@ -160,7 +189,11 @@ impl Answer {
         if self.security == Security::Secure && wants && !checking_disabled(query) {
             reply.flags |= flag::AD;
         }
-        match reply.writer.records(&self.records, self.counts) {
+        let written = match hint {
+            true => Err(Full),
+            false => reply.writer.records(&self.records, self.counts),
+        };
+        match written {
             Ok(start) => {
                 let age = self.age(now);
                 if age > 0 || late {
@@ -179,7 +212,7 @@ impl Answer {
                     }
                 }
             }
-            Err(_) => reply.truncate(),
+            Err(Full) => reply.truncate(),
         }
         Some(reply.finish(settings, client, query, unix_time))
     }

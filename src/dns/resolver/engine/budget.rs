@@ -13,11 +13,21 @@ use crate::wire::name::{Name, NameRef};
 /// Extended errors (RFC 8914) that the resolver gives.
 pub(crate) mod reason {
     pub(crate) const OTHER: u16 = 0;
+    pub(crate) const UNSUPPORTED_ALGORITHM: u16 = 1;
     pub(crate) const STALE_ANSWER: u16 = 3;
+    pub(crate) const FORGED: u16 = 4;
+    pub(crate) const BOGUS: u16 = 6;
+    pub(crate) const SIGNATURE_EXPIRED: u16 = 7;
+    pub(crate) const SIGNATURE_NOT_YET_VALID: u16 = 8;
+    pub(crate) const DNSKEY_MISSING: u16 = 9;
+    pub(crate) const RRSIGS_MISSING: u16 = 10;
+    pub(crate) const NSEC_MISSING: u16 = 12;
+    pub(crate) const BLOCKED: u16 = 15;
     pub(crate) const STALE_NXDOMAIN: u16 = 19;
     pub(crate) const NOT_SUPPORTED: u16 = 21;
     pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;
     pub(crate) const NETWORK_ERROR: u16 = 23;
+    pub(crate) const UNSUPPORTED_ITERATIONS: u16 = 27;
 }
 
 /// Why a lookup ends without a result.
@@ -29,6 +39,7 @@ pub(crate) struct Request {
     pub(crate) deadline: Instant,
     queries: AtomicU32,
     lookups: AtomicU32,
+    signatures: AtomicU32,
     /// What is older than nine tenths of its time is asked for anew.
     pub(crate) refresh: bool,
     /// What was learned on the way, for as long as the question lives: a TTL of zero is good for
@@ -45,6 +56,7 @@ impl Request {
             deadline: now + budget.time,
             queries: AtomicU32::new(budget.queries),
             lookups: AtomicU32::new(budget.lookups),
+            signatures: AtomicU32::new(budget.signatures),
             refresh,
             fresh: Mutex::default(),
         }
@@ -61,6 +73,11 @@ impl Request {
     /// Takes one search for a server's addresses off the budget.
     pub(crate) fn take_lookup(&self) -> Option<()> {
         take(&self.lookups)
+    }
+
+    /// Takes the check of one signature off the budget.
+    pub(crate) fn take_signature(&self) -> Option<()> {
+        take(&self.signatures)
     }
 
     pub(crate) fn remember(&self, entry: &Arc<Entry>) {

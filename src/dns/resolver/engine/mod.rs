@@ -2,34 +2,47 @@
 //! [`network::Network`], the only way out: no socket, no clock and no runtime is named here, and a
 //! test runs all of it in virtual time against a network of its own making.
 
+pub(crate) mod anchors;
 pub(crate) mod answer;
 mod ask;
 pub(crate) mod budget;
 mod delegation;
+mod denial;
+pub(crate) mod dns64;
+mod filter;
+mod fuzz;
 mod hints;
 mod iterate;
 mod lookup;
+pub(crate) mod managed;
 pub(crate) mod network;
+pub(crate) mod policy;
+mod ranges;
 pub(crate) mod record;
 mod reply;
 mod resolve;
 mod servers;
 pub(crate) mod settings;
+mod special;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trust;
 
+use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use crate::wire::name::Name;
 use answer::Answer;
-use network::Network;
+use network::{Local, Network};
 use record::Entry;
 use servers::Servers;
 use settings::Settings;
 use store::Store;
 
 pub(crate) use delegation::Delegation;
+pub use fuzz::fuzz_response;
 pub(crate) use reply::address_of;
 pub(crate) use resolve::{Ask, Pending};
 
@@ -38,6 +51,14 @@ pub(crate) struct Memory {
     pub(crate) records: Store<Entry>,
     pub(crate) answers: Store<Answer>,
     delegations: Store<Delegation>,
+    /// How names stand in the chains of trust.
+    links: Store<trust::Link>,
+    /// What signed zones have said is not there.
+    ranges: ranges::Ranges,
+    /// Keys that trust anchors have come to follow.
+    pub(crate) managed: Mutex<HashMap<Name, managed::Managed>>,
+    /// Names that are not validated for a time.
+    pub(crate) exempt: Mutex<Vec<anchors::Exemption>>,
     pub(crate) servers: Servers,
     pub(crate) counts: Counts,
     quota: budget::Quota,
@@ -56,6 +77,8 @@ pub(crate) struct Counts {
     pub(crate) failed: AtomicU64,
     pub(crate) bogus: AtomicU64,
     pub(crate) limited: AtomicU64,
+    pub(crate) rewritten: AtomicU64,
+    pub(crate) denied: AtomicU64,
 }
 
 impl Memory {
@@ -63,8 +86,12 @@ impl Memory {
     pub(crate) fn new(octets: usize) -> Memory {
         Memory {
             records: Store::new(octets / 2),
-            answers: Store::new(octets / 8 * 3),
+            answers: Store::new(octets / 4),
             delegations: Store::new(octets / 8),
+            links: Store::new(octets / 8),
+            ranges: ranges::Ranges::default(),
+            managed: Mutex::default(),
+            exempt: Mutex::default(),
             servers: Servers::new(),
             counts: Counts::default(),
             quota: budget::Quota::default(),
@@ -78,4 +105,6 @@ pub(crate) struct Resolver {
     pub(crate) settings: Settings,
     pub(crate) memory: Arc<Memory>,
     pub(crate) network: Arc<dyn Network>,
+    /// This server's own zones.
+    pub(crate) local: Option<Arc<dyn Local>>,
 }

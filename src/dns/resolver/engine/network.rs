@@ -56,6 +56,9 @@ pub(crate) trait Network: Send + Sync + 'static {
     /// The time.
     fn now(&self) -> Instant;
 
+    /// Seconds since 1970: what signatures speak of.
+    fn unix_time(&self) -> u64;
+
     /// Octets that nobody can guess.
     fn random(&self, octets: &mut [u8]);
 
@@ -65,6 +68,12 @@ pub(crate) trait Network: Send + Sync + 'static {
         self.random(&mut octets);
         u32::from_be_bytes(octets)
     }
+}
+
+/// The zones of this server, asked before anybody else is.
+pub(crate) trait Local: Send + Sync + 'static {
+    /// The zone that a name and type belong to, and its answer to a query.
+    fn ask(&self, name: NameRef<'_>, rr_type: RrType, query: &[u8]) -> Option<(Name, Vec<u8>)>;
 }
 
 /// How a query is to look.

@@ -9,6 +9,7 @@ use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use super::Resolver;
 use super::answer::{Answer, kind};
 use super::budget::{Path, Request, reason};
+use super::policy::{Action, Hit};
 use super::record::{Entry, Fact, RrSet, Security};
 use crate::wire::code::{Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
@@ -22,11 +23,24 @@ pub(crate) struct Ask {
     pub(crate) checking_disabled: bool,
     /// The answer that there is gets old: a new one, please.
     pub(crate) refresh: bool,
+    /// The lists of the policy let this client's questions be.
+    pub(crate) unfiltered: bool,
+}
+
+/// How an answer goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Normal,
+    /// Not at all.
+    Drop,
+    /// Over UDP only as a hint to ask over TCP.
+    TcpOnly,
 }
 
 impl Ask {
     pub(crate) fn kind(&self) -> u32 {
-        kind(self.rr_type, self.dnssec_ok, self.checking_disabled)
+        let unfiltered = u32::from(self.unfiltered) << 18;
+        kind(self.rr_type, self.dnssec_ok, self.checking_disabled) | unfiltered
     }
 }
 
@@ -40,6 +54,7 @@ pub(crate) struct Resolved {
     pub(crate) reason: Option<u16>,
     pub(crate) ttl: u32,
     pub(crate) stale: bool,
+    pub(crate) delivery: Delivery,
 }
 
 impl Resolved {
@@ -52,8 +67,24 @@ impl Resolved {
             reason,
             ttl,
             stale: false,
+            delivery: Delivery::Normal,
         }
     }
+
+    pub(crate) fn empty(ttl: u32) -> Resolved {
+        Resolved {
+            rcode: Rcode::NOERROR,
+            security: Security::Secure,
+            ..Resolved::failed(None, ttl)
+        }
+    }
+}
+
+/// True of what a referral said of a missing DS set: a validator knows enough, a client is given
+/// the SOA record as well (RFC 2308 2.2).
+fn is_half(entry: &Entry) -> bool {
+    let denies = matches!(entry.fact, Fact::NoData) && entry.rr_type == RrType::DS;
+    denies && entry.authority.iter().all(|set| set.rr_type != RrType::SOA)
 }
 
 /// Seconds that stale data is said to hold (RFC 8767 4).
@@ -111,27 +142,77 @@ impl Resolver {
             .delegations
             .retain(|delegation| !about(&delegation.zone));
         memory.answers.retain(|answer| !about(answer.name()));
+        memory.links.retain(|link| !about(link.name()));
+        memory.ranges.forget(&about);
         memory.records.retain(|entry| !about(&entry.name))
+    }
+
+    /// The answer that a rule about the client gives.
+    pub(crate) fn by_rule(
+        &self,
+        action: &Action,
+        name: NameRef<'_>,
+        rr_type: RrType,
+        dnssec_ok: bool,
+    ) -> Answer {
+        let ask = Ask {
+            name: name.to_owned(),
+            rr_type,
+            dnssec_ok,
+            checking_disabled: false,
+            refresh: false,
+            unfiltered: false,
+        };
+        let mut resolved = Resolved::empty(self.settings.max_ttl);
+        // A CNAME is given as it is: what it leads to is another question.
+        self.apply(action, &mut resolved, &ask.name, &ask);
+        Answer::new(&ask, &resolved, self.network.now())
     }
 
     /// Finds the answer to a question.
     pub(crate) async fn resolve(&self, ask: &Ask) -> Resolved {
+        let plain = self.resolve_plain(ask).await;
+        self.with_dns64(ask, plain).await
+    }
+
+    /// Finds the answer to a question, changed by nothing but the policy.
+    pub(crate) async fn resolve_plain(&self, ask: &Ask) -> Resolved {
         let budget = &self.settings.budget;
         let request = Request::new(budget, self.network.now(), ask.refresh);
         let mut name = ask.name.clone();
-        let mut resolved = Resolved {
-            rcode: Rcode::NOERROR,
-            answer: Vec::new(),
-            authority: Vec::new(),
-            security: Security::Secure,
-            reason: None,
-            ttl: self.settings.max_ttl,
-            stale: false,
-        };
+        let mut resolved = Resolved::empty(self.settings.max_ttl);
         let mut seen: Vec<Name> = Vec::new();
+        let policy = &*self.settings.policy;
+        let mut filtered = !ask.unfiltered && !policy.is_empty();
+        let mut rewritten = false;
+        // A rule for a name that has to wait, since a list before it may have one for the answer.
+        let mut waiting: Option<(Hit<'_>, Name)> = None;
         loop {
+            if filtered
+                && waiting.is_none()
+                && let Some(hit) = policy.name(&name)
+            {
+                if policy.needs_answer_before(hit.0) {
+                    waiting = Some((hit, name.clone()));
+                } else if *hit.1 == Action::Pass {
+                    filtered = false;
+                } else {
+                    (filtered, rewritten) = (false, true);
+                    let Some(next) = self.apply(hit.1, &mut resolved, &name, ask) else {
+                        break;
+                    };
+                    seen.push(name);
+                    name = next;
+                    continue;
+                }
+            }
             let path = Path::start(&name, ask.rr_type);
             let mut entry = self.lookup(&request, &path, &name, ask.rr_type).await;
+            if is_half(&entry)
+                && let Ok(whole) = self.find(&request, &path, &name, ask.rr_type).await
+            {
+                entry = whole;
+            }
             let mut security = self.security(&request, &entry, ask).await;
             if matches!(entry.fact, Fact::Failed) || security == Security::Bogus {
                 let Some(old) = self.stale(&name, ask.rr_type) else {
@@ -150,13 +231,34 @@ impl Resolver {
             };
             resolved.ttl = resolved.ttl.min(left);
             let next = self.take(&mut resolved, &entry, ask, left);
-            let Some(next) = next else { break };
+            let Some(next) = next else {
+                if filtered {
+                    let found = waiting.as_ref().map(|(hit, _)| *hit);
+                    let names = [seen.as_slice(), std::slice::from_ref(&name)].concat();
+                    let hit = self.filter(policy, found, &resolved, &names);
+                    filtered = false;
+                    if let Some((_, action)) = hit.filter(|(_, action)| **action != Action::Pass) {
+                        rewritten = true;
+                        resolved.answer.clear();
+                        if let Some(next) = self.apply(action, &mut resolved, &ask.name, ask) {
+                            seen.push(name);
+                            name = next;
+                            continue;
+                        }
+                    }
+                }
+                break;
+            };
             seen.push(name);
             if seen.contains(&next) || seen.len() >= budget.chain as usize {
                 self.memory.counts.failed.fetch_add(1, Ordering::Relaxed);
                 return Resolved::failed(Some(reason::OTHER), self.settings.failure_ttl);
             }
             name = next;
+        }
+        if rewritten {
+            self.memory.counts.rewritten.fetch_add(1, Ordering::Relaxed);
+            resolved.security = Security::Indeterminate;
         }
         if resolved.stale {
             self.memory.counts.stale.fetch_add(1, Ordering::Relaxed);
@@ -203,10 +305,9 @@ impl Resolver {
             Fact::Failed => None,
         };
         match &entry.fact {
-            Fact::NoData | Fact::NoName => authority(resolved),
+            Fact::Failed => {}
             // A set that a wildcard made comes with the proof that the name itself is not there.
-            _ if entry.security() == Security::Secure => authority(resolved),
-            _ => {}
+            _ => authority(resolved),
         }
         next.map(NameRef::to_owned)
     }
@@ -231,7 +332,10 @@ impl Resolver {
     }
 
     /// How far an entry can be trusted, so far as the client wants to know.
-    async fn security(&self, _request: &Request, _entry: &Arc<Entry>, _ask: &Ask) -> Security {
-        Security::Indeterminate
+    async fn security(&self, request: &Request, entry: &Entry, ask: &Ask) -> Security {
+        if !self.settings.validate || ask.checking_disabled {
+            return Security::Indeterminate;
+        }
+        self.verdict(request, entry).await
     }
 }

@@ -1,9 +1,13 @@
 //! How a resolver works.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::anchors::Anchors;
 use super::delegation::Delegation;
+use super::dns64::Dns64;
 use super::network::Server;
+use super::policy::Policy;
 use crate::wire::name::{Name, NameRef};
 
 /// Where the answers for a zone come from.
@@ -30,6 +34,13 @@ pub(crate) struct Settings {
     pub(crate) mix_case: bool,
     pub(crate) ipv6: bool,
     pub(crate) validate: bool,
+    pub(crate) anchors: Anchors,
+    /// Names that are not validated, nor anything below them.
+    pub(crate) exempt: Vec<Name>,
+    /// Answer for private and special names here.
+    pub(crate) empty_zones: bool,
+    pub(crate) dns64: Option<Dns64>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) min_ttl: u32,
     pub(crate) max_ttl: u32,
     pub(crate) max_negative_ttl: u32,
@@ -52,6 +63,8 @@ pub(crate) struct Budget {
     pub(crate) lookups: u32,
     /// CNAME and DNAME records followed.
     pub(crate) chain: u32,
+    /// Signatures checked.
+    pub(crate) signatures: u32,
     /// Time.
     pub(crate) time: Duration,
     /// Queries under way to the servers of one zone, for all clients.
@@ -64,6 +77,7 @@ impl Default for Budget {
             queries: 100,
             lookups: 24,
             chain: 12,
+            signatures: 64,
             time: Duration::from_secs(10),
             per_zone: 200,
         }

@@ -1,20 +1,28 @@
 //! The edge of the resolver: what listeners hand it, and what it hands back, at once or later.
 
 mod clients;
+mod face;
+mod own;
 mod pool;
 mod sockets;
+mod upkeep;
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use omnid_ground::Ground;
+use omnid_store::StoreError;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::engine::answer::{Answer, kind};
+use super::engine::network::Local;
+use super::engine::policy::Action;
 use super::engine::settings::Settings;
 use super::engine::{Ask, Memory, Pending, Resolver};
 use super::setup::Plan;
+use crate::data::{COMPONENT, Kept, RESOLVER_MIGRATIONS, load_resolver};
 use crate::engine::answer::{Answered, Client};
 use crate::engine::state::{Settings as Serving, State};
 use crate::wire::code::{Rcode, RrType};
@@ -23,6 +31,7 @@ use crate::wire::query::Query;
 use crate::wire::reader::flag;
 use crate::wire::writer::Compression;
 use clients::{Clients, Slot};
+pub(crate) use own::Own;
 use sockets::Sockets;
 
 /// The resolver of a service: none while the configuration has none.
@@ -32,6 +41,22 @@ pub(crate) struct Recursion {
     clients: Clients,
     /// The configuration that runs, so that what has not changed is left alone.
     applied: Mutex<Option<Plan>>,
+    /// What outlives restarts, as it was kept.
+    kept: Mutex<Kept>,
+    /// This server's own zones.
+    local: OnceLock<Arc<dyn Local>>,
+    /// The configuration has changed.
+    changed: Notify,
+}
+
+/// The resolver of a service, offered to the others.
+pub(crate) async fn open(ground: &Ground) -> Result<Arc<Recursion>, StoreError> {
+    let database = &ground.database;
+    database.migrate(COMPONENT, RESOLVER_MIGRATIONS).await?;
+    let kept = load_resolver(database).await?;
+    let recursion = Arc::new(Recursion::with(kept));
+    face::offer(&recursion, &ground.hub);
+    Ok(recursion)
 }
 
 /// A resolver at work.
@@ -65,13 +90,23 @@ pub(crate) struct Later {
 }
 
 impl Recursion {
-    pub(crate) fn new() -> Recursion {
+    fn new() -> Recursion {
         Recursion {
             running: ArcSwapOption::empty(),
             sockets: Arc::new(Sockets::new()),
             clients: Clients::default(),
             applied: Mutex::default(),
+            kept: Mutex::default(),
+            local: OnceLock::new(),
+            changed: Notify::new(),
         }
+    }
+
+    /// With what an earlier run kept.
+    fn with(kept: Kept) -> Recursion {
+        let recursion = Recursion::new();
+        recursion.remember(kept);
+        recursion
     }
 
     /// Works by another configuration from now on. What was learned stays, unless its room changes.
@@ -99,6 +134,7 @@ impl Recursion {
             settings: plan.settings.clone(),
             memory,
             network: self.sockets.clone(),
+            local: self.local.get().cloned(),
         });
         self.running.store(Some(Arc::new(Running {
             resolver,
@@ -106,6 +142,15 @@ impl Recursion {
             limits: (plan.config.max_per_client, plan.config.rate_per_client),
         })));
         *applied = Some(plan.clone());
+        drop(applied);
+        self.put_back();
+        self.changed.notify_one();
+    }
+
+    /// Asks these zones before anybody else; said once, before the first configuration is applied.
+    pub(crate) fn ask_first(&self, zones: Arc<dyn Local>) {
+        // Twice the same zones are the same zones.
+        self.local.get_or_init(|| zones);
     }
 
     /// The resolver that runs.
@@ -135,30 +180,41 @@ impl Recursion {
         let dnssec_ok = query.edns.is_some_and(|edns| edns.dnssec_ok);
         let checking_disabled = query.header.flags & flag::CD != 0;
         let rr_type = question.rr_type;
-        let key = kind(rr_type, dnssec_ok, checking_disabled);
         let memory = &resolver.memory;
+        let policy = &resolver.settings.policy;
+        let mut unfiltered = false;
+        if policy.has_clients()
+            && let Some((_, action)) = policy.client(client.address)
+        {
+            if *action != Action::Pass {
+                memory.counts.rewritten.fetch_add(1, Ordering::Relaxed);
+                let answer = resolver.by_rule(action, question.name, rr_type, dnssec_ok);
+                let serving = &state.settings;
+                let len = answer.write(
+                    now, unix_time, false, serving, client, &query, message, out, names,
+                );
+                return reply(len, &answer, rr_type);
+            }
+            unfiltered = true;
+        }
+        let ask = |refresh: bool| Ask {
+            name: question.name.to_owned(),
+            rr_type,
+            dnssec_ok,
+            checking_disabled,
+            refresh,
+            unfiltered,
+        };
+        let key = kind(rr_type, dnssec_ok, checking_disabled) | u32::from(unfiltered) << 18;
         let known = memory.answers.get(question.name, key);
         if let Some(answer) = known.as_ref().filter(|answer| answer.is_fresh(now)) {
             memory.counts.hits.fetch_add(1, Ordering::Relaxed);
-            self.renew(resolver, answer, now, || Ask {
-                name: question.name.to_owned(),
-                rr_type,
-                dnssec_ok,
-                checking_disabled,
-                refresh: true,
-            });
+            self.renew(resolver, answer, now, || ask(true));
             let serving = &state.settings;
             let len = answer.write(
                 now, unix_time, false, serving, client, &query, message, out, names,
             );
-            return match len {
-                Some(len) => Quick::Reply(Answered {
-                    len,
-                    rcode: answer.rcode,
-                    rr_type,
-                }),
-                None => Quick::Drop,
-            };
+            return reply(len, answer, rr_type);
         }
         memory.counts.misses.fetch_add(1, Ordering::Relaxed);
         let limited = || {
@@ -172,13 +228,7 @@ impl Recursion {
             return limited();
         };
         let stale = known.filter(|answer| may_be_stale(answer, &resolver.settings, now));
-        let pending = resolver.answer(Ask {
-            name: question.name.to_owned(),
-            rr_type,
-            dnssec_ok,
-            checking_disabled,
-            refresh: false,
-        });
+        let pending = resolver.answer(ask(false));
         Quick::Later(Box::new(Later {
             pending,
             resolver: resolver.clone(),
@@ -212,9 +262,21 @@ impl Recursion {
     }
 }
 
+fn reply(len: Option<usize>, answer: &Answer, rr_type: RrType) -> Quick {
+    match len {
+        Some(len) => Quick::Reply(Answered {
+            len,
+            rcode: answer.rcode,
+            rr_type,
+        }),
+        None => Quick::Drop,
+    }
+}
+
 /// Nothing in the configuration differs that the resolver sees.
 fn same(left: &Plan, right: &Plan) -> bool {
     left.config == right.config
+        && left.policy_digest == right.policy_digest
         && left.settings.hints.servers == right.settings.hints.servers
         && left.authorities.roots == right.authorities.roots
 }
@@ -227,6 +289,10 @@ fn same_sources(left: &Plan, right: &Plan) -> bool {
         && one.port == other.port
         && left.settings.hints.servers == right.settings.hints.servers
         && left.settings.validate == right.settings.validate
+        && left.settings.anchors == right.settings.anchors
+        && left.settings.exempt == right.settings.exempt
+        && (one.dns64 == other.dns64 && one.empty_zones == other.empty_zones)
+        && (one.policy == other.policy && left.policy_digest == right.policy_digest)
 }
 
 fn may_be_stale(answer: &Answer, settings: &Settings, now: Instant) -> bool {

@@ -26,3 +26,4 @@ pub(crate) use parse::read_number;
 pub use parse::{Fields, RdataError, Token, parse};
 pub use print::Rdata;
 pub(crate) use text::{read_seconds, write_quoted};
+pub(crate) use time::write as write_time;

@@ -16,6 +16,7 @@ const LIMIT: usize = 1000;
 pub const FEATURE: Feature = Feature {
     name: "blocking",
     spec: Spec::Xep(191, "1.3"),
+    more: &[],
     server: &[ns::BLOCKING],
     account: &[],
     identities: &[],

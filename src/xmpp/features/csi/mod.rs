@@ -12,6 +12,7 @@ pub const NAME: &str = "csi";
 pub const FEATURE: Feature = Feature {
     name: NAME,
     spec: Spec::Xep(352, "1.0.0"),
+    more: &[],
     server: &[],
     account: &[],
     identities: &[],

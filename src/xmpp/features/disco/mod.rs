@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Asked, Feature, Handler, Reply, Spec, To, nothing, pep};
+use super::{Asked, Feature, Handler, Reply, Spec, To, nothing, pep, upload};
 use crate::wire::{Condition, Element, ns};
 
 /// The declaration.
 pub const FEATURE: Feature = Feature {
     name: "disco",
     spec: Spec::Xep(30, "2.5rc3"),
+    more: &[],
     server: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
     account: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
     identities: &[],
@@ -27,7 +28,7 @@ pub const FEATURE: Feature = Feature {
         Handler {
             ns: ns::DISCO_ITEMS,
             to: To::Server,
-            answer: items,
+            answer: server_items,
         },
         Handler {
             ns: ns::DISCO_ITEMS,
@@ -45,8 +46,13 @@ fn server_info(asked: &mut Asked<'_>) -> Reply {
         .flat_map(|feature| feature.server);
     // XEP-0160: messages are kept for accounts that are away.
     let features = features.copied().chain([ns::OFFLINE]);
-    let identity = identity("server", "im").attr("name", "omnid");
-    info(asked, [identity], features.collect())
+    let limits = upload::limits(asked);
+    let store = limits.as_ref().map(|_| identity("store", "file"));
+    let identities = std::iter::once(identity("server", "im").attr("name", "omnid")).chain(store);
+    match info(asked, identities, features.collect()) {
+        Reply::Result(Some(query)) => query.children_from(limits).into(),
+        other => other,
+    }
 }
 
 fn account_info(asked: &mut Asked<'_>) -> Reply {
@@ -89,6 +95,16 @@ fn info(
         .children_from(identities)
         .children_from(features)
         .into()
+}
+
+fn server_items(asked: &mut Asked<'_>) -> Reply {
+    let more = asked.neighbours.iter();
+    let more = more.map(|jid| Element::new("item", ns::DISCO_ITEMS).attr("jid", &**jid));
+    let more: Vec<_> = more.collect();
+    match items(asked) {
+        Reply::Result(Some(query)) => query.children_from(more).into(),
+        other => other,
+    }
 }
 
 fn items(asked: &mut Asked<'_>) -> Reply {

@@ -13,6 +13,7 @@ use crate::{
 pub const FEATURE: Feature = Feature {
     name: "last",
     spec: Spec::Xep(12, "2.0"),
+    more: &[],
     server: &[ns::LAST],
     account: &[ns::LAST],
     identities: &[],

@@ -22,6 +22,7 @@ pub const NAME: &str = "mam";
 pub const FEATURE: Feature = Feature {
     name: NAME,
     spec: Spec::Xep(313, "1.1.3"),
+    more: &[Spec::Xep(59, "1.0"), Spec::Xep(359, "0.7.0")],
     server: &[],
     account: &[ns::MAM, ns::MAM_EXTENDED, ns::SID],
     identities: &[],
@@ -63,16 +64,16 @@ fn answer(asked: &mut Asked<'_>) -> Reply {
             }))
         }
         (_, "prefs") => account.archive.to_element().into(),
-        _ => archive(asked, whose.as_str()),
+        _ => archive(asked.query, asked.set, whose.as_str()),
     }
 }
 
 /// Answers what any archive can be asked.
-pub fn archive(asked: &Asked<'_>, owner: &str) -> Reply {
+pub fn archive(query: &Element, set: bool, owner: &str) -> Reply {
     let owner = owner.to_owned();
-    match (asked.set, asked.query.name()) {
+    match (set, query.name()) {
         (false, "query") => fields().into(),
-        (true, "query") => match Query::parse(asked.query) {
+        (true, "query") => match Query::parse(query) {
             Ok(query) => look(owner, query),
             Err(error) => error.into(),
         },

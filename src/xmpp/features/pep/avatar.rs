@@ -22,6 +22,7 @@ pub const NAME: &str = "avatar";
 pub const FEATURE: Feature = Feature {
     name: NAME,
     spec: Spec::Xep(398, "1.0.1"),
+    more: &[Spec::Xep(84, "1.1.4")],
     server: &[],
     account: &["urn:xmpp:pep-vcard-conversion:0"],
     identities: &[],

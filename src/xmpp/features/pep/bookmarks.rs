@@ -13,6 +13,7 @@ use crate::{
 pub const FEATURE: Feature = Feature {
     name: "bookmarks",
     spec: Spec::Xep(402, "1.2.0"),
+    more: &[Spec::Xep(48, "1.2")],
     server: &[],
     account: &["urn:xmpp:bookmarks:1#compat"],
     identities: &[],
@@ -82,12 +83,12 @@ pub fn store(asked: &Asked<'_>, storage: &Element) -> Option<Reply> {
         if items.len() >= ITEMS as usize {
             return Some(Condition::ResourceConstraint.into());
         }
-        if !items.iter().any(|item| item.id == jid.as_str()) {
-            items.push(Item {
-                id: jid.as_str().to_owned(),
-                payload: conference.to_document(),
-            });
-        }
+        // A room that is there twice is as it was put in last.
+        items.retain(|item| item.id != jid.as_str());
+        items.push(Item {
+            id: jid.as_str().to_owned(),
+            payload: conference.to_document(),
+        });
     }
     let publication = Publication::new(account, ns::BOOKMARKS, config(), items);
     let owner = account.jid().clone();

@@ -20,6 +20,11 @@ pub const NAME: &str = "pep";
 pub const FEATURE: Feature = Feature {
     name: NAME,
     spec: Spec::Xep(163, "1.2.2"),
+    more: &[
+        Spec::Xep(60, "1.28.0"),
+        Spec::Xep(115, "1.6.0"),
+        Spec::Xep(223, "1.1.1"),
+    ],
     server: &[],
     account: &[
         ns::PUBSUB,

@@ -13,6 +13,7 @@ const LIMIT: usize = 1024 * 1024;
 pub const FEATURE: Feature = Feature {
     name: "private",
     spec: Spec::Xep(49, "1.2"),
+    more: &[],
     server: &[ns::PRIVATE],
     account: &[],
     identities: &[],

@@ -7,6 +7,7 @@ use crate::wire::{Element, ns};
 pub const FEATURE: Feature = Feature {
     name: "session",
     spec: Spec::Rfc(3921),
+    more: &[],
     server: &[],
     account: &[],
     identities: &[],

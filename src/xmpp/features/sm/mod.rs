@@ -12,6 +12,7 @@ pub const NAME: &str = "sm";
 pub const FEATURE: Feature = Feature {
     name: NAME,
     spec: Spec::Xep(198, "1.6.1"),
+    more: &[],
     server: &[],
     account: &[],
     identities: &[],

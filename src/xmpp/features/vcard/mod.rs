@@ -11,6 +11,7 @@ use crate::{
 pub const FEATURE: Feature = Feature {
     name: "vcard",
     spec: Spec::Xep(54, "1.3"),
+    more: &[Spec::Xep(153, "1.1")],
     server: &[ns::VCARD],
     account: &[ns::VCARD],
     identities: &[],

@@ -7,6 +7,7 @@ use crate::wire::{Condition, Element, ns};
 pub const FEATURE: Feature = Feature {
     name: "version",
     spec: Spec::Xep(92, "1.1"),
+    more: &[],
     server: &[ns::VERSION],
     account: &[],
     identities: &[],

@@ -1,0 +1,139 @@
+//! Which certificates of other servers are believed.
+
+use std::{path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        ResolvesClientCert, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+/// Authorities whose certificates are believed.
+pub(crate) struct Trust {
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl Trust {
+    /// Nobody.
+    pub(crate) fn nobody() -> Trust {
+        Trust { verifier: None }
+    }
+
+    /// Reads a file of certificates.
+    ///
+    /// # Errors
+    /// Why it can't be used.
+    pub(crate) fn load(file: &Path) -> Result<Trust, String> {
+        let pem = std::fs::read(file).map_err(|error| error.to_string())?;
+        let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+        let mut roots = RootCertStore::empty();
+        let (good, _) = roots.add_parsable_certificates(certificates);
+        if good == 0 {
+            return Err("it holds no certificate".to_owned());
+        }
+        let built =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), omnid_tls::provider())
+                .build()
+                .map_err(|error| error.to_string())?;
+        Ok(Trust {
+            verifier: Some(built),
+        })
+    }
+
+    /// Whether a chain of certificates proves that its owner is `domain` (RFC 6120 13.7.2).
+    pub(crate) fn proves(&self, chain: Option<&[CertificateDer<'_>]>, domain: &str) -> bool {
+        let (Some(verifier), Some((own, others))) =
+            (&self.verifier, chain.and_then(<[_]>::split_first))
+        else {
+            return false;
+        };
+        let Ok(name) = ServerName::try_from(domain.to_owned()) else {
+            return false;
+        };
+        verifier
+            .verify_server_cert(own, others, &name, &[], UnixTime::now())
+            .is_ok()
+    }
+}
+
+/// Takes any certificate whose key the other side has: [`Trust::proves`] judges it afterwards,
+/// because a server without a good one may still prove itself by dialback.
+#[derive(Debug)]
+struct Unjudged(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unjudged {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Our certificate, whatever authorities the other side names: it judges for itself.
+#[derive(Debug)]
+struct Own(Option<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Own {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let key = self.0.as_ref()?;
+        key.key.choose_scheme(schemes)?;
+        Some(key.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// How we connect to another server, as one that has the certificate `own`.
+pub(super) fn client(
+    own: Option<Arc<CertifiedKey>>,
+    direct: bool,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let provider = omnid_tls::provider();
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unjudged(provider)))
+        .with_client_cert_resolver(Arc::new(Own(own)));
+    if direct {
+        config.alpn_protocols = vec![b"xmpp-server".to_vec()];
+    }
+    // What was negotiated is judged anew each time.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
