@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 5] = [
     &["supervisor", "config", "net", "store", "telemetry"],
     &["hub", "identity", "script", "tls", "ground"],
     &["dns", "http", "sip", "xmpp"],
-    &["admin"],
+    &["admin", "import"],
     &["omnid"],
 ];
 

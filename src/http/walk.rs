@@ -15,7 +15,7 @@ use crate::{
     expression::{Facts, Request},
     redirects,
     rewrite::{Outcome, Place, Rules, Verdict},
-    site::{Auth, Filter, Route, Site, SiteRules},
+    site::{Action, Auth, Filter, Route, Site, SiteRules},
     wire::{percent, target::NormalPath},
 };
 
@@ -187,14 +187,37 @@ impl<'s> Walk<'s, '_> {
             };
             if !ended && let Some((list, base, name)) = list.filter(|(list, ..)| !list.is_empty()) {
                 let base = format!("{}/", redirects::bare(base));
-                let outcome = self.rewrite(list, Some(&base), name, told);
+                let before = (self.facts.path.clone(), self.facts.query.clone());
+                let bare = !before.0.ends_with('/')
+                    && self
+                        .facts
+                        .filename
+                        .as_ref()
+                        .is_some_and(|name| name.is_dir());
+                let mut outcome = self.rewrite(list, Some(&base), name, told);
                 ended = outcome.end;
+                if bare && outcome.verdict == Verdict::Changed {
+                    // A directory without its slash is sent to the path with it instead.
+                    (self.facts.path, self.facts.query) = before;
+                    outcome.verdict = Verdict::Unchanged;
+                }
                 let changed = outcome.verdict == Verdict::Changed;
                 if let Some(end) = self.settle(outcome.verdict, normal) {
                     return (end, filters, user);
                 }
                 if changed {
                     continue;
+                }
+            }
+            // The rules hold for an index file as if it had been asked for.
+            if let Some(name) = route.and_then(|route| self.index_of(route, matched)) {
+                told(&|| format!("index {name}"));
+                self.facts.index = true;
+                let path = format!("{}{name}", self.facts.path);
+                self.facts.path = path.into();
+                match self.settle(Verdict::Changed, normal) {
+                    Some(end) => return (end, filters, user),
+                    None => continue,
                 }
             }
             let end = match found {
@@ -211,8 +234,25 @@ impl<'s> Walk<'s, '_> {
         (end, Vec::new(), None)
     }
 
+    /// The index file that a path with a slash at its end would be answered with.
+    fn index_of(&self, route: &Route, matched: usize) -> Option<String> {
+        if self.facts.index || !self.facts.path.ends_with('/') {
+            return None;
+        }
+        let (files, from) = match &route.action {
+            Action::Files(files) => (files, matched),
+            Action::SiteFiles(files) => (files, 0),
+            _ => return None,
+        };
+        let below = self.facts.path.get(from..)?.trim_start_matches('/');
+        let folder = files.root.path().join(below);
+        let found = files.index.iter().find(|name| folder.join(name).is_file());
+        found.cloned()
+    }
+
     fn rewrite(&mut self, list: &Rules, base: Option<&str>, name: &str, told: Told<'_>) -> Outcome {
         let (site, rules) = (self.site, self.rules);
+        let before = (self.facts.path.clone(), self.facts.query.clone());
         let place = Place {
             base,
             authority: self.authority,
@@ -222,6 +262,11 @@ impl<'s> Walk<'s, '_> {
         let mut outcome = list.apply(&mut self.facts, &place);
         for hit in &outcome.hits {
             told(&|| format!("{name} {} applies: {}", hit + 1, list.describe(*hit)));
+        }
+        // Nobody is sent away from what was not asked for: the directory has its index.
+        if self.facts.index && matches!(outcome.verdict, Verdict::Redirect(..)) {
+            (self.facts.path, self.facts.query) = before;
+            outcome.verdict = Verdict::Unchanged;
         }
         if outcome.verdict == Verdict::Changed {
             let (path, query) = (&self.facts.path, &self.facts.query);

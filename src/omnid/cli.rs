@@ -95,6 +95,9 @@ pub enum Command {
     /// The configuration and its reference
     #[command(subcommand)]
     Config(Config),
+    /// Move here from another server: print its configuration as ours, and what is lost
+    #[command(subcommand)]
+    Import(Import),
     /// Say what the configuration makes of an HTTP request, and why
     Explain(Explain),
     /// Check the [[test]] tables of the configuration; opens no port
@@ -120,6 +123,27 @@ pub struct Demo {
     /// `auto` for free ports, or the first of a row of ports
     #[arg(long, default_value = "auto", value_name = "auto|PORT")]
     pub ports: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Import {
+    /// Apache httpd: a directory such as /etc/apache2, or its first file
+    Apache {
+        /// The directory or file
+        path: PathBuf,
+        /// Write the configuration here instead of to standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// All paths in it are below this directory: a copy of another machine
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+        /// A name that is defined, as with httpd -D
+        #[arg(long = "define", short = 'D', value_name = "NAME")]
+        defines: Vec<String>,
+        /// Report lines that are not needed here, too
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Args)]

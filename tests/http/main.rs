@@ -10,6 +10,7 @@ mod clients;
 mod floods;
 mod frames;
 mod front;
+mod moved;
 mod programs;
 mod proxy;
 mod rules;

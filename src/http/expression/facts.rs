@@ -50,6 +50,8 @@ pub struct Facts<'a> {
     pub user: Option<&'a str>,
     /// What rules have set.
     pub env: BTreeMap<String, String>,
+    /// Whether the path is that of an index file, looked up for its directory.
+    pub index: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -63,6 +65,7 @@ impl<'a> Facts<'a> {
             filename: None,
             user: None,
             env: BTreeMap::new(),
+            index: false,
         }
     }
 
@@ -110,7 +113,7 @@ impl<'a> Facts<'a> {
             Named::Https => on(request.tls),
             Named::PathInfo => "".into(),
             Named::ContentType => field(request.headers, &header::CONTENT_TYPE),
-            Named::IsSubrequest => "false".into(),
+            Named::IsSubrequest => if self.index { "true" } else { "false" }.into(),
             Named::Ipv6 => on(request.peer.ip().to_canonical().is_ipv6()),
             _ => time(named).into(),
         }

@@ -49,7 +49,7 @@ named! {
     "HTTPS" => Https, "`on` or `off`.";
     "PATH_INFO" => PathInfo, "What follows a file in the path.";
     "CONTENT_TYPE" => ContentType, "The request body's media type.";
-    "IS_SUBREQ" => IsSubrequest, "`false`.";
+    "IS_SUBREQ" => IsSubrequest, "`true` while an index file is looked up for its directory, else `false`.";
     "IPV6" => Ipv6, "`on` for a client with an IPv6 address.";
     "TIME" => Time, "The time, as 14 digits, in UTC.";
     "TIME_YEAR" => Year, "Its year.";

@@ -7,6 +7,7 @@ mod control;
 mod dns;
 mod expectations;
 mod explain;
+mod import;
 pub mod password;
 mod print;
 mod top;
@@ -73,6 +74,7 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Restore { directory, force } => archive::restore(&context, &directory, force),
         Command::Verify { directory } => archive::verify(&context, directory.as_deref()),
         Command::Config(command) => configuration::run(&context, command),
+        Command::Import(command) => import::run(&context, command),
         Command::Explain(question) => explain::run(&context, &question),
         Command::Test => expectations::run(&context),
         Command::Completions { shell } => {
