@@ -1,4 +1,5 @@
-//! Authoritative answers over UDP: omnid and NSD in turns, asked by dnsperf.
+//! Answers over UDP, asked for by dnsperf: authoritative ones of omnid and NSD in turns, and those
+//! that omnid and Unbound have in their caches.
 //!
 //! `cargo bench --bench dns` (needs the packages of tests/install)
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -126,4 +127,53 @@ fn main() {
             perf(ports[server], &below("queries"))
         });
     }
+    cached(directory.path(), nsd_port);
+}
+
+/// Both forward to NSD, and have everything in their caches after the first round.
+fn cached(directory: &Path, upstream: u16) {
+    let queries = directory.join("queries");
+    let (_, query) = LOADS[0];
+    let text: String = (0..NAMES).map(|n| query(n) + "\n").collect();
+    fs::write(&queries, text).unwrap();
+
+    let omnid_port = free_port();
+    let omnid = Daemon::start(&format!(
+        "[dns]\nlisten = [\"127.0.0.1:{omnid_port}\"]\n[dns.resolver]\n\
+         forward = [\"127.0.0.1:{upstream}\"]\nvalidation = false\nmax_per_client = 10000\n\
+         rate_per_client = 1000000\nmax_per_zone = 10000\n[log]\nlevel = \"warn\"\n"
+    ));
+    let unbound_port = free_port();
+    let home = directory.display();
+    let config = format!(
+        "server:\n interface: 127.0.0.1\n port: {unbound_port}\n username: \"\"\n chroot: \"\"\n \
+         directory: \"{home}\"\n pidfile: \"\"\n use-syslog: no\n do-daemonize: no\n \
+         num-threads: 2\n so-reuseport: yes\n module-config: \"iterator\"\n \
+         do-not-query-localhost: no\n msg-cache-size: 64m\n rrset-cache-size: 128m\n\
+         remote-control:\n control-enable: no\n\
+         forward-zone:\n name: \".\"\n forward-addr: 127.0.0.1@{upstream}\n"
+    );
+    let path = directory.join("unbound.conf");
+    fs::write(&path, config).unwrap();
+    let arguments = ["-d", "-c", path.to_str().unwrap()];
+    let unbound = Background::start("unbound", &arguments, &directory.join("unbound.log"));
+    let ports = [omnid_port, unbound_port];
+    for port in ports {
+        harness::wait_until("it resolves", Duration::from_secs(20), || {
+            let port = port.to_string();
+            let name = [
+                "@127.0.0.1",
+                "-p",
+                &port,
+                "+time=1",
+                "+tries=1",
+                "host1.bench.test",
+            ];
+            let answer = run("dig", &name, Duration::from_secs(10)).stdout;
+            answer.contains("192.0.2.1")
+        });
+        perf(port, &queries);
+    }
+    let servers = [("omnid", omnid.pid()), ("Unbound", unbound.0.id())];
+    in_turns("cached", servers, |server| perf(ports[server], &queries));
 }

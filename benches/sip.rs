@@ -79,7 +79,18 @@ impl Server {
         let all = ["-m", &count_text, "-r", "20000", "-l", WINDOW];
         let more = [&all[..], keys].concat();
         let arguments = self.sipp(scenario, users, free_port(), "load.csv", &more);
-        run("sipp", &arguments, LIMIT).success();
+        let output = run("sipp", &arguments, LIMIT);
+        // Of calls over UDP, a few come to nothing when a BYE overtakes its ACK.
+        let failed = output
+            .stdout
+            .lines()
+            .filter(|line| line.contains("Failed call"))
+            .filter_map(|line| line.split_whitespace().next_back()?.parse::<usize>().ok())
+            .next_back();
+        assert!(
+            failed.is_some_and(|failed| failed * 200 < count),
+            "{output:?}"
+        );
         (count as f64, self.latency())
     }
 
@@ -176,9 +187,8 @@ fn main() {
         let target = format!("sip:127.0.0.1:{port}");
         // Whatever it says: it is there.
         let options = ["-s", &target, "-v"];
-        run("sipsak", &options, Duration::from_secs(20))
-            .stdout
-            .contains("SIP/2.0")
+        let said = run("sipsak", &options, Duration::from_secs(20));
+        said.stdout.contains("SIP/2.0") || said.stderr.contains("SIP/2.0")
     });
     let servers = [&omnid, &kamailio];
     let names = [("omnid", omnid.pid), ("Kamailio", kamailio.pid)];

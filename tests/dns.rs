@@ -2,6 +2,10 @@
 //! next to it, every answer compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "dns/dnssec.rs"]
+mod dnssec;
+#[path = "dns/resolver/mod.rs"]
+mod resolver;
 mod support;
 
 use std::{

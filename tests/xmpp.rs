@@ -4,6 +4,15 @@
 
 mod support;
 
+#[path = "xmpp/archive.rs"]
+mod archive;
+#[path = "xmpp/features.rs"]
+mod features;
+#[path = "xmpp/rooms.rs"]
+mod rooms;
+#[path = "xmpp/upload.rs"]
+mod upload;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -58,6 +67,14 @@ impl Server {
         python("xmpp_scenario.py", &arguments, LIMIT)
             .success()
             .stdout
+    }
+
+    /// A scenario of another script.
+    #[track_caller]
+    fn script(&self, script: &str, name: &str, more: &[&str]) -> String {
+        let mut arguments = vec![name, &self.plain, &self.tls];
+        arguments.extend(more);
+        python(script, &arguments, LIMIT).success().stdout
     }
 
     fn kill_and_start(self) -> Self {
@@ -368,10 +385,18 @@ struct Held {
 
 impl Held {
     fn start(server: &Server) -> Self {
-        let script = tests().join("clients/xmpp_scenario.py");
+        Self::start_as(server, "hold")
+    }
+
+    fn start_as(server: &Server, scenario: &str) -> Self {
+        Self::start_script(server, "xmpp_scenario.py", scenario)
+    }
+
+    fn start_script(server: &Server, script: &str, scenario: &str) -> Self {
+        let script = tests().join("clients").join(script);
         let mut child = Command::new(python_binary())
             .arg(script)
-            .args(["hold", &server.plain, &server.tls])
+            .args([scenario, &server.plain, &server.tls])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -438,6 +463,15 @@ fn a_reload_keeps_sessions_and_a_stop_tells_them() {
     leaving.tell("go on");
     leaving.expect("done");
     assert!(leaving.child.wait().unwrap().success());
+
+    let mut resumed = Held::start_as(&server, "resume_after_reload");
+    let moved = free_port();
+    server.daemon.write_config(&config(moved, free_port(), ""));
+    server.daemon.omnid(&["reload"]).success();
+    server.plain = format!("127.0.0.1:{moved}");
+    resumed.tell(&server.plain);
+    resumed.expect("done");
+    assert!(resumed.child.wait().unwrap().success());
 
     let mut told = Held::start(&server);
     told.tell("shutdown");

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use omnid_config::{DomainName, IpNet, ListenAddr, Problem, Problems, Secret, Spanned};
 
+use crate::resolver::ResolverConfig;
+
 omnid_config::section! {
     /// Zones served.
     #[check(Config::check_zones, needs(zone))]
@@ -18,6 +20,8 @@ omnid_config::section! {
         pub listen_tls: Vec<Spanned<ListenAddr>> = vec![],
         /// Zones.
         pub zone: Vec<ZoneConfig> = vec![],
+        /// Answers about names outside these zones; without it, there are none.
+        pub resolver: Option<ResolverConfig> = None,
         /// UDP sockets for each address, between which the kernel spreads the queries.
         ///
         /// Without it, one for each processor. A reload to fewer may lose the queries that wait in

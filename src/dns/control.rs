@@ -85,7 +85,13 @@ pub(crate) fn zone_text(zone: &Zone) -> String {
         {
             for (rdata, _) in set.records() {
                 // Writing to a String does not fail.
-                let _ = write_record(&mut text, zone.name(id), set.ttl, set.rr_type, rdata);
+                let _ = write_record(
+                    &mut text,
+                    zone.name(id),
+                    set.ttl_of(rdata),
+                    set.rr_type,
+                    rdata,
+                );
             }
         }
     };
@@ -130,6 +136,7 @@ pub(crate) fn rehearse(state: &State, question: &Value) -> Result<Value, String>
             "rcode": "NOERROR",
             "answer": zone_text(transfer.zone()).lines().collect::<Vec<_>>(),
         })),
+        Outcome::Recurse => Err("only the running resolver could answer this".to_owned()),
         Outcome::Drop => Err("the server would not answer this".to_owned()),
     }
 }

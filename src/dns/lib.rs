@@ -2,17 +2,21 @@
 //!
 //! Rooms: [`wire`] reads and writes messages, names, record data and zone files; [`engine`] holds
 //! the zones and decides what is answered; `io` drives it over UDP, TCP and TLS; `data` loads
-//! zones; `config` and `service` join it to the daemon.
+//! zones; [`resolver`](ResolverConfig) finds out about all other names; `config` and `service` join it to the daemon.
 
 mod config;
 mod control;
 mod data;
+pub mod dnssec;
 pub mod engine;
 mod io;
+mod publish;
+mod resolver;
 mod service;
 pub mod wire;
 
 pub use config::{Config, TransferConfig, ZoneConfig};
+pub use resolver::{ResolverConfig, fuzz_response};
 pub use service::{Dns, Prepared};
 
 /// Octets that nobody can guess.

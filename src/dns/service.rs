@@ -12,52 +12,46 @@ use omnid_ground::{
     Change, Ground, ListenerClaim, ListenerSet, Prepare, Service, ServiceError, Transport, Wanted,
     datagrams, streams,
 };
-use omnid_hub::{Event, Record, StreamContext, StreamHandler};
+use omnid_hub::{StreamContext, StreamHandler};
 use omnid_net::TlsSocket;
 use omnid_supervisor::{Child, ChildSpec, Handle};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
-use tracing::{info, warn};
 
 use crate::config::{self, Config};
 use crate::control;
-use crate::data::{self, Loaded, MIGRATIONS, Serials, merge};
+use crate::data::{self, Loaded, MIGRATIONS, Serials};
 use crate::engine::access::Access;
 use crate::engine::cookie::CookieSecret;
 use crate::engine::state::{Settings, State};
-use crate::engine::zone::Zone;
 use crate::engine::zones::{Served, Zones};
 use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
+use crate::publish::Published;
+use crate::resolver;
 use crate::wire::master::{Fault, Severity};
 use crate::wire::name::Name;
 
 /// The DNS service.
 pub struct Dns {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     listeners: ListenerSet,
-    serials: Serials,
+    pub(crate) serials: Serials,
     /// What the configuration says, as last applied.
     applied: tokio::sync::Mutex<Applied>,
-    news: mpsc::Sender<News>,
+    pub(crate) news: mpsc::Sender<News>,
     queue: tokio::sync::Mutex<mpsc::Receiver<News>>,
-    made_up_secret: [u8; 16],
+    pub(crate) made_up_secret: [u8; 16],
     tree: OnceLock<Handle>,
     handed: Mutex<Option<mpsc::Receiver<(TlsSocket, StreamContext)>>>,
 }
 
 /// A configuration and its zones.
 #[derive(Default)]
-struct Applied {
-    config: Option<Config>,
-    zones: Vec<Arc<Loaded>>,
-    /// Zones with what services publish in them, by name.
-    merged: HashMap<String, Merged>,
-}
-
-/// A zone as its file has it, and as it is served.
-struct Merged {
-    base: Arc<Zone>,
-    zone: Arc<Zone>,
+pub(crate) struct Applied {
+    pub(crate) config: Option<Config>,
+    pub(crate) zones: Vec<Arc<Loaded>>,
+    /// Zones as they are served, by name.
+    pub(crate) published: HashMap<String, Published>,
 }
 
 /// A configuration whose zones are loaded and checked.
@@ -65,6 +59,7 @@ pub struct Prepared {
     pub(crate) config: Config,
     /// As many as the configuration has zones, in its order.
     pub(crate) zones: Vec<Arc<Loaded>>,
+    pub(crate) resolver: Option<resolver::Plan>,
 }
 
 /// Changes of zones that wait to be told to secondaries.
@@ -89,6 +84,8 @@ impl Service for Dns {
     ) -> Option<Prepared> {
         let mut zones = Vec::new();
         let before = problems.errors();
+        let section = config.resolver.as_ref();
+        let resolver = section.and_then(|section| resolver::prepare(section, problems));
         for zone in &config.zone {
             // A name that is valid in the configuration is so here.
             let Ok(apex) = Name::from_text(zone.name.as_str()) else {
@@ -113,6 +110,7 @@ impl Service for Dns {
         (problems.errors() == before).then(|| Prepared {
             config: config.clone(),
             zones,
+            resolver,
         })
     }
 
@@ -135,6 +133,12 @@ impl Service for Dns {
                 service: Self::NAME,
                 reason: format!("cannot read its tables: {error}"),
             })?;
+        let recursion = resolver::open(&ground)
+            .await
+            .map_err(|error| ServiceError {
+                service: Self::NAME,
+                reason: format!("cannot read the resolver's tables: {error}"),
+            })?;
         let (news, queue) = mpsc::channel(NEWS);
         let mut made_up_secret = [0; 16];
         crate::random(&mut made_up_secret);
@@ -150,6 +154,7 @@ impl Service for Dns {
                 ground,
                 state: ArcSwap::from_pointee(state),
                 metrics: Metrics::default(),
+                recursion,
                 idle_ms: AtomicU64::new(30_000),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
             }),
@@ -162,7 +167,10 @@ impl Service for Dns {
             tree: OnceLock::new(),
             handed: Mutex::new(Some(handed)),
         });
+        let own = resolver::Own(Arc::downgrade(&dns.shared));
+        dns.shared.recursion.ask_first(Arc::new(own));
         control::register(&dns);
+        resolver::register(&dns, dns.shared.ground.hub.control());
         Ok(dns)
     }
 
@@ -209,6 +217,7 @@ impl Service for Dns {
         let groups: Vec<_> = udp_groups(&prepared.config).collect();
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
+        self.shared.recursion.apply(prepared.resolver.as_ref());
         {
             let mut applied = self.applied.lock().await;
             applied.config = Some(prepared.config);
@@ -241,6 +250,7 @@ impl Service for Dns {
 
     async fn close(self: &Arc<Self>) {
         self.shared.ground.hub.alpn().withdraw("dot");
+        self.shared.ground.hub.resolver().withdraw();
     }
 }
 
@@ -254,21 +264,22 @@ fn by_name<'a>(
         .collect()
 }
 
-fn zip<'a>(
+pub(crate) fn zip<'a>(
     config: &'a Config,
     zones: &'a [Arc<Loaded>],
 ) -> impl Iterator<Item = (&'a config::ZoneConfig, &'a Arc<Loaded>)> {
     config.zone.iter().zip(zones)
 }
 
-fn served(zone: &config::ZoneConfig, loaded: &Loaded) -> Served {
+pub(crate) fn served(zone: &config::ZoneConfig, loaded: &Loaded) -> Served {
     Served {
         zone: loaded.zone.clone(),
+        history: Arc::default(),
         transfer: Access::new(zone.transfer.to.iter().copied()),
     }
 }
 
-fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
+pub(crate) fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
     let given = config.cookie_secret.as_ref();
     let secret = given.and_then(|secret| config::cookie_secret(secret.value.expose()));
     let boxed = |text: &Option<String>| text.as_deref().map(Into::into);
@@ -280,6 +291,12 @@ fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
         cookie_secret: config
             .cookies
             .then(|| CookieSecret::new(secret.unwrap_or(made_up))),
+        recursion: Access::new(
+            config
+                .resolver
+                .iter()
+                .flat_map(|section| section.allow.clone()),
+        ),
         keepalive: u16::try_from(config.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX),
     }
 }
@@ -394,6 +411,18 @@ impl Dns {
             let dns = dns.clone();
             async move { dns.serve_handed(&child).await }
         });
+        let dns = self.clone();
+        let upkeep = ChildSpec::worker("resolver", move |child: Child| {
+            let dns = dns.clone();
+            async move {
+                let shared = &dns.shared;
+                shared
+                    .recursion
+                    .upkeep(&child, &shared.ground.database)
+                    .await
+            }
+        });
+        tree.add(upkeep).await.map_err(failed)?;
         tree.add(notifier).await.map_err(failed)?;
         tree.add(publisher).await.map_err(failed)?;
         tree.add(handed).await.map_err(failed)
@@ -454,126 +483,6 @@ impl Dns {
                 () = child.draining() => return Ok(()),
             }
         }
-    }
-
-    /// Makes a new snapshot of what was applied and what is published, and swaps it in. Zones that
-    /// have not changed stay the same objects.
-    async fn publish_state(&self, applied: &mut Applied) {
-        let Some(config) = &applied.config else {
-            return;
-        };
-        let before = self.shared.state.load_full();
-        let mut published = self.published(config);
-        let (mut zones, mut merged, mut changed) = (Vec::new(), HashMap::new(), Vec::new());
-        for (zone, loaded) in zip(config, &applied.zones) {
-            let mut served = served(zone, loaded);
-            let name = zone.name.as_str();
-            let records = published.remove(name).unwrap_or_default();
-            let kept = applied.merged.get(name);
-            if let Some(zone) = self.with_published(&loaded.zone, &records, kept).await {
-                served.zone = zone.clone();
-                merged.insert(
-                    name.to_owned(),
-                    Merged {
-                        base: loaded.zone.clone(),
-                        zone,
-                    },
-                );
-            }
-            let running = before
-                .zones
-                .get(served.zone.apex())
-                .map(|running| &running.zone);
-            if running.is_none_or(|running| !Arc::ptr_eq(running, &served.zone)) {
-                let old = running.map(|running| running.serial());
-                changed.push((served.zone.clone(), old, zone.notify.clone()));
-            }
-            zones.push(served);
-        }
-        let settings = settings(config, self.made_up_secret);
-        let state = State {
-            zones: Zones::new(zones),
-            settings,
-        };
-        self.shared.state.store(Arc::new(state));
-        applied.merged = merged;
-        for (zone, old, secondaries) in changed {
-            self.announce(&zone, old, secondaries);
-        }
-    }
-
-    /// A zone is served that was not, or not as it is now.
-    fn announce(&self, zone: &Zone, old: Option<u32>, secondaries: Vec<SocketAddr>) {
-        let (apex, serial, records) = (zone.apex(), zone.serial(), zone.record_count());
-        if old == Some(serial) {
-            warn!(zone = %apex, serial, "zone has changed but its serial has not: secondaries \
-                will not see it");
-            return;
-        }
-        info!(zone = %apex, serial, records, "zone loaded");
-        let event = Event::ZoneChanged {
-            zone: apex.to_string(),
-            serial,
-        };
-        self.shared.ground.hub.events().publish(event);
-        if secondaries.is_empty() {
-            return;
-        }
-        let news = News {
-            zone: apex.to_owned(),
-            secondaries,
-        };
-        if self.news.try_send(news).is_err() {
-            warn!(zone = %apex, "too many changes at once: its secondaries are not told");
-        }
-    }
-
-    /// What services publish, by the zone it belongs to: that with the longest name.
-    fn published(&self, config: &Config) -> HashMap<String, Vec<Record>> {
-        let facts = self.shared.ground.server.load_full();
-        let mut published: HashMap<String, Vec<Record>> = HashMap::new();
-        for domain in facts.domains.iter().filter(|domain| domain.publish) {
-            let above = config
-                .zone
-                .iter()
-                .filter(|zone| domain.name.is_within(&zone.name.value));
-            let zone = above.max_by_key(|zone| zone.name.as_str().len());
-            let records = self.shared.ground.hub.records().about(domain.name.as_str());
-            if let Some(zone) = zone.filter(|_| !records.is_empty()) {
-                published
-                    .entry(zone.name.to_string())
-                    .or_default()
-                    .extend(records);
-            }
-        }
-        published
-    }
-
-    /// A zone with what services publish in it; none if it is as its file says.
-    async fn with_published(
-        &self,
-        base: &Arc<Zone>,
-        records: &[Record],
-        kept: Option<&Merged>,
-    ) -> Option<Arc<Zone>> {
-        let serial = match self.serials.of(base.apex(), base.serial(), records).await {
-            Ok(serial) => serial,
-            Err(error) => {
-                warn!(zone = %base.apex(), %error, "cannot keep the zone's serial: what services \
-                    publish stays out of it");
-                return None;
-            }
-        };
-        // The same file and the same records have the same serial, and make the same zone.
-        let same = |kept: &&Merged| Arc::ptr_eq(&kept.base, base) && kept.zone.serial() == serial;
-        if let Some(kept) = kept.filter(same) {
-            return Some(kept.zone.clone());
-        }
-        let merged = merge(base, records, serial);
-        for reason in merged.left_out {
-            info!(zone = %base.apex(), reason, "published record left out");
-        }
-        merged.zone.map(Arc::new)
     }
 }
 

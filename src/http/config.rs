@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use omnid_config::{ByteSize, Item, ListenAddr, Node, Reader, Shape, Spanned, Text, Value};
 
+use crate::rewrite::{MapConfig, RewriteConfig};
+
 omnid_config::section! {
     /// Sites served over HTTP/1.1 and HTTP/2.
     pub struct HttpConfig {
@@ -21,6 +23,8 @@ omnid_config::section! {
         pub access_log_format: AccessLogFormat = AccessLogFormat::Combined,
         /// What clients may ask of the server.
         pub limits: LimitsConfig = LimitsConfig::default(),
+        /// Tables that rewriting and conditions look into, by name.
+        pub map: BTreeMap<String, MapConfig> = BTreeMap::new(),
         /// Files that are kept open.
         pub file_cache: FileCacheConfig = FileCacheConfig::default(),
     }
@@ -65,6 +69,15 @@ omnid_config::section! {
         pub access_log_format: Option<AccessLogFormat> = None,
         /// The largest request body.
         pub max_body: ByteSize = ByteSize::gib(1),
+        /// Rules that change where requests go, before a route is looked for.
+        pub rewrite: Vec<RewriteConfig> = vec![],
+        /// Who may come in, such as "ip 192.0.2.0/24 or user alice"; where a route or filter says
+        /// it too, that counts.
+        pub access: Option<Spanned<String>> = None,
+        /// How it is found out who comes, for all of the site.
+        pub auth: Option<AuthConfig> = None,
+        /// Changes to whatever matches them, in order, wherever it is served from.
+        pub filter: Vec<FilterConfig> = vec![],
         /// Paths that are served in another way than as files of the root.
         pub route: Vec<RouteConfig> = vec![],
     }
@@ -79,6 +92,13 @@ omnid_config::section! {
         pub path: Spanned<String>,
         /// Whether only this very path is meant.
         pub exact: bool = false,
+        /// A regular expression that the whole path must match as well.
+        #[key = "match"]
+        pub pattern: Option<Spanned<String>> = None,
+        /// The methods that the route is for; all unless given.
+        pub methods: Vec<Spanned<String>> = vec![],
+        /// A condition that must hold as well.
+        pub when: Option<Spanned<String>> = None,
         /// Directory whose files are served here.
         pub root: Option<Spanned<PathBuf>> = None,
         /// Names looked for in a directory, in order; the site's unless given.
@@ -113,8 +133,13 @@ omnid_config::section! {
         pub status: Option<Spanned<u16>> = None,
         /// The media type of a fixed text.
         pub content_type: String = "text/plain; charset=utf-8".into(),
-        /// Who may come in.
+        /// How it is found out who comes.
         pub auth: Option<AuthConfig> = None,
+        /// Who may come in, such as "ip 192.0.2.0/24 or user alice"; whoever can log in where
+        /// there is an `auth`.
+        pub access: Option<Spanned<String>> = None,
+        /// Rules that change where requests go.
+        pub rewrite: Vec<RewriteConfig> = vec![],
         /// Changes to the fields of responses from here, after the site's.
         pub headers: HeadersConfig = HeadersConfig::default(),
         /// The largest request body; the site's unless given.
@@ -196,7 +221,34 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// Who may come in: accounts of this server, by name and password.
+    /// Changes to all requests below a path that match, whatever serves them. Where several apply,
+    /// the last one with an `access`, an `auth` or a `rewrite` is heard; `headers` of all of them.
+    pub struct FilterConfig {
+        /// The path; all that is below counts.
+        pub path: Spanned<String> = Spanned::from("/".to_owned()),
+        /// A regular expression that the whole path must match.
+        #[key = "match"]
+        pub pattern: Option<Spanned<String>> = None,
+        /// The methods that it is for; all unless given.
+        pub methods: Vec<Spanned<String>> = vec![],
+        /// A condition that must hold.
+        pub when: Option<Spanned<String>> = None,
+        /// Who may come in.
+        pub access: Option<Spanned<String>> = None,
+        /// How it is found out who comes.
+        pub auth: Option<AuthConfig> = None,
+        /// Rules that change where requests go.
+        pub rewrite: Vec<RewriteConfig> = vec![],
+        /// Changes to the fields of responses.
+        pub headers: HeadersConfig = HeadersConfig::default(),
+        /// The media type of what is served, whatever its name says.
+        pub content_type: Option<Spanned<String>> = None,
+    }
+}
+
+omnid_config::section! {
+    /// How it is found out who comes: by name and password, of an account of this server or of a
+    /// line in a file.
     pub struct AuthConfig {
         /// HTTP basic authentication, with this realm.
         pub basic: Spanned<String>,
@@ -204,6 +256,10 @@ omnid_config::section! {
         pub roles: Vec<RoleChoice> = vec![],
         /// Only these accounts, if any are given.
         pub accounts: Vec<Spanned<String>> = vec![],
+        /// A file of users, as htpasswd writes it, instead of the server's accounts.
+        pub users: Option<Spanned<PathBuf>> = None,
+        /// A file of groups: "name: user user" on each line.
+        pub groups: Option<Spanned<PathBuf>> = None,
     }
 }
 

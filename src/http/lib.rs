@@ -5,11 +5,13 @@
 //! [`files`], [`proxy`] or another service's mount answers. Sites are compiled by [`site`] from
 //! [`config`] and swapped whole; [`log`] writes the access log beside the requests' path.
 
+pub mod access;
 mod answer;
 mod body;
 pub mod config;
 pub mod data;
 pub mod engine;
+pub mod expression;
 pub mod files;
 pub mod gateway;
 pub mod io;
@@ -18,8 +20,10 @@ mod metrics;
 pub mod proxy;
 mod redirects;
 mod rehearse;
+pub mod rewrite;
 mod service;
 pub mod site;
+pub mod walk;
 pub mod wire;
 
 pub use config::HttpConfig as Config;

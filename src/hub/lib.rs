@@ -4,7 +4,8 @@
 //! hangs up here, under a type that belongs to neither: an HTTP handler at a path ([`Mounts`]), a
 //! handler for a TLS application protocol ([`Alpn`]), DNS records about a domain ([`Records`]),
 //! news of what happened ([`Events`]), the answer to "where is this user" ([`Directory`]) and
-//! verbs for the operator ([`Control`]).
+//! verbs for the operator ([`Control`]), and names looked up with DNSSEC's word on them
+//! ([`Resolver`]).
 //!
 //! Every meeting point is process-local today and asked only through these types, so that a
 //! cluster can stand behind them later.
@@ -15,6 +16,7 @@ mod directory;
 mod events;
 mod mounts;
 mod records;
+mod resolver;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ pub use events::{Event, Events, Published, Subscription};
 pub use futures_util::future::BoxFuture;
 pub use mounts::{Body, BodyError, Mount, MountContext, MountRequest, MountResponse, Mounts};
 pub use records::{Record, RecordData, Records};
+pub use resolver::{Resolution, Resolve, ResolveError, Resolver};
 
 /// The meeting points of one daemon. Cheap to clone; every clone is the same hub.
 #[derive(Clone, Default)]
@@ -40,6 +43,7 @@ struct Points {
     events: Events,
     mounts: Mounts,
     records: Records,
+    resolver: Resolver,
 }
 
 impl Hub {
@@ -77,6 +81,12 @@ impl Hub {
     #[must_use]
     pub fn mounts(&self) -> &Mounts {
         &self.points.mounts
+    }
+
+    /// Names outside this server, looked up.
+    #[must_use]
+    pub fn resolver(&self) -> &Resolver {
+        &self.points.resolver
     }
 
     /// DNS records that services want published.

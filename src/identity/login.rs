@@ -49,7 +49,7 @@ impl Identity {
         if let Some(account) = inner.remembered().find(&mark, Instant::now()) {
             return Ok((*account).clone());
         }
-        let _attempt = Attempt::begin(inner, address, source)?;
+        let _attempt = Attempt::begin(inner, address.as_str(), source)?;
         self.verify_anew(address, password, source, mark).await
     }
 
@@ -98,6 +98,31 @@ impl Identity {
             .remembered()
             .keep(mark, Arc::clone(&account), generation, Instant::now());
         Ok(Arc::unwrap_or_clone(account))
+    }
+
+    /// Checks a password that is kept elsewhere, such as in a file that a service has: `fits` does,
+    /// off the workers and with all else that hashes. Throttled, counted, logged and recorded as
+    /// any other login, under `name`.
+    pub async fn verify_elsewhere(
+        &self,
+        name: &str,
+        source: Source,
+        fits: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<(), AuthError> {
+        let inner = &*self.inner;
+        inner.check(name, source)?;
+        let _attempt = Attempt::begin(inner, name, source)?;
+        if !inner.hash(fits).await? {
+            self.failed(name, source);
+            return Err(AuthError::BadCredentials);
+        }
+        self.has_succeeded(name, source);
+        Ok(())
+    }
+
+    /// Whether a login under this name from there would be looked at now.
+    pub fn is_open(&self, name: &str, source: Source) -> Result<(), AuthError> {
+        self.inner.check(name, source)
     }
 
     /// Asks the same of the database for a name that exists and for one that does not.
@@ -218,17 +243,17 @@ impl Identity {
 
     /// A login succeeded that the service itself checked (SCRAM, digest).
     pub fn succeeded(&self, address: &Address, source: Source) {
+        self.has_succeeded(address.as_str(), source);
+    }
+
+    fn has_succeeded(&self, name: &str, source: Source) {
         let inner = &*self.inner;
         let counted = inner.counted(source);
-        inner
-            .throttle()
-            .succeeded(address.as_str(), counted, Instant::now());
-        tracing::debug!(account = %address, source = %source.ip, service = source.service, "login");
-        inner
-            .audit
-            .login(address.as_str(), source.ip, source.service);
+        inner.throttle().succeeded(name, counted, Instant::now());
+        tracing::debug!(account = name, source = %source.ip, service = source.service, "login");
+        inner.audit.login(name, source.ip, source.service);
         inner.hub.events().publish(Event::Login {
-            account: address.to_string(),
+            account: name.to_owned(),
             source: source.ip,
             service: source.service,
         });
@@ -298,19 +323,17 @@ impl From<Refusal> for AuthError {
 /// An attempt under way, as the throttle counts it.
 struct Attempt<'a> {
     inner: &'a Inner,
-    address: &'a Address,
+    name: &'a str,
     source: Source,
 }
 
 impl<'a> Attempt<'a> {
-    fn begin(inner: &'a Inner, address: &'a Address, source: Source) -> Result<Self, AuthError> {
+    fn begin(inner: &'a Inner, name: &'a str, source: Source) -> Result<Self, AuthError> {
         let counted = inner.counted(source);
-        inner
-            .throttle()
-            .begin(address.as_str(), counted, Instant::now())?;
+        inner.throttle().begin(name, counted, Instant::now())?;
         Ok(Self {
             inner,
-            address,
+            name,
             source,
         })
     }
@@ -319,7 +342,7 @@ impl<'a> Attempt<'a> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let counted = self.inner.counted(self.source);
-        self.inner.throttle().end(self.address.as_str(), counted);
+        self.inner.throttle().end(self.name, counted);
     }
 }
 

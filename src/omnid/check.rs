@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use omnid_config::{Draft, ListenAddr, Problem, Problems};
+use omnid_config::{DomainName, Draft, ListenAddr, Problem, Problems};
 use omnid_ground::{ListenerClaim, Prepare};
 use omnid_net::Transport;
 
@@ -55,7 +55,9 @@ pub fn check(path: &Path, services: &Services) -> Result<Checked, Rejected> {
 
     let names = certificate_names(&root);
     let certificates = match omnid_tls::CertStore::load(&root.tls, &names, &root.server.data_dir) {
-        Ok(certificates) => {
+        Ok(mut certificates) => {
+            let domains: Vec<String> = published(&root).map(ToString::to_string).collect();
+            certificates.need(&certificate_groups(&root), &domains);
             found.extend(certificates.warnings().iter().cloned());
             Some(certificates)
         }
@@ -112,6 +114,30 @@ fn certificate_names(root: &Root) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// The names that certificates are asked for, those of one certificate together: the hosts of each
+/// site, and the domains that telephones and chat are spoken under.
+fn certificate_groups(root: &Root) -> Vec<Vec<String>> {
+    let sites = root.http.iter().flat_map(|http| &http.site);
+    let mut groups: Vec<Vec<String>> = sites
+        .map(|site| site.hosts.iter().map(|host| host.value.clone()).collect())
+        .collect();
+    if root.xmpp.is_some() || root.sip.is_some() {
+        let domains = root.domain.iter();
+        groups.extend(domains.map(|domain| vec![domain.name.to_string()]));
+    }
+    groups
+}
+
+/// The domains that this server's own zones publish records about.
+fn published(root: &Root) -> impl Iterator<Item = &DomainName> {
+    let zones = root.dns.iter().flat_map(|dns| &dns.zone);
+    let zones: Vec<&DomainName> = zones.map(|zone| &zone.name.value).collect();
+    let domains = root.domain.iter().filter(|domain| domain.publish);
+    domains
+        .map(|domain| &domain.name.value)
+        .filter(move |domain| zones.iter().any(|zone| domain.is_within(zone)))
 }
 
 fn admin_claims(root: &Root) -> impl Iterator<Item = ListenerClaim> {

@@ -51,6 +51,9 @@ pub enum Command {
     /// DNS zones
     #[command(subcommand)]
     Zone(Zone),
+    /// The DNS resolver
+    #[command(subcommand)]
+    Dns(Dns),
     /// TLS certificates
     #[command(subcommand)]
     Cert(Cert),
@@ -92,6 +95,8 @@ pub enum Command {
     /// The configuration and its reference
     #[command(subcommand)]
     Config(Config),
+    /// Say what the configuration makes of an HTTP request, and why
+    Explain(Explain),
     /// Check the [[test]] tables of the configuration; opens no port
     Test,
     /// Print shell completions
@@ -115,6 +120,24 @@ pub struct Demo {
     /// `auto` for free ports, or the first of a row of ports
     #[arg(long, default_value = "auto", value_name = "auto|PORT")]
     pub ports: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The URL, such as https://www.example.org/app/
+    pub url: String,
+    /// The request's method
+    #[arg(long, short = 'X', default_value = "GET")]
+    pub method: String,
+    /// A field of the request, such as "User-Agent: x"
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The client's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<std::net::IpAddr>,
+    /// Who has logged in
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -217,6 +240,47 @@ pub enum Zone {
     Show {
         /// The zone's name
         zone: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dns {
+    /// Drop what the resolver has learned
+    Flush {
+        /// About this name only
+        name: Option<String>,
+        /// And about all names below it
+        #[arg(long, requires = "name")]
+        tree: bool,
+    },
+    /// Show what the resolver knows about a name
+    Cache {
+        /// The name
+        name: String,
+    },
+    /// Negative trust anchors: names that are not validated for a time (RFC 7646)
+    #[command(subcommand)]
+    Nta(Nta),
+    /// Show what has been counted
+    Stats,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Nta {
+    /// Do not validate a name, nor anything below it
+    Add {
+        /// The name
+        name: String,
+        /// For how many seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        seconds: u64,
+    },
+    /// List them
+    List,
+    /// Validate a name again
+    Remove {
+        /// The name
+        name: String,
     },
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use omnid_config::Spanned;
 
+use crate::acme::AcmeConfig;
 use crate::load::Pair;
 
 omnid_config::section! {
@@ -23,6 +24,9 @@ omnid_config::section! {
         /// For development and closed networks: clients must be told to trust
         /// tls/authority.pem in the data directory.
         pub self_signed: bool = false,
+        /// Ask an authority for certificates and renew them, for every name that is served and that
+        /// no certificate above has.
+        pub acme: Option<AcmeConfig> = None,
         /// Authorities that client certificates are verified against.
         ///
         /// PEM files. Without any, the system's authorities are used.

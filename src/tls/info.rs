@@ -88,7 +88,7 @@ fn ip(bytes: &[u8]) -> Option<String> {
         .map(|v6| std::net::Ipv6Addr::from(v6).to_string())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -4,6 +4,7 @@
 //! asks for. It is swapped as a whole, so that a renewal reaches the next handshake and disturbs
 //! no connection. Services take their [`rustls::ServerConfig`] from [`CertStore::server_config`].
 
+mod acme;
 mod authority;
 mod clients;
 mod config;
@@ -16,6 +17,7 @@ mod store;
 mod tickets;
 mod watch;
 
+pub use acme::{AcmeConfig, AutomaticInfo, Challenge, ExternalAccountConfig};
 pub use authority::{AuthorityError, Issued, PrivateAuthority};
 pub use clients::ClientCertificates;
 pub use config::{CertificateConfig, MinVersion, TlsConfig};

@@ -7,6 +7,7 @@ use omnid_config::{Problem, Problems, Span};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
+use crate::acme::{self, Automatic};
 use crate::authority::{AuthorityError, PrivateAuthority};
 use crate::clients::Authorities;
 use crate::load::{self, Loaded, Pair, Stamp};
@@ -19,6 +20,8 @@ pub struct Prepared {
     pub(crate) entries: Vec<Entry>,
     pub(crate) folder: Option<(PathBuf, Option<Span>)>,
     pub(crate) private: Option<Private>,
+    /// What is asked of an authority.
+    pub(crate) automatic: Option<Automatic>,
     pub(crate) authority_files: Vec<(PathBuf, Option<Span>)>,
     pub(crate) authority_stamps: Vec<Stamp>,
     pub(crate) authorities: Arc<Authorities>,
@@ -128,6 +131,12 @@ impl CertStore {
             entries,
             folder,
             private: None,
+            automatic: config.acme.as_ref().map(|config| Automatic {
+                config: config.clone(),
+                folder: data_dir.join("tls").join("acme"),
+                domains: Vec::new(),
+                wanted: Vec::new(),
+            }),
             authority_files,
             authority_stamps,
             authorities: Arc::new(Authorities::new(authorities)),
@@ -155,15 +164,79 @@ impl Prepared {
         &self.warnings
     }
 
+    /// Says which certificates the services need: each of `groups` is the names of one. Where the
+    /// config has no [`acme`](TlsConfig::acme), nothing comes of it. `domains` are those that the
+    /// server's own zones publish records about.
+    pub fn need(&mut self, groups: &[Vec<String>], domains: &[String]) {
+        // With a private authority's word for a name, a better one is still asked for.
+        let mut names = Names::default();
+        for loaded in self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.loaded.as_ref())
+        {
+            names.add(&loaded.info.names, &loaded.key);
+        }
+        let Some(automatic) = &mut self.automatic else {
+            return;
+        };
+        let own = automatic.config.names.iter();
+        let own = own.map(|name| vec![name.value.to_ascii_lowercase()]);
+        let groups: Vec<Vec<String>> = own.chain(groups.iter().cloned()).collect();
+        // A name below a wildcard that is asked for needs no certificate of its own.
+        let wild: Vec<String> = groups
+            .iter()
+            .flatten()
+            .filter_map(|name| name.strip_prefix("*.").map(str::to_ascii_lowercase))
+            .collect();
+        let covered = |name: &str| {
+            let above = name.split_once('.').map(|(_, above)| above);
+            let by_wildcard = above.is_some_and(|above| wild.iter().any(|wild| wild == above));
+            names.covers(name) || (by_wildcard && !name.starts_with("*."))
+        };
+        automatic.domains = domains
+            .iter()
+            .map(|domain| domain.trim_end_matches('.').to_ascii_lowercase())
+            .collect();
+        let mut warnings = Vec::new();
+        automatic.wanted = acme::certificates(&groups, covered)
+            .into_iter()
+            .map(|names| {
+                let mut wanted = acme::Wanted {
+                    names,
+                    loaded: None,
+                    state: acme::State::default(),
+                };
+                wanted.read(&automatic.folder, &mut warnings);
+                wanted
+            })
+            .collect();
+        for warning in warnings {
+            self.warnings.push(warning);
+        }
+    }
+
     /// Is there, or will there be, a certificate for this name?
     pub fn covers(&self, name: &str) -> bool {
         let wanted = self.private.iter().flat_map(|private| &private.names);
-        self.names().covers(name) || wanted.into_iter().any(|own| own.eq_ignore_ascii_case(name))
+        let asked = self
+            .automatic
+            .iter()
+            .flat_map(|automatic| &automatic.wanted);
+        self.names().covers(name)
+            || wanted.into_iter().any(|own| own.eq_ignore_ascii_case(name))
+            || asked
+                .flat_map(|wanted| &wanted.names)
+                .any(|asked| asked.eq_ignore_ascii_case(name))
     }
 
     /// Will there be no certificate at all?
     pub fn is_empty(&self) -> bool {
-        self.private.is_none() && self.loaded().next().is_none()
+        let asked = self
+            .automatic
+            .iter()
+            .flat_map(|automatic| &automatic.wanted);
+        self.private.is_none() && self.loaded().next().is_none() && asked.count() == 0
     }
 
     pub(crate) fn loaded(&self) -> impl Iterator<Item = &Loaded> {
@@ -171,9 +244,15 @@ impl Prepared {
             .private
             .iter()
             .filter_map(|private| private.issued.as_ref());
+        let obtained = self
+            .automatic
+            .iter()
+            .flat_map(|automatic| &automatic.wanted)
+            .filter_map(|wanted| wanted.loaded.as_ref());
         self.entries
             .iter()
             .filter_map(|entry| entry.loaded.as_ref())
+            .chain(obtained)
             .chain(private.map(|(_, loaded)| loaded))
     }
 

@@ -12,6 +12,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ConfigBuilder, ServerConfig, SupportedProtocolVersion, WantsVerifier};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use tokio::sync::Notify;
+
+use crate::acme::{self, Automatic, Challenges};
 use crate::clients::{Authorities, Live};
 use crate::names::{Names, suited};
 use crate::{
@@ -53,6 +56,8 @@ struct Shared {
     from_tls13: Builder,
     configs: Mutex<Configs>,
     prepared: Mutex<Prepared>,
+    /// Told when other certificates are wanted.
+    changed: Notify,
 }
 
 /// What handshakes look at.
@@ -60,6 +65,8 @@ struct Shared {
 struct Current {
     names: ArcSwap<Names>,
     list: ArcSwap<Vec<CertificateInfo>>,
+    /// Certificates that prove a name to an authority.
+    challenges: Arc<Challenges>,
 }
 
 struct Configs {
@@ -69,6 +76,13 @@ struct Configs {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut protocols = hello.alpn().into_iter().flatten();
+        // RFC 8737 section 3: nothing else is offered by an authority that looks.
+        if let (Some(protocol), None) = (protocols.next(), protocols.next())
+            && protocol == acme::ALPN.as_bytes()
+        {
+            return self.challenges.certificate(hello.server_name());
+        }
         let names = self.names.load();
         suited(names.choose(hello.server_name()), hello.signature_schemes()).cloned()
     }
@@ -85,7 +99,9 @@ impl CertStore {
             current: Arc::new(Current {
                 names: ArcSwap::from_pointee(prepared.names()),
                 list: ArcSwap::from_pointee(prepared.list()),
+                challenges: Arc::default(),
             }),
+            changed: Notify::new(),
             authorities: Arc::new(ArcSwap::new(prepared.authorities.clone())),
             ticketer: rustls::crypto::aws_lc_rs::Ticketer::new().map_err(StoreError::Random)?,
             from_tls12: builder(&[&TLS13, &TLS12])?,
@@ -107,6 +123,7 @@ impl CertStore {
         let mut current = self.prepared();
         *current = prepared;
         self.show(&current);
+        self.0.changed.notify_one();
         Ok(())
     }
 
@@ -195,6 +212,20 @@ impl CertStore {
     /// The private authority's certificate, if one is in use: clients must be told to trust it.
     pub fn private_authority(&self) -> Option<PathBuf> {
         self.prepared().private_authority()
+    }
+
+    /// Other certificates are wanted than before.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.0.changed.notified()
+    }
+
+    /// What is asked of an authority now.
+    pub(crate) fn automatic_plan(&self) -> Option<Automatic> {
+        self.prepared().automatic.clone()
+    }
+
+    pub(crate) fn challenges(&self) -> Arc<Challenges> {
+        self.0.current.challenges.clone()
     }
 
     pub(crate) fn prepared(&self) -> MutexGuard<'_, Prepared> {

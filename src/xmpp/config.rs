@@ -1,10 +1,10 @@
 //! `[xmpp]`.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Spanned};
 
-use crate::features;
+use crate::{features, wire::BareJid};
 
 omnid_config::section! {
     /// XMPP: messages, presence and rosters for accounts.
@@ -35,9 +35,110 @@ omnid_config::section! {
         /// How long a session whose connection broke can be resumed.
         #[range(Duration::ZERO..=Duration::from_secs(24 * 3600))]
         pub resume_timeout: Duration = Duration::from_secs(600),
+        /// Bytes that may wait, in all, for clients whose connection broke; past them the sessions
+        /// that have been gone longest end, and their messages are kept as for an account away.
+        #[range(ByteSize::mib(1)..=ByteSize::gib(64))]
+        pub resume_memory: ByteSize = ByteSize::mib(256),
+        /// Archives of messages.
+        pub archive: ArchiveConfig = ArchiveConfig::default(),
+        /// Rooms.
+        pub rooms: RoomsConfig = RoomsConfig::default(),
+        /// Files that accounts upload.
+        pub upload: UploadConfig = UploadConfig::default(),
         /// Silence after which a byte is sent, to find out whether a client is still there.
         #[range(Duration::from_secs(10)..=Duration::from_secs(24 * 3600))]
         pub keepalive: Duration = Duration::from_secs(180),
+    }
+}
+
+omnid_config::section! {
+    /// Archives of messages, from which clients catch up.
+    pub struct ArchiveConfig {
+        /// How long messages are kept in archives.
+        #[range(Duration::from_secs(3600)..=Duration::from_secs(100 * 365 * 86_400))]
+        pub keep: Duration = Duration::from_secs(90 * 86_400),
+    }
+}
+
+omnid_config::section! {
+    /// Rooms, where many talk with each other.
+    pub struct RoomsConfig {
+        /// Domains of rooms. Empty means one for each domain served: "rooms." and its name.
+        pub hosts: Vec<Spanned<DomainName>> = vec![],
+        /// Rooms that one account can make and keep.
+        #[range(0..=100_000)]
+        pub per_account: u32 = 20,
+        /// Occupants of one room. Its admins can always enter.
+        #[range(1..=100_000)]
+        pub occupants: u32 = 500,
+        /// Messages that those who enter are shown, unless the room's owner says otherwise.
+        #[range(0..=100)]
+        pub history: u32 = 20,
+    }
+}
+
+omnid_config::section! {
+    /// Files that accounts upload for others to get, over HTTP (XEP-0363).
+    #[check(check_url, needs(url))]
+    pub struct UploadConfig {
+        /// Where they are put and got, such as "https://example.org/upload": a site of [http] with
+        /// that host, whose mounts include the path. Without it nothing can be uploaded.
+        pub url: Option<Spanned<String>> = None,
+        /// Bytes of one file. Sixteen more are allowed, which encryption adds.
+        #[range(ByteSize::kib(1)..=ByteSize::gib(64))]
+        pub file_size: ByteSize = ByteSize::mib(100),
+        /// Bytes of all files of one account.
+        #[range(ByteSize::kib(1)..=ByteSize::gib(16384))]
+        pub account_size: ByteSize = ByteSize::gib(1),
+        /// How long files are kept.
+        #[range(Duration::from_secs(3600)..=Duration::from_secs(100 * 365 * 86_400))]
+        pub keep: Duration = Duration::from_secs(30 * 86_400),
+    }
+}
+
+impl UploadConfig {
+    /// The path at which the HTTP service passes requests on.
+    pub(crate) fn path(&self) -> Option<&str> {
+        path(&self.url.as_ref()?.value)
+    }
+}
+
+/// The path of a URL of ours: absolute, without a slash at its end, a query or a fragment.
+fn path(url: &str) -> Option<&str> {
+    let rest = url
+        .strip_prefix("https://")
+        .or(url.strip_prefix("http://"))?;
+    let at = rest.find('/')?;
+    let (host, path) = rest.split_at_checked(at)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    let good = !host.is_empty()
+        && path.len() > 1
+        && !path.ends_with('/')
+        && !path.contains("//")
+        && path.chars().all(plain);
+    good.then_some(path)
+}
+
+fn check_url(config: &UploadConfig, problems: &mut Problems) {
+    if let Some(url) = &config.url
+        && path(&url.value).is_none()
+    {
+        let problem = Problem::error(format!("{:?} is not where files can be put", url.value))
+            .at(url.span, "not a URL with a path")
+            .help("it looks like \"https://example.org/upload\", without a slash at the end");
+        problems.push(problem);
+    }
+}
+
+impl RoomsConfig {
+    /// The domains of rooms of a server for `hosts`.
+    pub(crate) fn hosts<'a>(&self, hosts: impl Iterator<Item = &'a str>) -> HashSet<Box<str>> {
+        if self.hosts.is_empty() {
+            return hosts.map(|host| format!("rooms.{host}").into()).collect();
+        }
+        let named = self.hosts.iter();
+        let named = named.filter_map(|name| BareJid::from_domain(name.as_str()).ok());
+        named.map(|host| host.as_str().into()).collect()
     }
 }
 

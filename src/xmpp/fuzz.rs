@@ -67,7 +67,7 @@ pub fn fuzz_validator(data: &[u8]) -> Option<Vec<u8>> {
         .map(|child| (child.name(), child.ns()))
         .collect();
     assert_eq!(stamped.children().collect::<Vec<_>>(), children);
-    let Ok(stored) = Stanza::from_stored(stamped.bytes().clone()) else {
+    let Ok(stored) = Stanza::from_stored(stamped.bytes()) else {
         panic!("a stamped stanza can't be read again")
     };
     assert_eq!(stored.id(), stamped.id());

@@ -20,10 +20,13 @@ use serde_json::{Value, json};
 
 use crate::{
     Config, data,
+    features::upload,
     io::{
+        archive::Archive,
         login::{self, Peer},
         server::{Server, Settings},
         sweep,
+        upload::Files,
     },
     wire::{BareJid, Element, Jid, Stanza, ns, time},
 };
@@ -122,7 +125,9 @@ impl Service for Xmpp {
             .map_err(failed)?;
         let hub = ground.hub.clone();
         let settings = Settings::new(Config::default(), HashSet::new());
-        let server = Arc::new(Server::new(ground, settings));
+        let last = ground.database.read(data::archive::last).await;
+        let archive = Archive::new(last.map_err(failed)?);
+        let server = Arc::new(Server::new(ground, settings, archive));
         let presence: Arc<dyn Whereabouts> = Arc::new(Presence(server.clone()));
         hub.directory().offer(Xmpp::NAME, &presence);
         let listed = server.clone();
@@ -195,6 +200,19 @@ impl Service for Xmpp {
         self.server.settings.store(Arc::new(settings));
         if tree.child("sessions").is_none() {
             let server = self.server.clone();
+            let run = move |child| {
+                let server = server.clone();
+                async move {
+                    let database = server.ground.database.clone();
+                    server.archive.run(database, child).await
+                }
+            };
+            let child = ChildSpec::worker("archive", run).shutdown(DRAIN);
+            tree.add(child).await.map_err(|error| ServiceError {
+                service: Xmpp::NAME,
+                reason: error.to_string(),
+            })?;
+            let server = self.server.clone();
             let run = move |child| sweep::run(server.clone(), child);
             let child = ChildSpec::worker("sessions", run).shutdown(DRAIN);
             let failed = |error: &dyn std::fmt::Display| ServiceError {
@@ -212,6 +230,17 @@ impl Service for Xmpp {
             .hub
             .alpn()
             .offer("xmpp-client", &self.alpn);
+        let mounts = self.server.ground.hub.mounts();
+        mounts.withdraw(Xmpp::NAME);
+        let off = prepared
+            .config
+            .disable
+            .iter()
+            .any(|name| name.value == upload::NAME);
+        if let Some(path) = prepared.config.upload.path().filter(|_| !off) {
+            let files = Files(Arc::downgrade(&self.server));
+            mounts.offer(path, Xmpp::NAME, Arc::new(files));
+        }
         self.publish(&prepared);
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
         Ok(())
@@ -238,10 +267,13 @@ impl Service for Xmpp {
         let hub = &self.server.ground.hub;
         hub.alpn().withdraw("xmpp-client");
         hub.records().withdraw(Xmpp::NAME);
+        hub.mounts().withdraw(Xmpp::NAME);
         // Sessions without a connection have nobody to say goodbye to; their accounts do.
         for session in self.server.each_session() {
             self.server.leave(session).await;
         }
+        let server = &self.server;
+        server.archive.flush(&server.ground.database).await;
     }
 }
 

@@ -295,6 +295,7 @@ def resume_too_late():
     alice, bob = enter("alice", "x"), enter("bob", "y")
     bob.send(f"<enable xmlns='{SM}' resume='true'/>")
     token = bob.wait(lambda e: e.name == "enabled").get("id")
+    bob.sync()
     bob.cut()
     time.sleep(0.2)
     alice.message("bob@one.test", "into the dark")
@@ -305,10 +306,36 @@ def resume_too_late():
     equal(again.sasl("PLAIN", "bob", "secret-bob"), None)
     again.open()
     again.send(f"<resume xmlns='{SM}' previd='{token}' h='0'/>")
-    equal(again.wait(lambda e: e.ns == SM).name, "failed")
+    failed = again.wait(lambda e: e.ns == SM)
+    equal((failed.name, failed.get("h")), ("failed", "1"), "one of bob's stanzas had been handled")
     again.bind("y")
     again.send("<presence/>")
     equal(again.wait(lambda e: e.name == "message").body(), "into the dark")
+    again.sync()
+    equal([e for e in again.drain() if e.name == "message"], [], "a second time")
+
+
+def resume_after_reload():
+    """A session goes on at another port, once the server has moved there."""
+    alice, bob = enter("alice", "x"), enter("bob", "y")
+    bob.send(f"<enable xmlns='{SM}' resume='true'/>")
+    token = bob.wait(lambda e: e.name == "enabled").get("id")
+    bob.cut()
+    for n in range(300):
+        alice.message("bob@one.test", str(n))
+    alice.sync()
+    print("ready", flush=True)
+    again = Stream(sys.stdin.readline().strip(), "one.test")
+    again.starttls()
+    again.open()
+    equal(again.sasl("PLAIN", "bob", "secret-bob"), None)
+    again.open()
+    again.send(f"<resume xmlns='{SM}' previd='{token}' h='0'/>")
+    equal(again.wait(lambda e: e.ns == SM).name, "resumed")
+    alice.message("bob@one.test", "300")
+    seen = [again.wait(lambda e: e.name == "message").body() for _ in range(301)]
+    equal(seen, [str(n) for n in range(301)])
+    print("done", flush=True)
 
 
 # ----- Peers that misbehave -----

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
 mod balance;
 mod clients;
 mod floods;
@@ -11,6 +12,7 @@ mod frames;
 mod front;
 mod programs;
 mod proxy;
+mod rules;
 mod slow;
 mod smuggling;
 mod twins;
@@ -39,6 +41,16 @@ impl Server {
     fn start(http: &str, site: &str) -> Self {
         let (plain, tls) = (free_port(), free_port());
         let daemon = Daemon::start_with(&config(plain, tls, http, site), &[], lay_out);
+        Self { daemon, plain, tls }
+    }
+
+    /// The same, with more files laid out.
+    fn start_with_files(http: &str, site: &str, files: fn(&Path)) -> Self {
+        let (plain, tls) = (free_port(), free_port());
+        let daemon = Daemon::start_with(&config(plain, tls, http, site), &[], |directory| {
+            lay_out(directory);
+            files(directory);
+        });
         Self { daemon, plain, tls }
     }
 

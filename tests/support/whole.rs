@@ -226,11 +226,12 @@ pub fn datagram(port: u16, request: &[u8], answered: impl Fn(&[u8]) -> bool) -> 
 
 /// One exchange over TCP.
 pub fn stream(port: u16, request: &str, answer: &str) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&loopback(port), Duration::from_secs(3)) else {
+    let Ok(mut stream) = TcpStream::connect_timeout(&loopback(port), Duration::from_secs(20))
+    else {
         return false;
     };
     stream
-        .set_read_timeout(Some(Duration::from_secs(3)))
+        .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     if stream.write_all(request.as_bytes()).is_err() {
         return false;

@@ -25,6 +25,19 @@ pub(crate) struct Merged {
 /// Merges records into a zone under a serial of its own.
 pub(crate) fn merge(base: &Zone, published: &[Record], serial: u32) -> Merged {
     let mut left_out = Vec::new();
+    if base.has_signatures() {
+        // Who signed the zone elsewhere would have to sign this as well.
+        let reason = "the zone file is signed, and what is added to it would not be";
+        left_out.extend(
+            published
+                .iter()
+                .map(|record| format!("{}: {reason}", record.name)),
+        );
+        return Merged {
+            zone: None,
+            left_out,
+        };
+    }
     let mut added = Vec::new();
     for record in published {
         match fit(base, record) {

@@ -38,7 +38,7 @@ pub struct Client {
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) key: Key,
-    pub(super) names: Compression,
+    pub(crate) names: Compression,
     pub(super) pending: Pending,
 }
 
@@ -49,6 +49,8 @@ pub enum Outcome {
     Reply(Answered),
     /// Send nothing.
     Drop,
+    /// The zones do not know: the resolver's business.
+    Recurse,
     /// Send a row of messages over the connection the query came by.
     Transfer(Box<Transfer>),
 }
@@ -126,6 +128,12 @@ pub fn answer_query(
         let question = message.get(Header::LEN..query.question_end).unwrap_or(&[]);
         let transfer = Transfer::new(served.zone.clone(), query, question, settings.udp_size);
         return Outcome::Transfer(Box::new(transfer));
+    }
+    if settings.recursion.allows(client.address) {
+        if reply.leaves_to_resolver(query) {
+            return Outcome::Recurse;
+        }
+        reply.flags |= flag::RA;
     }
     let rcode = reply.rcode;
     let len = reply.finish(settings, client, query, now);

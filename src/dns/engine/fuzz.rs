@@ -59,7 +59,7 @@ pub fn fuzz_answer(bytes: &[u8]) {
                 }
                 assert!(transfer.is_complete());
             }
-            Outcome::Drop => {}
+            Outcome::Drop | Outcome::Recurse => {}
         }
     }
 }
@@ -73,6 +73,7 @@ fn state() -> Option<State> {
         .iter()
         .filter_map(|network| network.parse().ok());
     let served = Served {
+        history: Default::default(),
         zone: Arc::new(zone),
         transfer: Access::new(everybody),
     };

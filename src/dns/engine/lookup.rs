@@ -2,6 +2,7 @@
 //! (RFC 6672), and what later documents made precise.
 
 use super::answer::Transport;
+use super::denial::Proofs;
 use super::reply::{ExtendedError, Reply};
 use super::trie::Key;
 use super::zone::{Cut, Found, NodeId, RrSet, Zone};
@@ -14,7 +15,7 @@ use crate::wire::reader::{Header, flag};
 use crate::wire::writer::{Full, Layout, Owner, Section, can_point_to};
 
 /// CNAME and DNAME records followed for one query.
-const MAX_CHAIN: usize = 16;
+pub(super) const MAX_CHAIN: usize = 16;
 /// Hosts whose addresses are added to one response.
 const MAX_ADDITIONAL: usize = 20;
 
@@ -23,6 +24,10 @@ const MAX_ADDITIONAL: usize = 20;
 pub(super) struct Pending {
     hosts: [(NodeId, u16); MAX_ADDITIONAL],
     len: usize,
+    /// What has been proven absent.
+    pub(super) proofs: Proofs,
+    /// The key of a name other than the one looked for.
+    pub(super) star: Key,
 }
 
 impl Pending {
@@ -46,15 +51,20 @@ pub(super) struct Lookup<'a, 'b> {
     zones: &'a Zones,
     question: &'a Question<'a>,
     transport: Transport,
-    reply: &'a mut Reply<'b>,
-    key: &'a mut Key,
-    pending: &'a mut Pending,
+    pub(super) reply: &'a mut Reply<'b>,
+    pub(super) key: &'a mut Key,
+    pub(super) pending: &'a mut Pending,
+    /// Signatures and proofs are wanted.
+    pub(super) dnssec: bool,
+    /// Proofs that wildcards were rightly expanded on the way: the section they go into comes after
+    /// the answer, which a chain is still writing.
+    pub(super) expansions: [Option<(&'a Zone, NodeId)>; MAX_CHAIN],
 }
 
 /// The name looked for now: the question's, or one that a chain has led to.
 #[derive(Clone, Copy)]
-struct Target<'n> {
-    name: NameRef<'n>,
+pub(super) struct Target<'n> {
+    pub(super) name: NameRef<'n>,
     /// Where it stands in the message.
     at: u16,
     /// It is the question's.
@@ -80,6 +90,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
         pending: &'a mut Pending,
     ) -> Lookup<'a, 'b> {
         pending.len = 0;
+        pending.proofs.clear();
         Lookup {
             zones,
             question,
@@ -87,11 +98,14 @@ impl<'a, 'b> Lookup<'a, 'b> {
             reply,
             key,
             pending,
+            dnssec: false,
+            expansions: [None; MAX_CHAIN],
         }
     }
 
     /// Fills in the response.
     pub(super) fn run(mut self, query: &Query<'_>) {
+        self.dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
         let zones = self.zones;
         let rr_type = self.question.rr_type;
         let question = self.question.name;
@@ -105,7 +119,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
             at: Header::LEN as u16,
             first: true,
         };
-        let mut step = self.step(&served.zone, target, query);
+        let mut step = self.step(&served.zone, target);
         // Names of the chain so far, by where they stand in the message; the question's is first.
         let (mut chain, mut length) = ([0u16; MAX_CHAIN], 1);
         chain[0] = Header::LEN as u16;
@@ -127,6 +141,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
             }
             // A chain longer than this is not wrong: the client asks for the rest of it.
             let Some(slot) = chain.get_mut(length) else {
+                self.prove_expansions();
                 return;
             };
             *slot = at;
@@ -134,21 +149,24 @@ impl<'a, 'b> Lookup<'a, 'b> {
             self.key.set(target.name);
             // A chain that leaves the zones of this server ends here (RFC 1034 4.3.2 3a).
             let Some(served) = zones.find(self.key, target.name, rr_type) else {
+                self.reply.leaves = true;
+                self.prove_expansions();
                 return;
             };
-            step = self.step(&served.zone, target, query);
+            step = self.step(&served.zone, target);
         }
     }
 
     /// One name in one zone.
-    fn step(&mut self, zone: &Zone, target: Target<'_>, query: &Query<'_>) -> Step {
+    fn step(&mut self, zone: &'a Zone, target: Target<'_>) -> Step {
         let found = zone.find(self.key, target.name);
         match zone.cut(found) {
-            // RFC 4035 3.1.4.1: the DS set of a delegation is the delegating zone's own.
+            // RFC 4035 3.1.4.1: the DS set of a delegation is the delegating zone's own, and so is
+            // the NSEC record that it has there.
             Some(Cut::Delegation(cut))
-                if self.question.rr_type != RrType::DS || found != Found::Exact(cut) =>
+                if found != Found::Exact(cut) || !self.is_parents(zone, cut) =>
             {
-                self.refer(zone, cut, target, query);
+                self.refer(zone, cut, target);
                 return Step::Done;
             }
             Some(Cut::Dname(id)) => {
@@ -158,15 +176,25 @@ impl<'a, 'b> Lookup<'a, 'b> {
             _ => self.authoritative(target),
         }
         match found {
-            Found::Exact(id) => self.at(zone, id, target),
+            Found::Exact(id) => self.at(zone, id, None, target),
             Found::Below(encloser) => match zone.wildcard(encloser) {
-                Some(id) => self.at(zone, id, target),
+                Some(id) => self.at(zone, id, Some(encloser), target),
                 None => {
                     self.reply.rcode = Rcode::NXDOMAIN;
                     self.deny(zone, target);
+                    self.prove_no_name(zone, encloser, target);
                     Step::Done
                 }
             },
+        }
+    }
+
+    /// True if what is asked for at a delegation is on this side of it.
+    fn is_parents(&self, zone: &Zone, cut: NodeId) -> bool {
+        match self.question.rr_type {
+            RrType::DS => true,
+            RrType::NSEC => zone.has_nsec() && zone.set(cut, RrType::NSEC).is_some(),
+            _ => false,
         }
     }
 
@@ -177,35 +205,59 @@ impl<'a, 'b> Lookup<'a, 'b> {
         }
     }
 
-    /// Answers from a node: the one of the name, or the wildcard that stands for it.
-    fn at(&mut self, zone: &Zone, id: NodeId, target: Target<'_>) -> Step {
+    /// Answers from a node: the one of the name, or the wildcard below the closest encloser that
+    /// stands for it.
+    fn at(
+        &mut self,
+        zone: &'a Zone,
+        id: NodeId,
+        wildcard: Option<NodeId>,
+        target: Target<'_>,
+    ) -> Step {
         let rr_type = self.question.rr_type;
         let owner = owner_at(target.at, target.name);
         if rr_type == RrType::ANY {
-            self.any(zone, id, owner, target);
+            self.any(zone, id, wildcard, owner, target);
             return Step::Done;
         }
         if zone.is_alias(id)
             && !rr_type.may_join_cname()
             && let Some(alias) = zone.set(id, RrType::CNAME)
         {
-            return self.follow_cname(&alias, owner);
+            return self.follow_cname(zone, id, wildcard, &alias, owner, target);
         }
         match zone.set(id, rr_type) {
             Some(set) => {
-                if self.write_set(Section::Answer, owner, &set).is_err() {
+                if self
+                    .write_signed(Section::Answer, owner, zone, id, &set)
+                    .is_err()
+                {
                     self.reply.truncate();
                 } else {
+                    if let Some(encloser) = wildcard {
+                        self.prove_expansion(zone, encloser, target);
+                    }
+                    self.prove_expansions();
                     self.additional(zone, None);
                 }
             }
-            None => self.deny(zone, target),
+            None => {
+                self.deny(zone, target);
+                self.prove_no_data(zone, id, wildcard, target);
+            }
         }
         Step::Done
     }
 
     /// RFC 8482: over UDP, whose sender may be forged, one set stands for all.
-    fn any(&mut self, zone: &Zone, id: NodeId, owner: Owner<'_>, target: Target<'_>) {
+    fn any(
+        &mut self,
+        zone: &'a Zone,
+        id: NodeId,
+        wildcard: Option<NodeId>,
+        owner: Owner<'_>,
+        target: Target<'_>,
+    ) {
         let few = if self.transport == Transport::Udp {
             1
         } else {
@@ -214,19 +266,38 @@ impl<'a, 'b> Lookup<'a, 'b> {
         let mut empty = true;
         for set in zone.sets(id).take(few) {
             empty = false;
-            if self.write_set(Section::Answer, owner, &set).is_err() {
+            // Where all sets are given the signatures are one of them.
+            let written = if few == 1 {
+                self.write_signed(Section::Answer, owner, zone, id, &set)
+            } else {
+                self.write_set(Section::Answer, owner, &set)
+            };
+            if written.is_err() {
                 self.reply.truncate();
                 return;
             }
         }
         if empty {
             self.deny(zone, target);
+            self.prove_no_data(zone, id, wildcard, target);
         } else {
+            if let Some(encloser) = wildcard {
+                self.prove_expansion(zone, encloser, target);
+            }
+            self.prove_expansions();
             self.additional(zone, Some(id));
         }
     }
 
-    fn follow_cname(&mut self, alias: &RrSet<'_>, owner: Owner<'_>) -> Step {
+    fn follow_cname(
+        &mut self,
+        zone: &'a Zone,
+        id: NodeId,
+        wildcard: Option<NodeId>,
+        alias: &RrSet<'_>,
+        owner: Owner<'_>,
+        target: Target<'_>,
+    ) -> Step {
         let Some((rdata, _)) = alias.records().next() else {
             return Step::Done;
         };
@@ -234,7 +305,16 @@ impl<'a, 'b> Lookup<'a, 'b> {
         let (class, ttl) = (Class::IN, alias.ttl);
         let writer = &mut self.reply.writer;
         match writer.record(section, owner, RrType::CNAME, class, ttl, rdata, layout, 0) {
-            Ok(at) => Step::Follow(NameRef::trusted(rdata).to_buf(), at),
+            Ok(at) => {
+                if self.signatures(section, owner, zone, id, alias).is_err() {
+                    self.reply.truncate();
+                    return Step::Done;
+                }
+                if let Some(encloser) = wildcard {
+                    self.prove_expansion(zone, encloser, target);
+                }
+                Step::Follow(NameRef::trusted(rdata).to_buf(), at)
+            }
             Err(Full) => {
                 self.reply.truncate();
                 Step::Done
@@ -251,7 +331,10 @@ impl<'a, 'b> Lookup<'a, 'b> {
             return Step::Done;
         };
         let owner = self.ancestor(zone, id, target);
-        if self.write_set(Section::Answer, owner, &dname).is_err() {
+        if self
+            .write_signed(Section::Answer, owner, zone, id, &dname)
+            .is_err()
+        {
             self.reply.truncate();
             return Step::Done;
         }
@@ -293,7 +376,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
     }
 
     /// Refers the client to the servers of a delegated zone, with the glue it needs (RFC 9471).
-    fn refer(&mut self, zone: &Zone, cut: NodeId, target: Target<'_>, query: &Query<'_>) {
+    fn refer(&mut self, zone: &Zone, cut: NodeId, target: Target<'_>) {
         let Some(servers) = zone.set(cut, RrType::NS) else {
             return;
         };
@@ -302,13 +385,16 @@ impl<'a, 'b> Lookup<'a, 'b> {
             self.reply.truncate();
             return;
         }
-        if query.edns.is_some_and(|edns| edns.dnssec_ok)
-            && let Some(ds) = zone.set(cut, RrType::DS)
-            && self.write_set(Section::Authority, owner, &ds).is_err()
-        {
+        let secured = match zone.set(cut, RrType::DS) {
+            _ if !self.dnssec => Ok(()),
+            Some(ds) => self.write_signed(Section::Authority, owner, zone, cut, &ds),
+            None => self.prove_insecure(zone, cut),
+        };
+        if secured.is_err() {
             self.reply.truncate();
             return;
         }
+        self.prove_expansions();
         // Hosts inside the delegated zone first: without them it cannot be reached.
         for needed in [true, false] {
             for index in 0..self.pending.len {
@@ -335,10 +421,13 @@ impl<'a, 'b> Lookup<'a, 'b> {
             .set(0, RrType::SOA)
             .map(|set| set.with_ttl(zone.negative_ttl()));
         if let Some(soa) = soa
-            && self.write_set(Section::Authority, owner, &soa).is_err()
+            && self
+                .write_signed(Section::Authority, owner, zone, 0, &soa)
+                .is_err()
         {
             self.reply.truncate();
         }
+        self.prove_expansions();
     }
 
     /// The name of a node above the target, as the tail of the question's if it is one.
@@ -353,6 +442,51 @@ impl<'a, 'b> Lookup<'a, 'b> {
         }
     }
 
+    /// Writes all of a set with its signatures, if they are wanted, or nothing.
+    pub(super) fn write_signed(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        zone: &Zone,
+        id: NodeId,
+        set: &RrSet<'_>,
+    ) -> Result<(), Full> {
+        let (mark, hosts) = (self.reply.writer.mark(), self.pending.len);
+        self.write_set(section, owner, set)?;
+        self.signatures(section, owner, zone, id, set)
+            .inspect_err(|_| {
+                self.reply.writer.reset(mark);
+                self.pending.len = hosts;
+            })
+    }
+
+    /// Writes the signatures of a set of a node, if they are wanted.
+    fn signatures(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        zone: &Zone,
+        id: NodeId,
+        set: &RrSet<'_>,
+    ) -> Result<(), Full> {
+        if !self.dnssec || !zone.has_signatures() {
+            return Ok(());
+        }
+        let Some(signatures) = zone.set(id, RrType::RRSIG) else {
+            return Ok(());
+        };
+        let covered = set.rr_type.0.to_be_bytes();
+        for (rdata, _) in signatures.records() {
+            if rdata.starts_with(&covered) {
+                let (kind, class, layout) = (RrType::RRSIG, Class::IN, Layout::Opaque);
+                self.reply
+                    .writer
+                    .record(section, owner, kind, class, set.ttl, rdata, layout, 0)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes all of a set or nothing, and notes the hosts it points to.
     fn write_set(
         &mut self,
@@ -365,7 +499,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
         let watch = additional_name_at(set.rr_type).unwrap_or(0);
         for (rdata, host) in set.records() {
             let writer = &mut self.reply.writer;
-            let (rr_type, ttl) = (set.rr_type, set.ttl);
+            let (rr_type, ttl) = (set.rr_type, set.ttl_of(rdata));
             match writer.record(
                 section,
                 owner,
@@ -413,7 +547,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
         };
         for set in zone.sets(host) {
             if matches!(set.rr_type, RrType::A | RrType::AAAA) {
-                self.write_set(Section::Additional, owner, &set)?;
+                self.write_signed(Section::Additional, owner, zone, host, &set)?;
             }
         }
         Ok(())

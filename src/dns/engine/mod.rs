@@ -2,12 +2,15 @@
 
 pub mod access;
 pub mod answer;
+pub mod change;
 mod chaos;
 pub mod cookie;
+mod denial;
 mod fuzz;
+pub mod history;
 mod lookup;
 pub mod notify;
-mod reply;
+pub(crate) mod reply;
 pub mod state;
 pub mod transfer;
 mod trie;

@@ -3,7 +3,7 @@
 use super::answer::{Client, Transport};
 use super::cookie;
 use super::state::Settings;
-use crate::wire::code::{Class, Rcode, RrType};
+use crate::wire::code::{Class, Opcode, Rcode, RrType};
 use crate::wire::name::NameRef;
 use crate::wire::query::{Query, Tsig, option};
 use crate::wire::reader::{Header, flag};
@@ -38,6 +38,8 @@ pub(crate) struct Reply<'b> {
     pub(crate) flags: u16,
     pub(crate) rcode: Rcode,
     pub(crate) extended: Option<ExtendedError>,
+    /// A chain of aliases leaves the zones of this server.
+    pub(crate) leaves: bool,
     limit: usize,
 }
 
@@ -68,8 +70,28 @@ impl<'b> Reply<'b> {
             flags,
             rcode: Rcode::NOERROR,
             extended: None,
+            leaves: false,
             limit,
         })
+    }
+
+    /// True if a resolver is asked for what the zones do not have: another's name, or one that a
+    /// delegation or an alias leads away to.
+    pub(crate) fn leaves_to_resolver(&self, query: &Query<'_>) -> bool {
+        let asked = query.header.opcode() == Opcode::QUERY
+            && query.header.flags & flag::RD != 0
+            && query.tsig.is_none()
+            && query.edns.is_none_or(|edns| edns.version == 0)
+            && query
+                .question
+                .is_some_and(|question| question.class == Class::IN);
+        let elsewhere = self.extended == Some(ExtendedError::NOT_AUTHORITATIVE);
+        let refused = elsewhere && self.rcode == Rcode::REFUSED;
+        let referred = self.rcode == Rcode::NOERROR
+            && self.flags & flag::AA == 0
+            && self.writer.count(Section::Answer) == 0
+            && self.writer.count(Section::Authority) > 0;
+        asked && (refused || referred || self.leaves)
     }
 
     /// Something that had to be in the response did not fit.

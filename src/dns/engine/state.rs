@@ -1,5 +1,6 @@
 //! What a server answers from: one snapshot, swapped whole.
 
+use super::access::Access;
 use super::cookie::CookieSecret;
 use super::zones::Zones;
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub cookie_secret: Option<CookieSecret>,
     /// How long a TCP connection may idle, in tenths of a second (RFC 7828).
     pub keepalive: u16,
+    /// Who may ask about names outside the zones.
+    pub recursion: Access,
 }
 
 impl Default for Settings {
@@ -38,6 +41,7 @@ impl Default for Settings {
             server_id: None,
             cookie_secret: None,
             keepalive: 300,
+            recursion: Access::default(),
         }
     }
 }

@@ -65,6 +65,7 @@ pub(super) fn served(apex: &str, text: &str) -> Served {
     let zone = built.zone.unwrap_or_else(|| panic!("{:?}", built.faults));
     let local = "127.0.0.0/8".parse().unwrap();
     Served {
+        history: Default::default(),
         zone: Arc::new(zone),
         transfer: Access::new([local]),
     }
@@ -122,7 +123,7 @@ fn send(state: &State, transport: Transport, message: &[u8]) -> Option<Vec<u8>> 
             out.truncate(answered.len);
             Some(out)
         }
-        Outcome::Drop => None,
+        Outcome::Drop | Outcome::Recurse => None,
         Outcome::Transfer(_) => panic!("a transfer"),
     }
 }

@@ -191,7 +191,7 @@ fn write(
     layout: Layout,
 ) -> Result<(), Full> {
     let section = Section::Answer;
-    let (rr_type, ttl) = (set.rr_type, set.ttl);
+    let (rr_type, ttl) = (set.rr_type, set.ttl_of(rdata));
     let result = writer.record(section, owner, rr_type, Class::IN, ttl, rdata, layout, 0);
     if result.is_err() && writer.count(section) == 0 {
         // A record longer than a message should be has one to itself.
@@ -237,7 +237,7 @@ mod tests {
                 Ok(messages)
             }
             Outcome::Reply(answered) => Err(show(&out[..answered.len])),
-            Outcome::Drop => Err("drop".to_owned()),
+            Outcome::Drop | Outcome::Recurse => Err("drop".to_owned()),
         }
     }
 

@@ -264,10 +264,48 @@ impl Trie {
         Some(node.twigs)
     }
 
+    /// The number of the last name before a key that is not in the trie; none if there is none.
+    pub(crate) fn before<'n>(&self, key: &Key, name: impl Fn(u32) -> NameRef<'n>) -> Option<u32> {
+        let nearest = Key::of(name(self.nearest(key)?));
+        let fork = Fork::between(key, &nearest);
+        let mut node = *self.nodes.first()?;
+        // All below the branch where the key parts from them have the same part in common with it.
+        while !node.is_leaf() && node.offset < fork.at {
+            let index = index_of(node.map(), key.code(node.offset.into()));
+            node = *self.nodes.get(node.twigs as usize + index)?;
+        }
+        if !node.is_leaf() && node.offset == fork.at {
+            let index = index_of(node.map(), fork.left);
+            return match index.checked_sub(1) {
+                Some(lower) => self.end(*self.nodes.get(node.twigs as usize + lower)?, true),
+                None => self.end(node, false)?.checked_sub(1),
+            };
+        }
+        if fork.left > fork.right {
+            self.end(node, true)
+        } else {
+            self.end(node, false)?.checked_sub(1)
+        }
+    }
+
+    /// The last or the first leaf at or below a node.
+    fn end(&self, mut node: Node, last: bool) -> Option<u32> {
+        while !node.is_leaf() {
+            let index = if last { node.map().count_ones() - 1 } else { 0 };
+            node = *self.nodes.get(node.twigs as usize + index as usize)?;
+        }
+        Some(node.twigs)
+    }
+
     /// Octets of memory.
     pub(crate) fn size(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
     }
+}
+
+/// How many twigs stand before that of a code.
+fn index_of(map: u64, code: u8) -> usize {
+    (map & ((1u64 << code) - 1)).count_ones() as usize
 }
 
 /// Where two neighbours part, and the codes by which they do.
@@ -396,6 +434,10 @@ mod tests {
                 let found = trie.nearest(&Key::of(name.as_ref())).unwrap();
                 let best = names.iter().map(|other| common(other, name)).max().unwrap();
                 prop_assert_eq!(common(&names[found as usize], name), best, "{}", name);
+                if let Err(place) = names.binary_search(name) {
+                    let before = trie.before(&Key::of(name.as_ref()), |n| names[n as usize].as_ref());
+                    prop_assert_eq!(before, place.checked_sub(1).map(|n| n as u32), "{}", name);
+                }
             }
         }
     }

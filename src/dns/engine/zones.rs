@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::access::Access;
+use super::history::History;
 use super::trie::{Key, Trie, common_labels};
 use super::zone::Zone;
 use crate::wire::code::RrType;
@@ -13,6 +14,8 @@ use crate::wire::name::NameRef;
 pub struct Served {
     /// The zone.
     pub zone: Arc<Zone>,
+    /// Its last changes.
+    pub history: Arc<History>,
     /// Who may transfer it.
     pub transfer: Access,
 }
@@ -87,6 +90,11 @@ impl Zones {
         Some(&entry.served)
     }
 
+    /// The zone that holds what is known here of a name and type.
+    pub fn above(&self, name: NameRef<'_>, rr_type: RrType) -> Option<&Served> {
+        self.find(&Key::of(name), name, rr_type)
+    }
+
     /// The zone of a name.
     pub fn get(&self, apex: NameRef<'_>) -> Option<&Served> {
         let served = self.find(&Key::of(apex), apex, RrType::SOA)?;
@@ -112,6 +120,7 @@ mod tests {
             let text = "@ 1 SOA ns hm 1 2 3 4 5\n@ 1 NS ns\nns 1 A 192.0.2.1";
             Served {
                 zone: Arc::new(load(apex, text).zone.unwrap()),
+                history: Arc::default(),
                 transfer: Access::default(),
             }
         };

@@ -20,12 +20,14 @@ pub(crate) use udp::udp;
 
 use crate::engine::answer::Scratch;
 use crate::engine::state::State;
+use crate::resolver::Recursion;
 
 /// What every listener shares.
 pub(crate) struct Shared {
     pub(crate) ground: Ground,
     pub(crate) state: ArcSwap<State>,
     pub(crate) metrics: Metrics,
+    pub(crate) recursion: Arc<Recursion>,
     /// How long a connection may lie idle, in milliseconds; looked up live.
     pub(crate) idle_ms: std::sync::atomic::AtomicU64,
     /// Queries that scripts may work on at one time.
@@ -36,7 +38,7 @@ pub(crate) struct Shared {
 pub(crate) const MAX_SCRIPTED: usize = 4096;
 
 /// Largest message.
-const MAX_MESSAGE: usize = 65_535;
+pub(crate) const MAX_MESSAGE: usize = 65_535;
 
 /// Room for answers on streams: one for each thread, not one for each of ten thousand idle
 /// connections.
@@ -53,7 +55,7 @@ thread_local! {
 }
 
 /// Seconds since 1970, for cookies.
-fn unix_time() -> u32 {
+pub(crate) fn unix_time() -> u32 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as u32)

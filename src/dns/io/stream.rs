@@ -19,8 +19,9 @@ use tracing::{Instrument, Level, debug, info};
 use super::metrics::Tally;
 use super::udp::log_query;
 use super::{MAX_MESSAGE, MAX_SCRIPTED, ROOM, Shared, script, unix_time};
-use crate::engine::answer::{Client, Decision, Outcome, Transport, answer, answer_with};
+use crate::engine::answer::{Answered, Client, Decision, Outcome, Transport, answer, answer_with};
 use crate::engine::transfer::Transfer;
+use crate::resolver::{Later, Quick};
 use crate::wire::reader::Header;
 
 /// ALPN of DNS over TLS (RFC 7858).
@@ -116,6 +117,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
         written: 0,
         transfers: VecDeque::new(),
         scripted: FuturesUnordered::new(),
+        found_out: FuturesUnordered::new(),
         tally: Tally::default(),
     };
     match connection.run(child, socket).await {
@@ -129,6 +131,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
 /// What a script decided for a query.
 type Scripted = BoxFuture<'static, (Vec<u8>, Option<Decision>)>;
 
+/// A query with what the resolver found out.
+type FoundOut = BoxFuture<'static, (Vec<u8>, Vec<u8>, Option<Answered>)>;
+
 struct Connection {
     shared: Arc<Shared>,
     listener: Arc<str>,
@@ -141,6 +146,7 @@ struct Connection {
     written: usize,
     transfers: VecDeque<Box<Transfer>>,
     scripted: FuturesUnordered<Scripted>,
+    found_out: FuturesUnordered<FoundOut>,
     tally: Tally,
 }
 
@@ -164,6 +170,7 @@ impl Connection {
             let room = open
                 && self.output.len() - self.written < HIGH_WATER
                 && self.scripted.len() < MAX_SCRIPTED_HERE
+                && self.found_out.len() < MAX_SCRIPTED_HERE
                 && self.transfers.len() < MAX_TRANSFERS;
             if self.input.capacity() == self.input.len() {
                 self.input.reserve(FIRST_ROOM);
@@ -193,6 +200,12 @@ impl Connection {
                 Some((message, decision)) = self.scripted.next(), if !self.scripted.is_empty() => {
                     self.answer_scripted(&message, decision.as_ref());
                 }
+                Some((message, bytes, answered)) = self.found_out.next(),
+                    if !self.found_out.is_empty() =>
+                {
+                    self.push_found(&message, &bytes, answered);
+                    deadline = tokio::time::Instant::now() + self.idle();
+                }
                 () = &mut alarm => {
                     if tokio::time::Instant::now() >= deadline {
                         break;
@@ -212,7 +225,10 @@ impl Connection {
     }
 
     fn is_idle(&self) -> bool {
-        self.output.is_empty() && self.transfers.is_empty() && self.scripted.is_empty()
+        self.output.is_empty()
+            && self.transfers.is_empty()
+            && self.scripted.is_empty()
+            && self.found_out.is_empty()
     }
 
     fn wrote(&mut self, count: usize) -> std::io::Result<()> {
@@ -286,12 +302,21 @@ impl Connection {
         let (state, now) = (self.shared.state.load(), unix_time());
         ROOM.with_borrow_mut(|room| {
             let (out, scratch) = (&mut *room.out, &mut room.scratch);
-            let outcome = match decision {
+            let mut outcome = match decision {
                 Some(decision) => {
                     answer_with(&state, &self.client, now, message, decision, out, scratch)
                 }
                 None => answer(&state, &self.client, now, message, out, scratch),
             };
+            if let Outcome::Recurse = outcome {
+                let (recursion, names) = (&self.shared.recursion, &mut scratch.names);
+                let times = (Instant::now(), now);
+                outcome = match recursion.quick(&state, &self.client, times, message, out, names) {
+                    Quick::Reply(answered) => Outcome::Reply(answered),
+                    Quick::Later(later) => return self.find_out(later),
+                    Quick::Drop => Outcome::Drop,
+                };
+            }
             match outcome {
                 Outcome::Reply(answered) => {
                     self.tally.answered(answered.rr_type, answered.rcode);
@@ -301,7 +326,7 @@ impl Connection {
                         log_query(&self.listener, self.peer, message, &answered);
                     }
                 }
-                Outcome::Drop => self.tally.dropped += 1,
+                Outcome::Drop | Outcome::Recurse => self.tally.dropped += 1,
                 Outcome::Transfer(transfer) => {
                     self.shared.metrics.transfers.inc();
                     let zone = transfer.zone();
@@ -310,6 +335,28 @@ impl Connection {
                 }
             }
         });
+    }
+
+    /// Waits for the resolver; other queries are answered meanwhile.
+    fn find_out(&self, later: Box<Later>) {
+        let state = self.shared.state.load_full();
+        let work = async move {
+            let (message, mut out) = (later.message().to_vec(), Vec::new());
+            let answered = later.run(&state.settings, &mut out).await;
+            (message, out, answered)
+        };
+        self.found_out.push(Box::pin(work.in_current_span()));
+    }
+
+    fn push_found(&mut self, message: &[u8], bytes: &[u8], answered: Option<Answered>) {
+        match answered {
+            Some(answered) => {
+                self.tally.answered(answered.rr_type, answered.rcode);
+                push_message(&mut self.output, bytes);
+                log_query(&self.listener, self.peer, message, &answered);
+            }
+            None => self.tally.dropped += 1,
+        }
     }
 
     /// Writes the next message of a transfer once the last has gone: all of a zone never waits in

@@ -12,6 +12,7 @@ use super::metrics::Tally;
 use super::{Shared, script, unix_time};
 use crate::engine::answer::{Answered, Client, Outcome, Scratch, Transport, answer, answer_with};
 use crate::engine::state::State;
+use crate::resolver::{Later, Quick};
 use crate::wire::query::Query;
 
 /// Datagrams in one batch.
@@ -76,7 +77,7 @@ impl Worker {
         if script::is_hooked(&self.shared) {
             self.hand_to_scripts(child);
         } else {
-            self.answer_all();
+            self.answer_all(child);
         }
         if !self.answers.is_empty() {
             self.socket.send_all(&mut self.answers).await;
@@ -88,7 +89,7 @@ impl Worker {
         count == BATCH
     }
 
-    fn answer_all(&mut self) {
+    fn answer_all(&mut self, child: &Child) {
         let Worker {
             shared,
             requests,
@@ -96,10 +97,10 @@ impl Worker {
             scratch,
             tally,
             listener,
-            ..
+            socket,
         } = self;
         let state = shared.state.load();
-        let now = unix_time();
+        let (now, since) = (unix_time(), Instant::now());
         let logged = tracing::enabled!(target: "omnid_dns::query", Level::DEBUG);
         for (message, peer, local) in requests.iter() {
             let Some(slot) = answers.next_slot() else {
@@ -109,7 +110,21 @@ impl Worker {
                 address: peer.ip(),
                 transport: Transport::Udp,
             };
-            match answer(&state, &client, now, message, slot, scratch) {
+            let mut outcome = answer(&state, &client, now, message, slot, scratch);
+            if let Outcome::Recurse = outcome {
+                let (recursion, names) = (&shared.recursion, &mut scratch.names);
+                let times = (since, now);
+                outcome = match recursion.quick(&state, &client, times, message, slot, names) {
+                    Quick::Reply(answered) => Outcome::Reply(answered),
+                    Quick::Later(later) => {
+                        let worker = (shared.clone(), socket.clone(), listener.clone());
+                        answer_later(child, worker, later, peer, local);
+                        continue;
+                    }
+                    Quick::Drop => Outcome::Drop,
+                };
+            }
+            match outcome {
                 Outcome::Reply(answered) => {
                     tally.answered(answered.rr_type, answered.rcode);
                     answers.commit(answered.len, peer, local);
@@ -117,7 +132,7 @@ impl Worker {
                         log_query(listener, peer, message, &answered);
                     }
                 }
-                Outcome::Drop | Outcome::Transfer(_) => tally.dropped += 1,
+                Outcome::Drop | Outcome::Recurse | Outcome::Transfer(_) => tally.dropped += 1,
             }
         }
     }
@@ -139,6 +154,37 @@ impl Worker {
             });
         }
     }
+}
+
+/// Answers a query once the resolver has found out.
+fn answer_later(
+    child: &Child,
+    worker: (Arc<Shared>, DatagramSocket, String),
+    later: Box<Later>,
+    peer: SocketAddr,
+    local: Option<IpAddr>,
+) {
+    let (shared, socket, listener) = worker;
+    let span = debug_span!("query", %listener, %peer);
+    let since = Instant::now();
+    child.spawn("query", span, async move {
+        let state = shared.state.load_full();
+        let (message, mut out) = (later.message().to_vec(), Vec::new());
+        let mut tally = Tally::default();
+        match later.run(&state.settings, &mut out).await {
+            Some(answered) => {
+                tally.answered(answered.rr_type, answered.rcode);
+                log_query(&listener, peer, &message, &answered);
+                if let Err(error) = socket.send_to(&out, peer, local).await {
+                    debug!(%error, "answer not sent");
+                }
+            }
+            None => tally.dropped += 1,
+        }
+        let seconds = since.elapsed().as_secs_f64();
+        shared.metrics.hand_in(Transport::Udp, &mut tally, seconds);
+        Ok(())
+    });
 }
 
 async fn scripted(
@@ -170,6 +216,18 @@ async fn scripted(
         ),
         None => answer(&state, &client, now, message, &mut out, &mut scratch),
     };
+    let mut outcome = outcome;
+    if let Outcome::Recurse = outcome {
+        let (recursion, names) = (&shared.recursion, &mut scratch.names);
+        outcome = match recursion.quick(&state, &client, (since, now), message, &mut out, names) {
+            Quick::Reply(answered) => Outcome::Reply(answered),
+            Quick::Later(later) => match later.run(&state.settings, &mut out).await {
+                Some(answered) => Outcome::Reply(answered),
+                None => Outcome::Drop,
+            },
+            Quick::Drop => Outcome::Drop,
+        };
+    }
     let mut tally = Tally::default();
     if let Outcome::Reply(answered) = outcome {
         tally.answered(answered.rr_type, answered.rcode);

@@ -279,6 +279,11 @@ impl fmt::Debug for NameRef<'_> {
 }
 
 impl Name {
+    /// The root.
+    pub fn root() -> Name {
+        Name([0].into())
+    }
+
     /// Takes a whole slice as an uncompressed name.
     pub fn from_wire(bytes: &[u8]) -> Result<Name, NameError> {
         NameRef::from_wire(bytes).map(NameRef::to_owned)

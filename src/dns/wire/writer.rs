@@ -274,6 +274,17 @@ impl<'b> Writer<'b> {
         Ok(())
     }
 
+    /// Appends whole records that were written behind the same question before, so that their
+    /// pointers hold; gives where they begin.
+    pub fn records(&mut self, octets: &[u8], counts: [u16; 3]) -> Result<usize, Full> {
+        let start = self.len;
+        self.bytes(octets)?;
+        for (count, more) in self.counts.iter_mut().zip(counts) {
+            *count = count.saturating_add(more);
+        }
+        Ok(start)
+    }
+
     /// True if the name at an offset is this one, letter case aside.
     pub fn holds_name(&self, at: u16, name: NameRef<'_>) -> bool {
         let message = self.buffer.get(..self.len).unwrap_or_default();

@@ -1,12 +1,15 @@
 //! Names and passwords (RFC 7617), checked against the accounts of the server.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use omnid_identity::{Address, AuthError, Source};
+use omnid_identity::{Address, AuthError, Role, Source};
 
 use super::slow::Job;
-use crate::{answer::Failure, site::Auth, wire::credentials::Basic};
+use crate::{access::UserFile, answer::Failure, site::Auth, walk::Known, wire::credentials::Basic};
 
 impl Job {
     /// Who it is.
@@ -17,7 +20,7 @@ impl Job {
         &self,
         auth: &Auth,
         headers: &HeaderMap,
-    ) -> Result<String, Failure> {
+    ) -> Result<Known, Failure> {
         let challenge = || {
             Failure::new(StatusCode::UNAUTHORIZED)
                 .with(header::WWW_AUTHENTICATE, auth.challenge.clone())
@@ -27,6 +30,9 @@ impl Job {
             return Err(challenge());
         };
         let basic = Basic::parse(field.as_bytes()).ok_or_else(challenge)?;
+        if let Some(users) = &auth.users {
+            return self.look_up(auth, users, basic).await;
+        }
         let domain = self.site.domain.as_deref().unwrap_or_default();
         let address = Address::parse_in(&basic.user, domain).map_err(|_| challenge())?;
         let source = Source {
@@ -49,7 +55,59 @@ impl Job {
         if !roles || !accounts {
             return Err(Failure::new(StatusCode::FORBIDDEN));
         }
-        Ok(name.to_owned())
+        let groups = [
+            (Role::User, "user"),
+            (Role::DomainAdmin, "domain-admin"),
+            (Role::Admin, "admin"),
+        ]
+        .into_iter()
+        .filter(|&(role, _)| account.roles.has(role))
+        .map(|(_, group)| group.to_owned());
+        Ok(Known {
+            auth: auth.id(),
+            user: name.to_owned(),
+            groups: groups.collect(),
+        })
+    }
+
+    /// The same, by a file of users.
+    async fn look_up(
+        &self,
+        auth: &Auth,
+        users: &Arc<UserFile>,
+        basic: Basic,
+    ) -> Result<Known, Failure> {
+        let challenge = || {
+            Failure::new(StatusCode::UNAUTHORIZED)
+                .with(header::WWW_AUTHENTICATE, auth.challenge.clone())
+        };
+        let source = Source {
+            ip: self.connection.peer.ip().to_canonical(),
+            service: "http",
+        };
+        let identity = &self.handler.identity;
+        let Basic { user, password } = basic;
+        let known = Known {
+            auth: auth.id(),
+            user: user.clone(),
+            groups: Vec::new(),
+        };
+        // A source that is shut out learns nothing from what others have just proven.
+        identity
+            .is_open(&user, source)
+            .map_err(|error| refused(&error))?;
+        if users.remembers(&user, &password) {
+            return Ok(known);
+        }
+        let (file, name) = (users.clone(), user.clone());
+        let checked = identity
+            .verify_elsewhere(&user, source, move || file.check(&name, &password))
+            .await;
+        match checked {
+            Ok(()) => Ok(known),
+            Err(AuthError::BadCredentials) => Err(challenge()),
+            Err(error) => Err(refused(&error)),
+        }
     }
 }
 

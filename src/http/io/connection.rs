@@ -298,6 +298,7 @@ where
     report(ended);
     // An upgraded connection has no parts left here.
     if unread && let Some(parts) = connection.into_parts() {
+        line.discards();
         Box::pin(linger::close(parts.io.into_inner(), last)).await;
     }
 }

@@ -22,7 +22,8 @@ use omnid_supervisor::Child;
 use tracing::Instrument;
 
 use super::{
-    Line, SentBody, exchange::Exchange, executor::StreamProgress, finish::Place, slow::Job,
+    Line, SentBody, exchange::Exchange, executor::StreamProgress, finish::Place, ruled::Extras,
+    slow::Job,
 };
 use crate::{
     answer::{self, Failure},
@@ -137,6 +138,10 @@ impl Handler {
             _ => None,
         };
         let quick = AssertUnwindSafe(|| {
+            // Rules may send it elsewhere, or wait for somebody to log in.
+            if site.rules.is_some() {
+                return Quick::Slow;
+            }
             self.quick(
                 &snapshot,
                 site,
@@ -170,6 +175,7 @@ impl Handler {
             snapshot,
             connection: connection.clone(),
             mount,
+            extras: Extras::default(),
         };
         // A span costs more than the rest of a proxied request's bookkeeping. Where nobody else
         // will log on the way, it is made only when there is something to log.
@@ -196,7 +202,7 @@ impl Handler {
 
     /// Answers what can be answered without waiting.
     #[allow(clippy::too_many_arguments)]
-    fn quick(
+    pub(super) fn quick(
         &self,
         snapshot: &Snapshot,
         site: &Site,
@@ -303,7 +309,7 @@ impl Handler {
 
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 /// What a certificate authority fetches over plain HTTP (RFC 8555 section 8.3).
-const ACME: &[u8] = b"/.well-known/acme-challenge/";
+pub(super) const ACME: &[u8] = b"/.well-known/acme-challenge/";
 
 fn ready(response: Response<SentBody>) -> Answering {
     Answering::Ready(Some(Box::new(response)))

@@ -163,6 +163,12 @@ impl Line {
         }
     }
 
+    /// What still comes is thrown away: nobody will ask for the facts of its heads.
+    pub(super) fn discards(&self) {
+        self.upgraded();
+        self.lock().facts = VecDeque::new();
+    }
+
     /// The connection was told to finish.
     pub(super) fn leaving(&self) {
         self.lock().guard.leaving(Instant::now());
@@ -201,5 +207,21 @@ impl Line {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_thrown_away_leaves_nothing_behind() {
+        let line = Line::new(TimeLimits::default(), None);
+        let requests = b"GET / HTTP/1.1\r\n\r\n".repeat(100);
+        assert!(line.read(&requests));
+        assert_eq!(line.lock().facts.len(), 100);
+        line.discards();
+        assert!(line.read(&requests));
+        assert_eq!(line.lock().facts.capacity(), 0);
     }
 }

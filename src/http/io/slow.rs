@@ -19,6 +19,7 @@ use super::{
     exchange::Exchange,
     finish::Place,
     handler::{ConnectionFacts, Handler},
+    ruled::{Extras, Ruled},
 };
 use crate::{
     answer::{self, Failure},
@@ -42,26 +43,29 @@ pub(super) struct Job {
     pub(super) host: Option<Host<'static>>,
     pub(super) path: NormalPath<'static>,
     pub(super) mount: Option<(Arc<str>, Arc<dyn Mount>)>,
+    /// What the site's rules add to the answer.
+    pub(super) extras: Extras,
 }
 
 impl Job {
     /// Whether nobody but the proxy has anything to do with it.
     pub(super) fn is_quiet(&self) -> bool {
         self.mount.is_none()
+            && self.site.rules.is_none()
             && self.route().is_none_or(|(route, _)| {
                 route.auth.is_none() && !matches!(route.action, Action::Scripts(_))
             })
             && !self.handler.scripts.hooked(Hook::HttpRequest)
     }
 
-    fn route(&self) -> Option<(&Route, usize)> {
+    pub(super) fn route(&self) -> Option<(&Route, usize)> {
         let (index, matched) = self.route?;
         Some((self.site.routes.get(index)?, matched))
     }
 
     /// Answers it, whatever happens on the way.
     pub(super) async fn answer(
-        self,
+        mut self,
         head: Parts,
         incoming: Incoming,
         mut exchange: Exchange,
@@ -80,10 +84,24 @@ impl Job {
                 .filter(|_| self.mount.is_none()),
             connection: &self.connection,
         };
-        place.finish(answer, exchange)
+        let mut response = place.finish(answer, exchange);
+        self.extras.apply(&self.site, &mut response);
+        response
     }
 
-    async fn run(&self, head: Parts, incoming: Incoming, exchange: &mut Exchange) -> FileAnswer {
+    async fn run(
+        &mut self,
+        mut head: Parts,
+        incoming: Incoming,
+        exchange: &mut Exchange,
+    ) -> FileAnswer {
+        let mut user = None;
+        if self.site.rules.is_some() {
+            match self.follow_rules(&mut head, exchange).await {
+                Ruled::Answer(answer) => return answer,
+                Ruled::GoOn(name) => user = name.map(Arc::from),
+            }
+        }
         let (route, matched) = self.route().unzip();
         let matched = matched.unwrap_or(0);
         let max_body = route.map_or(self.site.max_body, |route| route.max_body);
@@ -92,19 +110,13 @@ impl Job {
             let failure = Failure::new(StatusCode::PAYLOAD_TOO_LARGE).closing();
             return Err(failure.because("the request body is too large"));
         }
-        let mut head = head;
-        let mut user = None;
         if let Some(auth) = route.and_then(|route| route.auth.as_ref())
+            && self.site.rules.is_none()
             && self.is_guarded()
         {
-            let name = self.authenticate(auth, &head.headers).await?;
-            // A back end must not mistake the password for its own, nor learn it.
-            head.headers.remove(header::AUTHORIZATION);
-            tracing::Span::current().record("user", &*name);
-            if let Some(record) = &mut exchange.record {
-                record.user = Some(name.as_str().into());
-            }
-            user = Some(Arc::from(name));
+            let known = self.authenticate(auth, &head.headers).await?;
+            note_user(&known.user, &mut head, exchange);
+            user = Some(Arc::from(known.user));
         }
         if self.handler.scripts.hooked(Hook::HttpRequest)
             && let Some(answer) = self.ask_script(&head, user.as_deref()).await
@@ -124,6 +136,11 @@ impl Job {
             && let Found::Script(script) =
                 scripts.find(&self.path, matched, &self.handler.cache.load())
         {
+            let asked = exchange
+                .record
+                .as_ref()
+                .and_then(|record| record.target.as_ref());
+            let asked = asked.unwrap_or(&head.uri);
             let caller = Caller {
                 peer: self.connection.peer,
                 local: self.connection.local,
@@ -132,6 +149,7 @@ impl Job {
                     .host
                     .as_ref()
                     .map_or(&self.site.name, |host| &host.name),
+                target: asked.path_and_query().map_or("/", PathAndQuery::as_str),
                 user: user.as_deref(),
             };
             return scripts.run(&script, &head, body, &caller).await;
@@ -186,7 +204,7 @@ impl Job {
 
     /// The host as the client named it, with its port; an HTTP/1.0 client without one gets the
     /// site's name.
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         match &self.host {
             Some(Host {
                 name,
@@ -250,6 +268,16 @@ impl Job {
                 Failure::new(StatusCode::INTERNAL_SERVER_ERROR).because(error.to_string())
             )),
         }
+    }
+}
+
+/// Somebody has logged in.
+pub(super) fn note_user(user: &str, head: &mut Parts, exchange: &mut Exchange) {
+    // A back end must not mistake the password for its own, nor learn it.
+    head.headers.remove(header::AUTHORIZATION);
+    tracing::Span::current().record("user", user);
+    if let Some(record) = &mut exchange.record {
+        record.user = Some(user.into());
     }
 }
 

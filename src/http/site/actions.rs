@@ -7,14 +7,16 @@ use omnid_config::{Problem, Problems, Spanned};
 use omnid_identity::Role;
 
 use super::{
-    Action, Auth, HeaderEdits, Route,
+    Action, Auth, HeaderEdits, Route, RouteRules,
     gateways::{cgi, fastcgi},
     proxies::proxy,
 };
 use crate::{
+    access::{GroupFile, UserFile},
     config::{AuthConfig, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
     data::Shelf,
     files::{Files, Symlinks},
+    rewrite::Maps,
 };
 
 pub(super) fn compile_route(
@@ -22,6 +24,7 @@ pub(super) fn compile_route(
     site: &SiteConfig,
     root: Option<&Arc<Files>>,
     shelf: &Shelf,
+    maps: &Maps,
     problems: &mut Problems,
 ) -> Route {
     conflicts(route, problems);
@@ -31,6 +34,7 @@ pub(super) fn compile_route(
         action: action(route, site, root, shelf, problems),
         headers: HeaderEdits::compile(&route.headers, problems),
         max_body: route.max_body.unwrap_or(site.max_body).bytes(),
+        rules: RouteRules::compile(route, maps, problems),
     }
 }
 
@@ -130,7 +134,11 @@ fn action(
     if let Some(text) = &route.respond {
         return respond(text, route, problems);
     }
-    if site.root.is_none() && route.auth.is_none() {
+    if site.root.is_none()
+        && route.auth.is_none()
+        && route.access.is_none()
+        && route.rewrite.is_empty()
+    {
         problems.push(
             Problem::error("this route does nothing")
                 .at(route.place, "")
@@ -254,7 +262,7 @@ fn respond(text: &Spanned<String>, route: &RouteConfig, problems: &mut Problems)
     }
 }
 
-fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
+pub(super) fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
     let realm: String = auth
         .basic
         .chars()
@@ -281,6 +289,17 @@ fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
             );
         }
     }
+    let users = open(auth.users.as_ref(), UserFile::open, problems);
+    let groups = open(auth.groups.as_ref(), GroupFile::open, problems);
+    if let Some(users) = &auth.users
+        && !(auth.roles.is_empty() && auth.accounts.is_empty())
+    {
+        problems.push(
+            Problem::error("users of a file are no accounts and have no roles")
+                .at(users.span, "")
+                .help("say who may come in with access = \"user alice\""),
+        );
+    }
     Auth {
         challenge: challenge.unwrap_or(HeaderValue::from_static("Basic realm=\"\"")),
         roles: auth
@@ -293,5 +312,24 @@ fn compile_auth(auth: &AuthConfig, problems: &mut Problems) -> Auth {
             })
             .collect(),
         accounts,
+        users: users.map(Arc::new),
+        groups,
     }
+}
+
+/// Opens a file of users or groups.
+fn open<T>(
+    path: Option<&Spanned<std::path::PathBuf>>,
+    open: impl FnOnce(&Path) -> std::io::Result<T>,
+    problems: &mut Problems,
+) -> Option<T> {
+    let path = path?;
+    open(&path.value)
+        .inspect_err(|error| {
+            problems.push(
+                Problem::error(format!("{} cannot be read: {error}", path.display()))
+                    .at(path.span, ""),
+            );
+        })
+        .ok()
 }

@@ -5,10 +5,10 @@ use std::{collections::HashMap, net::Ipv6Addr, sync::Arc};
 use omnid_config::{Problem, Problems, Span};
 
 use super::{
-    Action, HeaderEdits, Route, Site, Snapshot,
+    Action, HeaderEdits, Route, RouteRules, Site, Snapshot,
     actions::{compile_route, files},
     gateways::fastcgi,
-    hsts,
+    hsts, rules,
 };
 use crate::{
     config::{
@@ -24,6 +24,7 @@ use crate::{
     },
     files::{CacheLimits, Files},
     log::{AccessLog, Format},
+    rewrite::Maps,
     wire::{host::Host, target::NormalPath},
 };
 
@@ -37,10 +38,11 @@ pub fn compile(
 ) -> Snapshot {
     let mut sites = SiteTable::default();
     let mut claims = Claims::default();
+    let maps = Arc::new(Maps::compile(&config.map, problems));
     for site in &config.site {
         let patterns = claims.hosts(site, problems);
         claims.take_default(site, problems);
-        let compiled = compile_site(config, site, &patterns, domains, shelf, problems);
+        let compiled = compile_site(config, site, &patterns, domains, shelf, &maps, problems);
         sites.add(Arc::new(compiled), patterns, site.is_default.value);
     }
     let tls_port = config
@@ -113,6 +115,7 @@ fn nowhere(config: &HttpConfig, shelf: &Shelf) -> Site {
         log: access_log(&config.access_log, config.access_log_format, shelf),
         meter: shelf.meter("-"),
         max_body: 0,
+        rules: None,
     }
 }
 
@@ -193,6 +196,7 @@ fn compile_site(
     patterns: &[HostPattern],
     domains: &[&str],
     shelf: &Shelf,
+    maps: &Arc<Maps>,
     problems: &mut Problems,
 ) -> Site {
     let name = match patterns.first() {
@@ -218,7 +222,9 @@ fn compile_site(
             continue;
         };
         let bare = route.path.trim_end_matches('/').to_owned();
-        if let Some(earlier) = paths.insert((bare, route.exact), route.path.span) {
+        let conditional =
+            route.pattern.is_some() || route.when.is_some() || !route.methods.is_empty();
+        if !conditional && let Some(earlier) = paths.insert((bare, route.exact), route.path.span) {
             problems.push(
                 Problem::error(format!(
                     "two routes of one site are for {}",
@@ -231,7 +237,7 @@ fn compile_site(
         }
         routes.add(
             &pattern,
-            compile_route(route, site, root.as_ref(), shelf, problems),
+            compile_route(route, site, root.as_ref(), shelf, maps, problems),
         );
     }
     if let Some(root) = &root {
@@ -244,11 +250,15 @@ fn compile_site(
             },
             headers: HeaderEdits::default(),
             max_body: site.max_body.bytes(),
+            rules: RouteRules::default(),
         };
         routes.add(&PathPattern::Prefix("/".into()), whole);
     }
+    let of_routes: Vec<&RouteRules> = routes.iter().map(|route| &route.rules).collect();
+    let rules = rules::compile(site, &of_routes, maps, problems);
     Site {
         domain: domain_of(patterns, domains),
+        rules,
         routes,
         error_pages: error_pages(site, root.as_deref(), problems),
         root,
@@ -325,12 +335,12 @@ fn error_pages(
 }
 
 /// Whether requests can match it: absolute, and in the normal form that requests are brought to.
-fn is_plain_path(path: &str) -> bool {
+pub(super) fn is_plain_path(path: &str) -> bool {
     !path.contains('%')
         && NormalPath::parse(path).is_ok_and(|normal| normal.as_bytes() == path.as_bytes())
 }
 
-fn not_a_path(path: &str, span: Option<Span>) -> Problem {
+pub(super) fn not_a_path(path: &str, span: Option<Span>) -> Problem {
     Problem::error(format!("\"{path}\" is not a path that requests can have"))
         .at(span, "")
         .help("it begins with a slash and has no \"//\", \".\", \"..\" or escapes")

@@ -5,6 +5,7 @@ mod compile;
 mod edits;
 mod gateways;
 mod proxies;
+mod rules;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,8 +15,10 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
+pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
+    access::{GroupFile, UserFile},
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
@@ -77,6 +80,8 @@ pub struct Site {
     pub meter: Arc<SiteMeter>,
     /// The largest body of requests that come to no route.
     pub max_body: u64,
+    /// Rules beside the routes, where there are any.
+    pub rules: Option<Box<SiteRules>>,
 }
 
 /// What is done at a path.
@@ -92,6 +97,8 @@ pub struct Route {
     pub headers: HeaderEdits,
     /// The largest request body.
     pub max_body: u64,
+    /// Rules that hold here.
+    pub rules: RouteRules,
 }
 
 /// What is done with a request.
@@ -134,6 +141,18 @@ pub struct Auth {
     pub roles: Vec<Role>,
     /// Only these accounts, if any.
     pub accounts: Vec<String>,
+    /// Users of a file, instead of accounts.
+    pub users: Option<Arc<UserFile>>,
+    /// Groups of a file.
+    pub groups: Option<GroupFile>,
+}
+
+impl Auth {
+    /// Tells one from another, within a snapshot.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
 /// What a path leads to, before mounts are looked at.
@@ -161,15 +180,17 @@ impl Site {
         self.routes.find(path, |_| true)
     }
 
-    /// Whether the site serves the handler that another service offers at `prefix`.
+    /// Whether the site serves the handler that another service offers at `prefix`. What proves
+    /// names to a certificate authority is on every site.
     #[must_use]
     pub fn serves_mount(&self, prefix: &str) -> bool {
-        self.mounts.iter().any(|allowed| {
-            allowed == "/"
-                || prefix
-                    .strip_prefix(allowed.as_str())
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
+        prefix == "/.well-known/acme-challenge"
+            || self.mounts.iter().any(|allowed| {
+                allowed == "/"
+                    || prefix
+                        .strip_prefix(allowed.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
     }
 }
 

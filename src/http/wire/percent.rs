@@ -19,6 +19,22 @@ pub fn encode_path(path: &[u8], into: &mut String) {
     }
 }
 
+/// Appends `query` with everything escaped that a query may not hold as it is. What is escaped
+/// already stays so.
+pub fn encode_query(query: &[u8], into: &mut String) {
+    let mut rest = query;
+    while let Some((&byte, after)) = rest.split_first() {
+        let escaped =
+            byte == b'%' && matches!(after, [high, low, ..] if decode_pair(*high, *low).is_some());
+        if stays(byte) || byte == b'?' || escaped {
+            into.push(char::from(byte));
+        } else {
+            escape(byte, into);
+        }
+        rest = after;
+    }
+}
+
 /// pchar of RFC 3986 without "%", and "/".
 fn stays(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte)

@@ -169,7 +169,9 @@ pub fn table(context: &Context, verb: &str) -> Outcome {
             ("ISSUER", "issuer"),
             ("FROM", "not_before"),
             ("UNTIL", "not_after"),
+            ("NEXT", "next"),
             ("SOURCE", "source"),
+            ("LAST ERROR", "error"),
         ],
         _ => &[
             ("NAME", "name"),

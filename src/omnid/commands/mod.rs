@@ -4,7 +4,9 @@ pub mod accounts;
 mod archive;
 mod configuration;
 mod control;
+mod dns;
 mod expectations;
+mod explain;
 pub mod password;
 mod print;
 mod top;
@@ -60,6 +62,7 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::User(command) => accounts::run(&context, command),
         Command::Domain(command) => control::domain(&context, command),
         Command::Zone(command) => control::zone(&context, command),
+        Command::Dns(command) => dns::run(&context, command),
         Command::Cert(command) => control::cert(&context, &command),
         Command::Sessions => control::table(&context, "sessions"),
         Command::Calls => control::table(&context, "calls"),
@@ -70,6 +73,7 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Restore { directory, force } => archive::restore(&context, &directory, force),
         Command::Verify { directory } => archive::verify(&context, directory.as_deref()),
         Command::Config(command) => configuration::run(&context, command),
+        Command::Explain(question) => explain::run(&context, &question),
         Command::Test => expectations::run(&context),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "omnid", &mut io::stdout());

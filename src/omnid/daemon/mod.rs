@@ -217,6 +217,7 @@ impl Daemon {
         };
         add(store_maintenance(&self.ground)).await?;
         add(certificates(&self.ground)).await?;
+        add(automatic_certificates(&self.ground)).await?;
         add(scripts(&self.ground)).await?;
         add(watchdog::child(self.ground.net.notify())).await?;
         add(ChildSpec::supervisor(SupervisorSpec::new("admin"))).await?;
@@ -285,6 +286,22 @@ fn certificates(ground: &Ground) -> ChildSpec {
             child.ready();
             tokio::select! {
                 () = certificates.watch(&hub) => {}
+                () = child.draining() => {}
+            }
+            Ok(())
+        }
+    })
+}
+
+/// Asks an authority for certificates and renews them.
+fn automatic_certificates(ground: &Ground) -> ChildSpec {
+    let (certificates, hub) = (ground.certificates.clone(), ground.hub.clone());
+    ChildSpec::worker("automatic certificates", move |child: Child| {
+        let (certificates, hub) = (certificates.clone(), hub.clone());
+        async move {
+            child.ready();
+            tokio::select! {
+                () = Box::pin(certificates.automate(&hub)) => {}
                 () = child.draining() => {}
             }
             Ok(())

@@ -70,7 +70,7 @@ pub(super) fn register(daemon: &Arc<Daemon>) {
         omnid_telemetry::metrics::render().into()
     ));
     verb!("cert.list", |daemon, _arguments| {
-        Ok(serde_json::to_value(&*daemon.ground.certificates.list())?)
+        certificates(&daemon.ground.certificates)
     });
     verb!("domain.list", |daemon, _arguments| {
         let facts = daemon.ground.server.load();
@@ -126,4 +126,34 @@ pub(super) fn register(daemon: &Arc<Daemon>) {
             Ok(json!({"injected": daemon.tree.inject_panic(child)}))
         });
     }
+}
+
+/// Every certificate, each with the next step where it is renewed automatically; and those that
+/// are asked for and have not come yet.
+fn certificates(store: &omnid_tls::CertStore) -> Result<Value, ControlError> {
+    let mut rows: Vec<Value> = store
+        .list()
+        .iter()
+        .map(serde_json::to_value)
+        .collect::<Result<_, _>>()?;
+    for automatic in store.automatic() {
+        let fingerprint = automatic.fingerprint.as_deref();
+        let row = rows.iter_mut().find(|row| {
+            fingerprint.is_some() && row.get("fingerprint").and_then(Value::as_str) == fingerprint
+        });
+        let next = json!({
+            "next": automatic.next,
+            "failures": automatic.failures,
+            "error": automatic.error,
+        });
+        match (row.and_then(Value::as_object_mut), next) {
+            (Some(row), Value::Object(next)) => row.extend(next),
+            (_, Value::Object(mut next)) => {
+                next.insert("names".into(), automatic.names.into());
+                rows.push(next.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(rows.into())
 }

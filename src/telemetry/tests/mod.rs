@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use proptest::prelude::*;
 
@@ -18,6 +19,10 @@ fn written(
     format: LogFormat,
     entries: impl FnOnce(&Telemetry),
 ) -> Result<String, Box<dyn Error>> {
+    // tracing remembers process-wide which places anybody listens to; while one test's subscriber
+    // comes and goes, another's entries can be missed. A daemon has one.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let file = directory.join("log");
     let config = LogConfig {
         format,

@@ -3,13 +3,19 @@
 //! Everything here is decided from what the account knows. It changes its sessions in place; the
 //! roster only by changes that have been written ([`super::roster`]).
 
-use std::{collections::HashSet, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use smallvec::smallvec;
 
 use super::{
+    archive::Preferences,
     carbons::{self, Direction},
     delivery::{Destination, Receiver, destination, is_storable},
+    pubsub::{Caps, Nodes},
     roster::{Roster, RosterChange, RosterSet},
     subscription::Request,
     wish::{Plan, Wish, Wishes},
@@ -19,6 +25,13 @@ use crate::wire::{
     StreamError, ns,
 };
 
+mod avatar;
+mod blocking;
+
+pub use blocking::{from_blocked, to_blocked};
+
+/// Clients of others whose abilities one account remembers.
+const WATCHERS: usize = 5000;
 /// Sessions that one account can have at a time.
 pub const SESSIONS: usize = 32;
 /// Entities that one session can send presence to beside its contacts.
@@ -52,6 +65,8 @@ pub struct Session {
     pub interested: bool,
     /// It wants copies of the messages of the account's other sessions (XEP-0280).
     pub carbons: bool,
+    /// It has asked whom the account blocks, and hears of changes (XEP-0191).
+    pub shows_blocked: bool,
     /// Its presence, if it is available.
     available: Option<Available>,
     /// Who else was sent presence, and must be told when it ends (RFC 6121 4.6).
@@ -73,6 +88,7 @@ impl Session {
             outlet,
             interested: false,
             carbons: false,
+            shows_blocked: false,
             available: None,
             directed: HashSet::new(),
         }
@@ -102,7 +118,16 @@ pub struct Account {
     jid: BareJid,
     /// Its contacts.
     pub roster: Roster,
+    /// What it wants archived.
+    pub archive: Preferences,
+    /// The nodes that it publishes at.
+    pub nodes: Nodes,
     sessions: Vec<Session>,
+    blocked: BTreeSet<String>,
+    /// Clients that see its presence, and what they can do.
+    watchers: HashMap<Jid, Arc<Caps>>,
+    /// The hash of its picture.
+    photo: Option<String>,
 }
 
 impl Account {
@@ -111,7 +136,12 @@ impl Account {
         Account {
             jid,
             roster,
+            archive: Preferences::default(),
+            nodes: Nodes::new(),
             sessions: Vec::new(),
+            blocked: BTreeSet::new(),
+            watchers: HashMap::new(),
+            photo: None,
         }
     }
 
@@ -162,8 +192,40 @@ impl Account {
             return Wishes::new();
         };
         let wishes = self.unavailable(at, None);
-        self.sessions.swap_remove(at);
+        let session = self.sessions.swap_remove(at);
+        self.unwatch(&session.jid);
         wishes
+    }
+
+    // ----- Who watches (XEP-0163 4) -----
+
+    /// Clients that see the account's presence, and what they can do.
+    pub fn watchers(&self) -> impl Iterator<Item = (&Jid, &Arc<Caps>)> {
+        self.watchers.iter()
+    }
+
+    /// Whether a client that says what it can do is of somebody who may see the account.
+    pub fn may_watch(&self, who: &Jid) -> bool {
+        !self.blocks(who)
+            && (who.bare_str() == self.jid.as_str()
+                || self.roster.subscription(who.bare_str()).from)
+    }
+
+    /// Remembers what a client can do. Whether that is news.
+    pub fn watch(&mut self, who: &Jid, caps: &Arc<Caps>) -> bool {
+        if self.watchers.len() >= WATCHERS && !self.watchers.contains_key(who) {
+            return false;
+        }
+        let before = self.watchers.insert(who.clone(), caps.clone());
+        before.is_none_or(|before| before != *caps)
+    }
+
+    /// A client is gone, or no longer says what it can do.
+    pub fn unwatch(&mut self, who: &Jid) {
+        self.watchers.remove(who);
+        if self.watchers.is_empty() {
+            self.watchers = HashMap::new();
+        }
     }
 
     // ----- Presence out (RFC 6121 4) -----
@@ -187,6 +249,7 @@ impl Account {
 
     fn available(&mut self, at: usize, presence: &Stanza) -> Result<Wishes, StanzaError> {
         let priority = priority(presence)?;
+        let presence = &self.pictured(presence);
         let mut wishes = Wishes::new();
         let Some(session) = self.sessions.get_mut(at) else {
             return Ok(wishes);
@@ -209,7 +272,7 @@ impl Account {
                 wishes.push(session.send(other.with_to(&session.jid)));
             }
             for (contact, item) in self.roster.contacts() {
-                if item.subscription.to {
+                if item.subscription.to && !self.blocks(contact) {
                     let (from, contact) = (session.jid.clone(), contact.clone());
                     wishes.push(Wish::Probe { from, contact });
                 }
@@ -277,7 +340,7 @@ impl Account {
         let subscribers = self
             .roster
             .contacts()
-            .filter(|(_, item)| item.subscription.from);
+            .filter(|(jid, item)| item.subscription.from && !self.blocks(jid));
         wishes.extend(subscribers.map(|(jid, _)| Wish::Route(presence.with_to(jid))));
     }
 
@@ -419,7 +482,7 @@ impl Account {
             return plan;
         };
         // A full roster takes no more strangers: they hear nothing, as of anybody who ignores them.
-        let Ok(seen) = self.roster.inbound(&contact, request, stanza.bytes(), now) else {
+        let Ok(seen) = self.roster.inbound(&contact, request, &stanza.bytes(), now) else {
             return plan;
         };
         plan.changes.extend(seen.change);

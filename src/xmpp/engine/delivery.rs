@@ -60,6 +60,10 @@ pub fn is_storable(message: &Stanza) -> bool {
     ) {
         return false;
     }
+    // What comes out of an archive does not go into another.
+    if message.has_child("result", ns::MAM) {
+        return false;
+    }
     let hint = |name| message.has_child(name, ns::HINTS);
     if hint("no-store") || hint("no-permanent-store") {
         return false;

@@ -53,7 +53,7 @@ impl Queue {
     /// # Errors
     /// When too much waits already.
     pub fn push(&mut self, sent: Sent) -> Result<bool, Full> {
-        let bytes = self.bytes + sent.stanza.bytes().len();
+        let bytes = self.bytes + sent.stanza.size();
         if self.waiting.len() >= STANZAS || bytes > BYTES {
             return Err(Full);
         }
@@ -80,7 +80,7 @@ impl Queue {
             });
         }
         for sent in self.waiting.drain(..new) {
-            self.bytes = self.bytes.saturating_sub(sent.stanza.bytes().len());
+            self.bytes = self.bytes.saturating_sub(sent.stanza.size());
         }
         self.acknowledged = handled;
         if self.waiting.is_empty() {
@@ -99,6 +99,11 @@ impl Queue {
     /// What waits, oldest first.
     pub fn waiting(&self) -> impl Iterator<Item = &Sent> {
         self.waiting.iter()
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether nothing waits.

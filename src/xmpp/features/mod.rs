@@ -5,28 +5,36 @@
 //! supported are made from the declarations. Its handlers decide and return a [`Reply`]; one place
 //! carries replies out.
 
+pub mod blocking;
 pub mod carbons;
+pub mod csi;
 pub mod disco;
 pub mod last;
+pub mod mam;
+pub mod pep;
 pub mod ping;
 pub mod private;
+pub mod rooms;
 pub mod roster;
 pub mod session;
+pub mod sm;
 pub mod time;
+pub mod upload;
 pub mod vcard;
 pub mod version;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     time::{Duration, SystemTime},
 };
 
 use omnid_store::{Reader, StoreError, Transaction};
 
 use crate::{
+    Config,
     engine::{
         account::{Account, SessionId},
-        wish::Plan,
+        wish::{Plan, Wishes},
     },
     wire::{Condition, Element, Jid, Stanza, StanzaError},
 };
@@ -37,10 +45,14 @@ pub struct Feature {
     pub name: &'static str,
     /// What specifies it.
     pub spec: Spec,
+    /// What else it does the server's part of.
+    pub more: &'static [Spec],
     /// What the server's disco says of it.
     pub server: &'static [&'static str],
     /// What an account's disco says of it.
     pub account: &'static [&'static str],
+    /// What an account's disco says that it is: category and type.
+    pub identities: &'static [(&'static str, &'static str)],
     /// Features of the stream for clients that are logged in.
     pub stream: fn() -> Vec<Element>,
     /// The requests it answers.
@@ -54,6 +66,34 @@ pub enum Spec {
     Rfc(u16),
     /// An XMPP extension: its number and the version that this follows.
     Xep(u16, &'static str),
+}
+
+/// What is part of streams and of routing, and can't be switched off.
+pub const CORE: &[Spec] = &[
+    Spec::Rfc(6120),
+    Spec::Rfc(6121),
+    Spec::Rfc(7590),
+    Spec::Xep(4, "2.13.1"),
+    Spec::Xep(82, "1.1.1"),
+    Spec::Xep(160, "1.0.1"),
+    Spec::Xep(203, "2.0"),
+    Spec::Xep(297, "1.0"),
+    Spec::Xep(334, "0.4.0"),
+    Spec::Xep(368, "1.1.0"),
+    Spec::Xep(440, "0.4.2"),
+];
+
+/// Everything that is spoken here, by number.
+pub fn specs() -> Vec<Spec> {
+    let all = ALL.iter();
+    let all = all.flat_map(|feature| std::iter::once(&feature.spec).chain(feature.more));
+    let mut all: Vec<Spec> = all.chain(CORE).copied().collect();
+    all.sort_by_key(|spec| match *spec {
+        Spec::Rfc(number) => (0, number),
+        Spec::Xep(number, _) => (1, number),
+    });
+    all.dedup();
+    all
 }
 
 /// Answers requests with payloads in one namespace.
@@ -93,6 +133,12 @@ pub struct Asked<'a> {
     pub session: Option<SessionId>,
     /// All that is switched on.
     pub features: &'a Features,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The one who asks has an account here.
+    pub local: bool,
+    /// Other domains of this server's, which have features of their own.
+    pub neighbours: &'a HashSet<Box<str>>,
     /// The time.
     pub now: SystemTime,
     /// How long the server has been running.
@@ -116,6 +162,9 @@ pub type Write = Box<dyn FnMut(&mut Transaction<'_>) -> Result<Reply, StoreError
 /// A change of the asked account's roster.
 pub type Change = Box<dyn FnOnce(&Account) -> Result<Plan, StanzaError> + Send>;
 
+/// What is to be done with the asked account.
+pub type Deed = Box<dyn FnOnce(&mut Account) -> Reply + Send>;
+
 /// The answer to a request.
 pub enum Reply {
     /// A result with or without payload.
@@ -128,6 +177,12 @@ pub enum Reply {
     Write(Write),
     /// An empty result once the change is made.
     Change(Change),
+    /// What comes of a look at the account, or a change of what is remembered of it.
+    Account(Deed),
+    /// A result with or without payload, and what else the request brings about.
+    Done(Option<Element>, Wishes),
+    /// Messages to the one who asks, and then the result.
+    Page(Vec<Element>, Element),
 }
 
 impl From<Element> for Reply {
@@ -150,14 +205,23 @@ impl From<StanzaError> for Reply {
 
 /// Every feature there is.
 pub const ALL: &[&Feature] = &[
+    &pep::avatar::FEATURE,
+    &blocking::FEATURE,
+    &pep::bookmarks::FEATURE,
     &carbons::FEATURE,
+    &csi::FEATURE,
     &disco::FEATURE,
     &last::FEATURE,
+    &mam::FEATURE,
+    &pep::FEATURE,
     &ping::FEATURE,
     &private::FEATURE,
+    &rooms::FEATURE,
     &roster::FEATURE,
     &session::FEATURE,
+    &sm::FEATURE,
     &time::FEATURE,
+    &upload::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
 ];
@@ -186,6 +250,11 @@ impl Features {
     /// Those that are on.
     pub fn on(&self) -> &[&'static Feature] {
         &self.on
+    }
+
+    /// Whether the feature of that name is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.on.iter().any(|feature| feature.name == name)
     }
 
     /// Who answers a request in namespace `ns`.

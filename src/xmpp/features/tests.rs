@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::{
+    Config,
     engine::roster::Roster,
     wire::{
-        BareJid, Scope, ns,
+        BareJid, Element, Scope, ns,
         stanza::{Incoming, read},
     },
 };
@@ -39,6 +40,9 @@ fn ask(kind: &str, payload: &str, account: Option<&mut Account>, from: &str) -> 
         account,
         session: None,
         features: &features,
+        config: &Config::default(),
+        local: true,
+        neighbours: &["rooms.b".into()].into(),
         now: SystemTime::UNIX_EPOCH,
         uptime: Duration::from_secs(9),
     });
@@ -49,6 +53,9 @@ fn ask(kind: &str, payload: &str, account: Option<&mut Account>, from: &str) -> 
         Reply::Read(_) => "read".into(),
         Reply::Write(_) => "write".into(),
         Reply::Change(_) => "change".into(),
+        Reply::Account(_) => "account".into(),
+        Reply::Done(..) => "done".into(),
+        Reply::Page(..) => "page".into(),
     }
 }
 
@@ -160,6 +167,113 @@ fn an_account_answers_strangers() {
         ),
         "service-unavailable"
     );
+}
+
+fn title(number: u16) -> &'static str {
+    match number {
+        4 => "Data Forms",
+        12 => "Last Activity",
+        30 => "Service Discovery",
+        45 => "Multi-User Chat",
+        48 => "Bookmarks",
+        49 => "Private XML Storage",
+        54 => "vcard-temp",
+        59 => "Result Set Management",
+        60 => "Publish-Subscribe",
+        82 => "XMPP Date and Time Profiles",
+        84 => "User Avatar",
+        92 => "Software Version",
+        114 => "Jabber Component Protocol",
+        115 => "Entity Capabilities",
+        153 => "vCard-Based Avatars",
+        156 => "Discovering Alternative XMPP Connection Methods",
+        160 => "Best Practices for Handling Offline Messages",
+        163 => "Personal Eventing Protocol",
+        178 => "Best Practices for Use of SASL EXTERNAL",
+        191 => "Blocking Command",
+        198 => "Stream Management",
+        199 => "XMPP Ping",
+        202 => "Entity Time",
+        203 => "Delayed Delivery",
+        220 => "Server Dialback",
+        223 => "Persistent Storage of Private Data via PubSub",
+        237 => "Roster Versioning",
+        249 => "Direct MUC Invitations",
+        280 => "Message Carbons",
+        297 => "Stanza Forwarding",
+        313 => "Message Archive Management",
+        334 => "Message Processing Hints",
+        352 => "Client State Indication",
+        359 => "Unique and Stable Stanza IDs",
+        363 => "HTTP File Upload",
+        368 => "SRV records for XMPP over TLS",
+        386 => "Bind 2",
+        388 => "Extensible SASL Profile",
+        398 => "User Avatar to vCard-Based Avatars Conversion",
+        402 => "PEP Native Bookmarks",
+        410 => "MUC Self-Ping",
+        421 => "Anonymous unique occupant identifiers for MUCs",
+        425 => "Moderated Message Retraction",
+        440 => "SASL Channel-Binding Type Capability",
+        484 => "Fast Authentication Streamlining Tokens",
+        other => panic!("give XEP-{other:04} its title here"),
+    }
+}
+
+/// The list for people and the one for machines are made of what the features declare.
+#[test]
+fn the_lists_of_what_is_spoken_are_true() {
+    let mut page = String::from(
+        "# XMPP: what is spoken\n\nMade from what the features declare; \
+         `UPDATE_EXPECT=1 cargo test -p omnid-xmpp lists` makes it anew.\n\n\
+         | specification | title | version |\n|---|---|---|\n",
+    );
+    let mut doap = String::from(
+        "<?xml version='1.0' encoding='UTF-8'?>\n\
+         <Project xmlns='http://usefulinc.com/ns/doap#' \
+         xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#' \
+         xmlns:xmpp='https://linkmauve.fr/ns/xmpp-doap#'>\n\
+         \x20 <name>omnid</name>\n  <shortdesc xml:lang='en'>DNS, HTTP, SIP and XMPP in one \
+         server</shortdesc>\n  <programming-language>Rust</programming-language>\n\
+         \x20 <category rdf:resource='https://linkmauve.fr/ns/xmpp-doap#category-server'/>\n",
+    );
+    for spec in specs() {
+        match spec {
+            Spec::Rfc(number) => {
+                page.push_str(&format!("| RFC {number} | | |\n"));
+                doap.push_str(&format!(
+                    "  <implements rdf:resource='https://www.rfc-editor.org/info/rfc{number}'/>\n"
+                ));
+            }
+            Spec::Xep(number, version) => {
+                let title = title(number);
+                page.push_str(&format!("| XEP-{number:04} | {title} | {version} |\n"));
+                doap.push_str(&format!(
+                    "  <implements><xmpp:SupportedXep><xmpp:xep rdf:resource=\
+                     'https://xmpp.org/extensions/xep-{number:04}.html'/><xmpp:version>{version}\
+                     </xmpp:version></xmpp:SupportedXep></implements>\n"
+                ));
+            }
+        }
+    }
+    doap.push_str("</Project>\n");
+    Element::parse(
+        doap.split_once('\n').unwrap().1.trim().as_bytes(),
+        &Scope::empty(),
+    )
+    .unwrap();
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    for (name, text) in [("xmpp-specifications.md", page), ("omnid.doap", doap)] {
+        let path = docs.join(name);
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == text,
+            "{name} is out of date: UPDATE_EXPECT=1 makes it anew"
+        );
+    }
 }
 
 #[test]

@@ -9,13 +9,18 @@ use omnid_script::Hook;
 use omnid_telemetry::limited;
 use serde_json::{Value, json};
 
-use super::{accounts::Cell, outbox::Outbox, server::Server};
+use super::{
+    accounts::Cell,
+    outbox::Outbox,
+    server::{Archived, Server, with_id},
+};
 use crate::{
     engine::{
-        account::{Outlet, SessionId, bounce_with},
+        account::{Outlet, SessionId, bounce, bounce_with, to_blocked},
         subscription::Request,
         wish::{Wish, Wishes},
     },
+    features::{csi, sm},
     wire::{
         Condition, Element, Flaw, Incoming, IqType, Jid, Kind, PresenceType, Scope, Stanza,
         StanzaError, StreamCondition, StreamError, ns,
@@ -114,9 +119,21 @@ impl Server {
         }
         let cell = stanza.to().and_then(|to| self.accounts.get(to.bare_str()));
         let Some(cell) = cell else { return Err(stanza) };
-        let wishes = match stanza.kind() {
-            Kind::Message(_) => cell.live().message(&stanza),
-            _ => cell.live().iq(&stanza),
+        if stanza.to().is_some_and(|to| client.cell.live().blocks(to))
+            || cell.live().blocks(&client.jid)
+        {
+            return Err(stanza);
+        }
+        let is_message = is_message(&stanza);
+        if is_message && !self.archive.has_room() {
+            return Err(stanza);
+        }
+        let (wishes, received) = if is_message {
+            let live = cell.live();
+            let (received, archived) = self.received(&live, &stanza);
+            (live.message(&received), archived)
+        } else {
+            (cell.live().iq(&stanza), None)
         };
         if wishes.is_empty() || !wishes.iter().all(|wish| matches!(wish, Wish::Send(..))) {
             return Err(stanza);
@@ -130,17 +147,39 @@ impl Server {
         if !sent {
             return Err(stanza);
         }
-        let copies = client.cell.live().sent(client.id, &stanza);
+        let (copies, sending) = self.sent(client, &stanza);
+        for archived in [sending, received].into_iter().flatten() {
+            client.outbox.archived(self.archive(archived));
+        }
         for wish in copies {
             if let Wish::Send(outlet, copy) = wish {
                 outlet.send(&copy);
             }
         }
         self.metrics.stanza(stanza.kind());
-        if matches!(stanza.kind(), Kind::Message(_)) {
+        if is_message {
             self.tell(&stanza, false);
         }
         Ok(())
+    }
+
+    /// Copies of a message that a client sends, for the others of its account, and its entry in
+    /// the account's archive.
+    fn sent(&self, client: &Client, stanza: &Stanza) -> (Wishes, Option<Archived>) {
+        if !is_message(stanza) {
+            return (Wishes::new(), None);
+        }
+        let live = client.cell.live();
+        let archived = self.sending(&live, stanza);
+        let copies = match &archived {
+            // The others learn where it is in the archive.
+            Some(archived) if live.sessions().len() > 1 => {
+                let by = live.jid().as_str();
+                live.sent(client.id, &with_id(stanza, by, archived.id()))
+            }
+            _ => live.sent(client.id, stanza),
+        };
+        (copies, archived)
     }
 
     /// Does what a client's stanza asks for. When it returns, what had to be kept is on disk.
@@ -152,9 +191,25 @@ impl Server {
                 Decision::Instead(wishes) => return self.apply(wishes).await,
             }
         }
+        let blocked = |to| client.cell.live().blocks(to);
+        if stanza.to().is_some_and(blocked) && may_not_reach(stanza.kind()) {
+            if let Some(refusal) = to_blocked(&stanza) {
+                client.outbox.send(&refusal);
+            }
+            return;
+        }
+        let is_message = is_message(&stanza);
         let wishes = match (stanza.kind(), stanza.to()) {
             (Kind::Message(_), to) => {
-                let mut wishes = client.cell.live().sent(client.id, &stanza);
+                if !self.archive.has_room() {
+                    return self
+                        .apply(bounce(&stanza, Condition::ResourceConstraint))
+                        .await;
+                }
+                let (mut wishes, archived) = self.sent(client, &stanza);
+                if let Some(archived) = archived {
+                    client.outbox.archived(self.archive(archived));
+                }
                 // RFC 6120 10.3.1: a message to nobody is to the sender's own account.
                 let routed = match to {
                     Some(_) => stanza,
@@ -166,16 +221,34 @@ impl Server {
             (Kind::Presence(kind), to) => {
                 Box::pin(self.presence(client, kind, to.cloned(), &stanza)).await
             }
+            (Kind::Iq(_), _) if !self.settle(client).await => Wishes::new(),
             (Kind::Iq(kind), to) if is_own(to, &client.jid) => match kind {
                 IqType::Get | IqType::Set => {
                     Box::pin(self.answer(&stanza, Some(&client.cell), Some(client.id))).await
                 }
-                // Answers to roster pushes: nobody waits for them.
-                IqType::Result | IqType::Error => Wishes::new(),
+                // Answers to roster pushes are waited for by nobody, others may be.
+                IqType::Result => Box::pin(self.answered(&client.cell, &stanza)).await,
+                IqType::Error => Wishes::new(),
             },
             _ => Wishes::from_iter([Wish::Route(stanza)]),
         };
         self.apply(wishes).await;
+        if is_message {
+            // What it made in the receivers' archives counts too.
+            client.outbox.archived(self.archive.count());
+        }
+    }
+
+    /// Returns when what the client's messages brought into archives is on disk, so that an answer
+    /// means that. If it can't be written the stream ends: the client can't go on believing it.
+    pub(crate) async fn settle(&self, client: &Client) -> bool {
+        let settled = self.archive.settled(client.outbox.last_archived()).await;
+        if !settled {
+            client
+                .outbox
+                .close(StreamCondition::InternalServerError.into());
+        }
+        settled
     }
 
     async fn presence(
@@ -193,7 +266,16 @@ impl Server {
                 })
                 .await
             }
-            (_, None) => client.cell.live().broadcast(client.id, stanza),
+            (_, None) => {
+                let done = client.cell.live().broadcast(client.id, stanza);
+                match done {
+                    Ok(mut wishes) => {
+                        wishes.extend(self.seen(&client.cell, stanza).await);
+                        Ok(wishes)
+                    }
+                    error => error,
+                }
+            }
             (None, Some(_)) => {
                 let noted = client.cell.live().directed(client.id, stanza);
                 noted.map(|()| Wishes::from_iter([Wish::Route(stanza.clone())]))
@@ -223,7 +305,7 @@ impl Server {
             "to": stanza.to().map(Jid::as_str),
             "id": stanza.id(),
             "body": body.map(Element::text_content),
-            "xml": String::from_utf8_lossy(stanza.bytes()),
+            "xml": String::from_utf8_lossy(&stanza.bytes()),
         });
         match self
             .ground
@@ -276,6 +358,16 @@ fn is_message(stanza: &Stanza) -> bool {
     matches!(stanza.kind(), Kind::Message(_))
 }
 
+/// Whether a client can't send a stanza of that kind to whom its account blocks (XEP-0191 3.2):
+/// that it is gone, or that there is no subscription, it can always say.
+fn may_not_reach(kind: Kind) -> bool {
+    match kind {
+        Kind::Presence(kind) => matches!(kind, PresenceType::Available | PresenceType::Subscribe),
+        Kind::Iq(kind) => matches!(kind, IqType::Get | IqType::Set),
+        Kind::Message(_) => true,
+    }
+}
+
 /// Whether an iq is for the sender's own account (RFC 6120 10.3.3).
 fn is_own(to: Option<&Jid>, jid: &Jid) -> bool {
     to.is_none_or(|to| to.as_str() == jid.bare_str())
@@ -284,14 +376,18 @@ fn is_own(to: Option<&Jid>, jid: &Jid) -> bool {
 /// Parts of the stream that a bound client can send.
 impl Server {
     /// Stream management (XEP-0198); anything else ends the stream.
-    pub(crate) fn element(&self, client: &Client, element: &Element) {
+    pub(crate) async fn element(&self, client: &Client, element: &Element) {
         let number = |name| {
             element
                 .get_attr(name)
                 .and_then(|value| value.parse::<u32>().ok())
         };
         match (element.ns(), element.name()) {
-            (ns::SM, "r") => client.outbox.answer(),
+            (ns::SM, "r") => {
+                if self.settle(client).await {
+                    client.outbox.answer();
+                }
+            }
             (ns::SM, "a") => {
                 let Some(handled) = number("h") else { return };
                 if let Err(error) = client.outbox.acknowledge(handled) {
@@ -305,6 +401,11 @@ impl Server {
                 }
             }
             (ns::SM, "enable") => self.enable(client, element),
+            (ns::CSI, state @ ("active" | "inactive"))
+                if self.settings.load().features.has(csi::NAME) =>
+            {
+                client.outbox.inactive(state == "inactive");
+            }
             (ns::SM, "resume") => client.outbox.write(UNEXPECTED),
             _ => client
                 .outbox
@@ -313,6 +414,10 @@ impl Server {
     }
 
     fn enable(&self, client: &Client, element: &Element) {
+        if !self.settings.load().features.has(sm::NAME) {
+            client.outbox.write(UNAVAILABLE);
+            return;
+        }
         let wants = matches!(element.get_attr("resume"), Some("true" | "1"));
         let longest = self.settings.load().config.resume_timeout;
         let token: Option<Arc<str>> =
@@ -333,5 +438,7 @@ impl Server {
     }
 }
 
+const UNAVAILABLE: &str = "<failed xmlns='urn:xmpp:sm:3'><service-unavailable \
+                           xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";
 const UNEXPECTED: &str = "<failed xmlns='urn:xmpp:sm:3'><unexpected-request \
                           xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>";

@@ -260,7 +260,7 @@ impl Driver {
                     Ok(ready) => return Some(End::Ready(ready)),
                     Err(step) => Some(*step),
                 },
-                Step::Resume(resuming) => match resume(peer, resuming, &mut out) {
+                Step::Resume(resuming) => match resume(peer, resuming, &mut out).await {
                     Ok(ready) => return Some(End::Ready(ready)),
                     Err(step) => Some(*step),
                 },
@@ -487,13 +487,23 @@ fn facts(peer: &Peer, jid: &Jid, mechanism: &'static str) -> Facts {
 }
 
 /// Gives a client its earlier session back.
-fn resume(peer: &Peer, resuming: Resuming, out: &mut Output) -> Result<Box<Ready>, Box<Step>> {
+async fn resume(
+    peer: &Peer,
+    resuming: Resuming,
+    out: &mut Output,
+) -> Result<Box<Ready>, Box<Step>> {
     let found = peer
         .server
         .find_resumable(resuming.previous(), resuming.account());
     let Some(session) = found else {
-        return Err(Box::new(resuming.failed(None, out)));
+        let handled = peer.server.expired(resuming.previous(), resuming.account());
+        return Err(Box::new(resuming.failed(handled, out)));
     };
+    // What we say was handled must be on disk.
+    let archive = &peer.server.archive;
+    if !archive.settled(session.outbox.last_archived()).await {
+        return Err(Box::new(resuming.failed(None, out)));
+    }
     let jid = session.outbox.facts.jid.clone();
     let handled = resuming.handled();
     // The session's number of the client's stanzas is known only when it is taken over, and what

@@ -8,7 +8,10 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Waker},
     time::{Duration, Instant, SystemTime},
 };
@@ -16,6 +19,7 @@ use std::{
 use crate::{
     engine::{
         account::Outlet,
+        csi::{self, Held},
         sm::{Queue, Sent, TooMany},
     },
     wire::{Jid, Stanza, StreamCondition, StreamError, stream},
@@ -36,6 +40,8 @@ pub(crate) struct Outbox {
     pub(crate) facts: Facts,
     /// Bytes that may wait.
     limit: usize,
+    /// The last entry that the client's messages made in archives.
+    archived: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -57,6 +63,8 @@ struct State {
     /// To be called when so much is written (or acknowledged, with stream management).
     callbacks: VecDeque<(u64, Callback)>,
     managed: Option<Box<Managed>>,
+    /// What waits until somebody looks at the client again; `None` while somebody does.
+    held: Option<Box<Held>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,16 +118,28 @@ impl Outbox {
             written: 0,
             callbacks: VecDeque::new(),
             managed: None,
+            held: None,
         };
         Arc::new(Outbox {
             facts,
             limit,
+            archived: AtomicU64::new(0),
             state: Mutex::new(state),
         })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a message of the client's is entry `count` of what is to be archived.
+    pub(crate) fn archived(&self, count: u64) {
+        self.archived.fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// The entry that must be written before the client hears that its messages were handled.
+    pub(crate) fn last_archived(&self) -> u64 {
+        self.archived.load(Ordering::Relaxed)
     }
 
     /// Puts in text that is no stanza: parts of the stream itself.
@@ -251,7 +271,7 @@ impl Outbox {
             managed.acknowledged += new as u64;
             let mut bytes = greeting(managed.handled).into_bytes();
             for sent in managed.queue.waiting() {
-                bytes.extend_from_slice(sent.stanza.bytes());
+                sent.stanza.write(&mut bytes);
             }
             managed.asked = !managed.queue.is_empty();
             if managed.asked {
@@ -265,6 +285,8 @@ impl Outbox {
             state.active = Instant::now();
             state.pending = Vec::new();
             state.put(&bytes);
+            // XEP-0352 5: a stream begins active.
+            self.let_go(&mut state);
             (state.connection, state.due())
         };
         for callback in done {
@@ -294,12 +316,17 @@ impl Outbox {
         true
     }
 
-    /// The token that resumes the session.
-    pub(crate) fn token(&self) -> Option<Arc<str>> {
-        self.state()
-            .managed
-            .as_ref()
-            .and_then(|managed| managed.token.clone())
+    /// The token that resumes the session, and how many of its client's stanzas were handled.
+    pub(crate) fn token(&self) -> Option<(Arc<str>, u32)> {
+        let state = self.state();
+        let managed = state.managed.as_ref()?;
+        Some((managed.token.clone()?, managed.handled))
+    }
+
+    /// Bytes that wait for the client to acknowledge them.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        let state = self.state();
+        state.managed.as_ref().map_or(0, |m| m.queue.bytes())
     }
 
     /// Counts a stanza of the client's as handled.
@@ -350,8 +377,15 @@ impl Outbox {
         for (_, callback) in callbacks {
             callback(false);
         }
+        // What the database still keeps is handed over from there.
         managed
-            .map(|managed| managed.queue.into_waiting().collect())
+            .map(|managed| {
+                managed
+                    .queue
+                    .into_waiting()
+                    .filter(|sent| !sent.kept)
+                    .collect()
+            })
             .unwrap_or_default()
     }
 
@@ -360,7 +394,7 @@ impl Outbox {
         let mut state = self.state();
         match state.phase {
             Phase::Asleep(since) if now.duration_since(since) >= patience.asleep => Fate::Over,
-            Phase::Asleep(_) => Fate::Asleep,
+            Phase::Asleep(since) => Fate::Asleep(since),
             Phase::Closed => Fate::Over,
             Phase::Open | Phase::Closing => {
                 if state
@@ -404,7 +438,8 @@ pub(crate) struct Patience {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Awake,
-    Asleep,
+    /// Since when it has no connection.
+    Asleep(Instant),
     /// It is to be taken out.
     Over,
 }
@@ -413,6 +448,12 @@ impl State {
     fn put(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
         self.put += bytes.len() as u64;
+    }
+
+    fn put_stanza(&mut self, stanza: &Stanza) {
+        let before = self.pending.len();
+        stanza.write(&mut self.pending);
+        self.put += (self.pending.len() - before) as u64;
     }
 
     /// Asks for an acknowledgement, if there is something to acknowledge. Whether it did.
@@ -454,8 +495,48 @@ impl State {
 }
 
 impl Outbox {
+    /// Whether somebody looks at the client (XEP-0352).
+    pub(crate) fn inactive(&self, inactive: bool) {
+        let mut state = self.state();
+        if inactive {
+            state.held.get_or_insert_default();
+        } else {
+            self.let_go(&mut state);
+        }
+    }
+
+    /// Sends what was held back, and holds nothing back any more.
+    fn let_go(&self, state: &mut State) {
+        if let Some(mut held) = state.held.take() {
+            for stanza in held.release() {
+                self.push_in(state, &stanza, false);
+            }
+        }
+    }
+
     fn push(&self, stanza: &Stanza, kept: bool) -> bool {
         let mut state = self.state();
+        if !matches!(state.phase, Phase::Open | Phase::Asleep(_)) {
+            return false;
+        }
+        if let Some(held) = &mut state.held {
+            // What can't wait takes with it what was before it.
+            let (due, waits) = if csi::can_wait(stanza) && !kept {
+                (held.hold(stanza), true)
+            } else {
+                (held.release(), false)
+            };
+            for stanza in due {
+                self.push_in(&mut state, &stanza, false);
+            }
+            if waits {
+                return true;
+            }
+        }
+        self.push_in(&mut state, stanza, kept)
+    }
+
+    fn push_in(&self, state: &mut State, stanza: &Stanza, kept: bool) -> bool {
         if !matches!(state.phase, Phase::Open | Phase::Asleep(_)) {
             return false;
         }
@@ -480,11 +561,11 @@ impl Outbox {
         if state.phase != Phase::Open {
             return true;
         }
-        if state.pending.len() + stanza.bytes().len() > self.limit {
+        if state.pending.len() + stanza.size() > self.limit {
             state.overflow();
             return false;
         }
-        state.put(stanza.bytes());
+        state.put_stanza(stanza);
         if request {
             state.ask();
         }

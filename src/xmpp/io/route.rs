@@ -10,7 +10,7 @@ use omnid_telemetry::limited;
 use super::{accounts::Cell, server::Server};
 use crate::{
     engine::{
-        account::{SessionId, bounce, bounce_with},
+        account::{SessionId, bounce, bounce_with, from_blocked},
         subscription::Request,
         wish::{Wish, Wishes},
     },
@@ -18,12 +18,36 @@ use crate::{
     wire::{BareJid, Condition, Element, IqType, Jid, Kind, PresenceType, Stanza, StanzaError, ns},
 };
 
+/// Messages to the one who asks, and then the result.
+pub(crate) fn page(iq: &Stanza, messages: Vec<Element>, payload: Element) -> Wishes {
+    answers(iq, messages, Some(payload))
+}
+
+fn answers(iq: &Stanza, messages: Vec<Element>, payload: Option<Element>) -> Wishes {
+    let mut wishes = Wishes::new();
+    for mut message in messages {
+        if let Some(from) = iq.to() {
+            message.set_attr("from", from.as_str());
+        }
+        if let Some(to) = iq.from() {
+            message.set_attr("to", to.as_str());
+        }
+        wishes.extend(Wish::route(&message));
+    }
+    let result = iq.result().children_from(payload);
+    wishes.extend(Wish::route(&result));
+    wishes
+}
+
 impl Server {
     /// Sends a stanza on. What comes of it, for the caller to carry out.
     pub(crate) async fn route(&self, stanza: Stanza) -> Wishes {
         let Some(to) = stanza.to().cloned() else {
             return Wishes::new();
         };
+        if self.has_rooms(to.domain()) {
+            return Box::pin(self.to_room(&to, &stanza)).await;
+        }
         // The way that nearly every stanza goes: nothing to wait for.
         let cell = match self.accounts.get(to.bare_str()) {
             Some(cell) => cell,
@@ -32,9 +56,22 @@ impl Server {
                 Err(wishes) => return wishes,
             },
         };
+        if stanza.from().is_some_and(|from| cell.live().blocks(from)) {
+            return from_blocked(&stanza);
+        }
         match stanza.kind() {
             Kind::Message(_) => {
-                let wishes = cell.live().message(&stanza);
+                if !self.archive.has_room() {
+                    return bounce(&stanza, Condition::ResourceConstraint);
+                }
+                let (wishes, archived) = {
+                    let live = cell.live();
+                    let (stanza, archived) = self.received(&live, &stanza);
+                    (live.message(&stanza), archived)
+                };
+                if let Some(archived) = archived {
+                    self.archive(archived);
+                }
                 if wishes.iter().any(|wish| matches!(wish, Wish::Send(..))) {
                     self.tell(&stanza, false);
                 }
@@ -44,7 +81,8 @@ impl Server {
                 IqType::Get | IqType::Set => {
                     Box::pin(self.answer(&stanza, Some(&cell), None)).await
                 }
-                IqType::Result | IqType::Error => Wishes::new(),
+                IqType::Result => Box::pin(self.answered(&cell, &stanza)).await,
+                IqType::Error => Wishes::new(),
             },
             Kind::Iq(_) => cell.live().iq(&stanza),
             Kind::Presence(PresenceType::Probe) => {
@@ -64,7 +102,11 @@ impl Server {
                         .await;
                     plan.unwrap_or_else(|error| bounce_with(&stanza, &error))
                 }
-                None => cell.live().presence(&stanza),
+                None => {
+                    let mut wishes = cell.live().presence(&stanza);
+                    wishes.extend(Box::pin(self.seen(&cell, &stanza)).await);
+                    wishes
+                }
             },
         }
     }
@@ -104,7 +146,11 @@ impl Server {
     /// Asks a contact for its presence when a session of `from` becomes available.
     pub(crate) async fn probe(&self, from: &Jid, contact: &BareJid) -> Wishes {
         if let Some(cell) = self.accounts.get(contact.as_str()) {
-            return cell.live().probe(from);
+            let live = cell.live();
+            if live.blocks(from) {
+                return Wishes::new();
+            }
+            return live.probe(from);
         }
         if self.serves(contact.domain()) {
             // No session there, and the asker's roster says that it may know: no need to load an
@@ -127,14 +173,9 @@ impl Server {
         session: Option<SessionId>,
     ) -> Wishes {
         match self.reply(iq, cell, session).await {
-            Ok((payload, mut wishes)) => {
-                let result = match payload {
-                    Some(payload) => iq.result().child(payload),
-                    None => iq.result(),
-                };
-                if let Some(wish) = Wish::route(&result) {
-                    wishes.insert(0, wish);
-                }
+            Ok((messages, payload, more)) => {
+                let mut wishes = answers(iq, messages, payload);
+                wishes.extend(more);
                 wishes
             }
             Err(error) => bounce_with(iq, &error),
@@ -146,7 +187,7 @@ impl Server {
         iq: &Stanza,
         cell: Option<&Arc<Cell>>,
         session: Option<SessionId>,
-    ) -> Result<(Option<Element>, Wishes), StanzaError> {
+    ) -> Result<(Vec<Element>, Option<Element>, Wishes), StanzaError> {
         let mut reply = self.ask(iq, cell, session)?;
         let failed = |error| {
             limited!(Duration::from_secs(10), error, "a request failed", %error);
@@ -155,14 +196,22 @@ impl Server {
         // Each step looks or writes once; no feature needs more than a few.
         for _ in 0..8 {
             reply = match reply {
-                Reply::Result(payload) => return Ok((payload, Wishes::new())),
+                Reply::Result(payload) => return Ok((Vec::new(), payload, Wishes::new())),
                 Reply::Error(error) => return Err(error),
                 Reply::Read(read) => self.ground.database.read(read).await.map_err(failed)?,
                 Reply::Write(write) => self.ground.database.write(write).await.map_err(failed)?,
+                Reply::Account(deed) => {
+                    let cell = cell.ok_or(Condition::ServiceUnavailable)?;
+                    deed(&mut cell.live())
+                }
+                Reply::Done(payload, wishes) => return Ok((Vec::new(), payload, wishes)),
+                Reply::Page(messages, payload) => {
+                    return Ok((messages, Some(payload), Wishes::new()));
+                }
                 Reply::Change(change) => {
                     let cell = cell.ok_or(Condition::ServiceUnavailable)?;
                     let wishes = self.change(cell, change).await?;
-                    return Ok((None, wishes));
+                    return Ok((Vec::new(), None, wishes));
                 }
             };
         }
@@ -204,6 +253,9 @@ impl Server {
             account: live.as_deref_mut(),
             session: session.filter(|_| own),
             features: &settings.features,
+            config: &settings.config,
+            local: settings.hosts.contains(from.domain()) && from.local().is_some(),
+            neighbours: &settings.rooms,
             now: SystemTime::now(),
             uptime: self.started.elapsed(),
         }))

@@ -14,18 +14,22 @@ use aws_lc_rs::rand;
 use omnid_ground::Ground;
 use omnid_hub::Event;
 use omnid_identity::Address;
-use omnid_store::StoreError;
+use omnid_store::{Reader, StoreError};
 use omnid_supervisor::Child;
 use omnid_telemetry::limited;
 use std::time::Duration;
 
 use super::{
     accounts::{Accounts, Cell},
+    archive::Archive,
+    caps::Known,
     metrics::Metrics,
     outbox::{Outbox, Patience},
+    rooms::Rooms,
 };
 use crate::{
-    Config, data,
+    Config,
+    data::{self, archive::Entry},
     engine::{
         account::{Account, Outlet, SessionId, bounce},
         delivery::is_storable,
@@ -33,7 +37,7 @@ use crate::{
         sm::Sent,
         wish::{Plan, Wish, Wishes},
     },
-    features::{Features, last::stored},
+    features::{Features, last::stored, mam, rooms, upload},
     wire::{BareJid, Condition, Element, Jid, Kind, Limits, Stanza, StanzaError, ns, time},
 };
 
@@ -43,26 +47,39 @@ pub(crate) struct Settings {
     pub(crate) hosts: HashSet<Box<str>>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) features: Features,
+    /// Messages are archived.
+    pub(crate) archives: bool,
+    /// Hosts of rooms.
+    pub(crate) rooms: HashSet<Box<str>>,
 }
 
 impl Settings {
     pub(crate) fn new(config: Config, hosts: HashSet<Box<str>>) -> Settings {
-        let off: Vec<_> = config
+        let mut off: Vec<_> = config
             .disable
             .iter()
             .map(|name| name.value.clone())
             .collect();
+        if config.upload.url.is_none() {
+            // Nobody could get what was put.
+            off.push(upload::NAME.to_owned());
+        }
         let features = Features::without(&off);
-        let mut offered = features.stream();
-        offered.push(Element::new("sm", ns::SM));
+        let rooms = if features.has(rooms::NAME) {
+            config.rooms.hosts(hosts.iter().map(|host| &**host))
+        } else {
+            HashSet::new()
+        };
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
-            features: offered,
+            features: features.stream(),
         });
         Settings {
             config,
             hosts,
             policy,
+            archives: features.has(mam::NAME),
+            rooms,
             features,
         }
     }
@@ -96,31 +113,44 @@ pub(crate) struct Server {
     pub(crate) ground: Ground,
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) accounts: Accounts,
+    pub(crate) archive: Archive,
+    pub(crate) caps: Known,
+    pub(crate) rooms: Rooms,
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     /// Bound sessions, which the sweep looks after.
     sessions: Mutex<HashMap<SessionId, Resumable>>,
     /// Tokens of the sessions that can be resumed.
     resumable: Mutex<HashMap<Arc<str>, SessionId>>,
+    /// Sessions that could be resumed until lately, and how many of their clients' stanzas were
+    /// handled: a client that comes too late learns what it need not send again (XEP-0198 5).
+    expired: Mutex<VecDeque<(Arc<str>, BareJid, u32)>>,
     next: AtomicU64,
     /// Who runs the sessions' tasks: not the listeners, so that a reload that takes a listener
     /// away leaves its sessions alone.
     pub(crate) runner: ArcSwap<Option<Child>>,
 }
 
+/// Sessions that are remembered after they can no longer be resumed.
+const EXPIRED: usize = 1000;
+
 /// Wishes that one cause may bring about. No cause needs nearly as many: it is a bound on mistakes.
 const WISHES: usize = 1_000_000;
 
 impl Server {
-    pub(crate) fn new(ground: Ground, settings: Settings) -> Server {
+    pub(crate) fn new(ground: Ground, settings: Settings, archive: Archive) -> Server {
         Server {
             ground,
             settings: ArcSwap::from_pointee(settings),
             accounts: Accounts::new(),
+            archive,
+            caps: Known::default(),
+            rooms: Rooms::default(),
             metrics: Metrics::new(),
             started: Instant::now(),
             sessions: Mutex::default(),
             resumable: Mutex::default(),
+            expired: Mutex::default(),
             next: AtomicU64::new(1),
             runner: ArcSwap::default(),
         }
@@ -145,14 +175,9 @@ impl Server {
             return Ok(None);
         }
         let whose = bare.clone();
-        let roster = self
-            .ground
-            .database
-            .read(move |reader| data::roster::load(reader, whose.as_str()))
-            .await?;
-        Ok(Some(
-            self.accounts.insert(Account::new(bare.clone(), roster)),
-        ))
+        let load = move |reader: &mut Reader<'_>| data::account(reader, &whose);
+        let account = self.ground.database.read(load).await?;
+        Ok(Some(self.accounts.insert(account)))
     }
 
     /// Makes a change of an account's roster: looked at, written, made, and told to its clients, in
@@ -231,6 +256,15 @@ impl Server {
         (session.outbox.facts.jid.bare_str() == account.as_str()).then(|| session.clone())
     }
 
+    /// How many of its client's stanzas a session of `account` had handled that can no longer be
+    /// resumed.
+    pub(crate) fn expired(&self, token: &str, account: &BareJid) -> Option<u32> {
+        let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = expired.iter();
+        let found = known.find(|(known, whose, _)| &**known == token && whose == account)?;
+        Some(found.2)
+    }
+
     /// A session is over: its account says goodbye for it, and what its client never got finds
     /// another way (XEP-0198 5).
     pub(crate) async fn leave(&self, session: Resumable) {
@@ -245,11 +279,16 @@ impl Server {
         if !known {
             return;
         }
-        if let Some(token) = session.outbox.token() {
+        if let Some((token, handled)) = session.outbox.token() {
             self.resumable
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&token);
+            let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+            if expired.len() >= EXPIRED {
+                expired.pop_front();
+            }
+            expired.push_back((token, session.outbox.facts.jid.to_bare(), handled));
         }
         let wishes = session.cell.live().unbind(session.id);
         let missed = session.outbox.finish();
@@ -330,7 +369,7 @@ impl Server {
             return Wishes::new();
         };
         let limit = self.settings.load().config.offline_messages;
-        let (at, bytes) = (stored(SystemTime::now()), stanza.bytes().clone());
+        let (at, bytes) = (stored(SystemTime::now()), stanza.bytes());
         let kept = self
             .ground
             .database
@@ -431,6 +470,93 @@ impl Server {
             limited!(Duration::from_secs(10), error, "a departure was not noted", %error);
         }
     }
+}
+
+/// A message about to be archived.
+pub(crate) struct Archived {
+    entry: Entry,
+}
+
+impl Archived {
+    fn new(owner: &BareJid, peer: &Jid, id: u64, stanza: &Stanza) -> Archived {
+        let entry = Entry {
+            owner: owner.as_str().into(),
+            id,
+            peer: peer.bare_str().into(),
+            resource: peer.resource().unwrap_or_default().into(),
+            stanza: stanza.bytes(),
+        };
+        Archived { entry }
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> u64 {
+        self.entry.id
+    }
+}
+
+/// Archives (XEP-0313).
+impl Server {
+    /// The message as `account` gets it, and its entry in the account's archive, if it is to have
+    /// one: with the entry's id in it (XEP-0359).
+    pub(crate) fn received(
+        &self,
+        account: &Account,
+        stanza: &Stanza,
+    ) -> (Stanza, Option<Archived>) {
+        // An id by us that isn't of our making is a lie (XEP-0359 6).
+        let stanza = if stanza.has_child("stanza-id", ns::SID) {
+            without_ids(stanza, account.jid().as_str())
+        } else {
+            stanza.clone()
+        };
+        let wanted = self.settings.load().archives
+            && stanza
+                .from()
+                .is_some_and(|from| account.archive.want(&stanza, from, &account.roster));
+        let (true, Some(from)) = (wanted, stanza.from()) else {
+            return (stanza, None);
+        };
+        let id = self.archive.next_id();
+        let archived = Archived::new(account.jid(), from, id, &stanza);
+        (with_id(&stanza, account.jid().as_str(), id), Some(archived))
+    }
+
+    /// The entry of a message that one of the account's clients sends.
+    pub(crate) fn sending(&self, account: &Account, stanza: &Stanza) -> Option<Archived> {
+        let to = stanza.to()?;
+        // A message to oneself is archived as it arrives.
+        if !self.settings.load().archives
+            || to.bare_str() == account.jid().as_str()
+            || !account.archive.want(stanza, to, &account.roster)
+        {
+            return None;
+        }
+        let id = self.archive.next_id();
+        Some(Archived::new(account.jid(), to, id, stanza))
+    }
+
+    /// Has an entry written. The number to wait for.
+    pub(crate) fn archive(&self, archived: Archived) -> u64 {
+        self.archive.append(archived.entry)
+    }
+}
+
+/// With the id that it has in the archive of `by`.
+pub(crate) fn with_id(stanza: &Stanza, by: &str, id: u64) -> Stanza {
+    let child = Element::new("stanza-id", ns::SID)
+        .attr("by", by)
+        .attr("id", id.to_string());
+    stanza.with_child(&child)
+}
+
+/// Without the ids that it says to have by `by`.
+fn without_ids(stanza: &Stanza, by: &str) -> Stanza {
+    let Ok(mut element) = stanza.to_element() else {
+        return stanza.clone();
+    };
+    element.retain(|child| !(child.is("stanza-id", ns::SID) && child.get_attr("by") == Some(by)));
+    Stanza::from_element(&element).unwrap_or_else(|| stanza.clone())
 }
 
 /// The account's address as identity knows it.

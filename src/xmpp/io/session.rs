@@ -110,7 +110,9 @@ pub(crate) async fn run(
                     }
                     client.outbox.handled();
                 }
-                Item::Element(element) => pipe.connection.server.element(&client, &element),
+                Item::Element(element) => {
+                    Box::pin(pipe.connection.server.element(&client, &element)).await;
+                }
                 Item::Fail(error) => {
                     pipe.connection.server.metrics.flawed.inc();
                     limited!(

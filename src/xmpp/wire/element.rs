@@ -130,6 +130,14 @@ impl Element {
         self
     }
 
+    /// Keeps the child elements that `keep` says yes to.
+    pub fn retain(&mut self, keep: impl Fn(&Element) -> bool) {
+        self.nodes.retain(|node| match node {
+            Node::Element(element) => keep(element),
+            Node::Text(_) => true,
+        });
+    }
+
     /// Adds a child element.
     pub fn push(&mut self, child: Element) {
         self.nodes.push(Node::Element(child));

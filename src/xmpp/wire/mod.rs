@@ -8,6 +8,7 @@ mod chars;
 pub mod element;
 mod entity;
 pub mod error;
+pub mod form;
 pub mod framer;
 mod head;
 pub mod jid;

@@ -68,3 +68,63 @@ pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 /// XEP-0184: delivery receipts.
 pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// XEP-0004: data forms.
+pub const DATA_FORMS: &str = "jabber:x:data";
+/// XEP-0059: result sets.
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
+/// XEP-0313: message archives.
+pub const MAM: &str = "urn:xmpp:mam:2";
+/// XEP-0313: ids and order in queries, and what an archive holds.
+pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// XEP-0060: publish and subscribe.
+pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+/// XEP-0060: what only a node's owner can ask.
+pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
+/// XEP-0060: what subscribers are told.
+pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+/// XEP-0060: errors.
+pub const PUBSUB_ERRORS: &str = "http://jabber.org/protocol/pubsub#errors";
+/// XEP-0060: the form that configures a node.
+pub const PUBSUB_NODE_CONFIG: &str = "http://jabber.org/protocol/pubsub#node_config";
+/// XEP-0060: the form of what must be so for a publication.
+pub const PUBSUB_PUBLISH_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publish-options";
+/// XEP-0048: bookmarks in private storage.
+pub const BOOKMARKS_STORAGE: &str = "storage:bookmarks";
+/// XEP-0402: bookmarks at a node.
+pub const BOOKMARKS: &str = "urn:xmpp:bookmarks:1";
+/// XEP-0084: pictures at a node.
+pub const AVATAR_DATA: &str = "urn:xmpp:avatar:data";
+/// XEP-0084: what is said of pictures at a node.
+pub const AVATAR_METADATA: &str = "urn:xmpp:avatar:metadata";
+/// XEP-0153: the hash of the vCard's picture, in presence.
+pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
+/// XEP-0115: what a client can do, in presence.
+pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0352: clients that nobody looks at.
+pub const CSI: &str = "urn:xmpp:csi:0";
+/// XEP-0363: uploads.
+pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
+/// XEP-0359: ids that don't change on the way.
+pub const SID: &str = "urn:xmpp:sid:0";
+/// XEP-0045: rooms.
+pub const MUC: &str = "http://jabber.org/protocol/muc";
+/// XEP-0045: roles and affiliations.
+pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+/// XEP-0045: what a room's owner does.
+pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+/// XEP-0045: the form that configures a room.
+pub const MUC_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
+/// XEP-0045: what disco says of a room.
+pub const MUC_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
+/// XEP-0045: asking for voice.
+pub const MUC_REQUEST: &str = "http://jabber.org/protocol/muc#request";
+/// XEP-0045: messages keep their ids.
+pub const MUC_STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
+/// XEP-0410: the room itself answers whether one is still in.
+pub const MUC_SELF_PING: &str = "http://jabber.org/protocol/muc#self-ping-optimization";
+/// XEP-0421: occupants' ids.
+pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// XEP-0424: taking back what was said.
+pub const RETRACTION: &str = "urn:xmpp:message-retract:1";
+/// XEP-0425: moderators do so.
+pub const MODERATION: &str = "urn:xmpp:message-moderate:1";

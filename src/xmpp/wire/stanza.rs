@@ -259,9 +259,14 @@ fn close_root(bytes: &mut Vec<u8>, kind: Kind, inside: &[u8]) -> Range<usize> {
     start..end
 }
 
-/// A stanza on its way. Cloning shares all of it.
+/// A stanza on its way. Cloning shares all of it, and so do copies for different receivers: whom it
+/// is for is put in as it is written.
 #[derive(Debug, Clone)]
-pub struct Stanza(Arc<Parts>);
+pub struct Stanza {
+    parts: Arc<Parts>,
+    /// Whom it is for, where the bytes don't say.
+    late: Option<Jid>,
+}
 
 #[derive(Debug, Clone)]
 struct Parts {
@@ -341,41 +346,79 @@ impl Stanza {
     }
 
     /// The whole stanza, for a stream whose default namespace is `jabber:client`.
-    pub fn bytes(&self) -> &Bytes {
-        &self.0.bytes
+    pub fn bytes(&self) -> Bytes {
+        self.whole().parts.bytes.clone()
+    }
+
+    /// How many bytes that are.
+    pub fn size(&self) -> usize {
+        let late = self.late.as_ref().map_or(0, |to| to.as_str().len() + 6);
+        self.parts.bytes.len() + late
+    }
+
+    /// Appends them.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let Some(to) = &self.late else {
+            return out.extend_from_slice(&self.parts.bytes);
+        };
+        let (name, rest) = self
+            .parts
+            .bytes
+            .split_at_checked(self.name_end())
+            .unwrap_or((&self.parts.bytes, &[]));
+        out.reserve(self.size());
+        out.extend_from_slice(name);
+        out.extend_from_slice(to_attribute(to).as_bytes());
+        out.extend_from_slice(rest);
+    }
+
+    /// With all that it is in its bytes.
+    fn whole(&self) -> Stanza {
+        let Some(to) = &self.late else {
+            return self.clone();
+        };
+        let mut parts = self.parts.spliced(self.name_end(), &to_attribute(to));
+        parts.to = Some(to.clone());
+        parts.into()
+    }
+
+    fn name_end(&self) -> usize {
+        1 + self.parts.kind.name().len()
     }
 
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        self.0.kind
+        self.parts.kind
     }
 
     /// Its sender.
     pub fn from(&self) -> Option<&Jid> {
-        self.0.from.as_ref()
+        self.parts.from.as_ref()
     }
 
     /// Whom it is for.
     pub fn to(&self) -> Option<&Jid> {
-        self.0.to.as_ref()
+        self.late.as_ref().or(self.parts.to.as_ref())
     }
 
     /// Its id.
     pub fn id(&self) -> Option<Cow<'_, str>> {
-        self.0.id.map(|span| normalise(self.text(span)))
+        self.parts.id.map(|span| normalise(self.text(span)))
     }
 
     /// What is between its tags.
     pub fn inside(&self) -> Bytes {
-        self.0.bytes.slice(self.0.inside.range())
+        self.parts.bytes.slice(self.parts.inside.range())
     }
 
     /// Names and namespaces of the elements directly in it.
     pub fn children(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .children
-            .iter()
-            .map(|child| (child.name.get(&self.0.bytes), child.ns.get(&self.0.bytes)))
+        self.parts.children.iter().map(|child| {
+            (
+                child.name.get(&self.parts.bytes),
+                child.ns.get(&self.parts.bytes),
+            )
+        })
     }
 
     /// The first element in it, by name and namespace: an iq's request.
@@ -396,7 +439,7 @@ impl Stanza {
         thread_local! {
             static SCOPE: &'static Scope = Box::leak(Box::new(Scope::client()));
         }
-        Element::parse(&self.0.bytes, SCOPE.with(|scope| *scope))
+        Element::parse(&self.bytes(), SCOPE.with(|scope| *scope))
     }
 
     /// The same content with another root tag: from, to and nothing else of the old one but its
@@ -404,7 +447,7 @@ impl Stanza {
     #[must_use]
     pub fn readdress(&self, from: &Jid, to: &Jid) -> Stanza {
         let id = self.id();
-        let head = reply_head(self.0.kind, "", Some(from), Some(to), id.as_deref());
+        let head = reply_head(self.parts.kind, "", Some(from), Some(to), id.as_deref());
         self.rebuild(&head)
     }
 
@@ -421,18 +464,18 @@ impl Stanza {
         let mut bytes = text.into_bytes();
         let inside = close_root(
             &mut bytes,
-            self.0.kind,
-            &self.0.bytes.slice(self.0.inside.range()),
+            self.parts.kind,
+            &self.parts.bytes.slice(self.parts.inside.range()),
         );
-        let moved = (inside.start as u32).wrapping_sub(self.0.inside.start);
-        let mut children = self.0.children.clone();
+        let moved = (inside.start as u32).wrapping_sub(self.parts.inside.start);
+        let mut children = self.parts.children.clone();
         for child in &mut children {
             child.name.shift(moved);
             child.ns.shift(moved);
         }
         let address = |name| head.get_attr(name).and_then(|value| Jid::new(value).ok());
         Parts {
-            kind: self.0.kind,
+            kind: self.parts.kind,
             from: address("from"),
             to: address("to"),
             id,
@@ -446,40 +489,39 @@ impl Stanza {
     /// The same stanza, which is for nobody yet, for `to`: presence on its way to one of many.
     #[must_use]
     pub fn with_to(&self, to: &Jid) -> Stanza {
-        if self.0.to.is_some() {
+        if self.to().is_some() {
             return self.clone();
         }
-        let mut attr = String::with_capacity(to.as_str().len() + 8);
-        attr.push_str(" to='");
-        write_value(&mut attr, to.as_str());
-        attr.push('\'');
-        let name_end = 1 + self.0.kind.name().len();
-        let mut parts = self.0.spliced(name_end, &attr);
-        parts.to = Some(to.clone());
-        parts.into()
+        Stanza {
+            parts: self.parts.clone(),
+            late: Some(to.clone()),
+        }
     }
 
     /// The same stanza with one more element in it.
     #[must_use]
     pub fn with_child(&self, child: &Element) -> Stanza {
+        let whole = self.whole();
         let mut text = String::new();
         child.write(ns::CLIENT, &mut text);
-        let mut parts = if self.0.inside == Span::new(&(self.0.bytes.len()..self.0.bytes.len())) {
+        let mut parts = if whole.parts.inside
+            == Span::new(&(whole.parts.bytes.len()..whole.parts.bytes.len()))
+        {
             // Empty so far: `/>` becomes `>`, the child and an end tag.
-            let mut bytes = self.0.bytes.to_vec();
+            let mut bytes = whole.parts.bytes.to_vec();
             bytes.truncate(bytes.len().saturating_sub(2));
-            let inside = close_root(&mut bytes, self.0.kind, text.as_bytes());
+            let inside = close_root(&mut bytes, whole.parts.kind, text.as_bytes());
             Parts {
                 bytes: bytes.into(),
                 inside: Span::new(&inside),
-                ..Parts::clone(&self.0)
+                ..Parts::clone(&whole.parts)
             }
         } else {
-            let end = self.0.inside.end;
-            let mut parts = self.0.spliced(end as usize, &text);
+            let end = whole.parts.inside.end;
+            let mut parts = whole.parts.spliced(end as usize, &text);
             parts.inside = Span {
                 end: parts.inside.end,
-                ..self.0.inside
+                ..whole.parts.inside
             };
             parts.inside.end = end.saturating_add(Span::new(&(0..text.len())).end);
             parts
@@ -493,9 +535,9 @@ impl Stanza {
     #[must_use]
     pub fn forwarded(&self, head: &Element, wrapper: (&'static str, &'static str)) -> Stanza {
         let (name, namespace) = wrapper;
+        let stanza = self.bytes();
         // The same bytes mean the same once their default namespace is said.
-        let name_end = 1 + self.0.kind.name().len();
-        let (begin, rest) = self.0.bytes.split_at_checked(name_end).unwrap_or_default();
+        let (begin, rest) = stanza.split_at_checked(self.name_end()).unwrap_or_default();
         let open = format!(
             "<{name} xmlns='{namespace}'><forwarded xmlns='{}'>",
             ns::FORWARD
@@ -534,14 +576,14 @@ impl Stanza {
 
     /// An error to answer it with; `None` if it is one itself, or a result.
     pub fn error(&self, error: &StanzaError) -> Option<Element> {
-        if self.0.kind.is_error() || self.0.kind == Kind::Iq(IqType::Result) {
+        if self.parts.kind.is_error() || self.parts.kind == Kind::Iq(IqType::Result) {
             return None;
         }
         let head = reply_head(
-            self.0.kind,
+            self.parts.kind,
             "error",
-            self.0.to.as_ref(),
-            self.0.from.as_ref(),
+            self.to(),
+            self.from(),
             self.id().as_deref(),
         );
         Some(head.child(error.to_element()))
@@ -550,12 +592,12 @@ impl Stanza {
     /// The head of an iq's result.
     pub fn result(&self) -> Element {
         let id = self.id();
-        let (from, to) = (self.0.to.as_ref(), self.0.from.as_ref());
-        reply_head(self.0.kind, "result", from, to, id.as_deref())
+        let (from, to) = (self.to(), self.parts.from.as_ref());
+        reply_head(self.parts.kind, "result", from, to, id.as_deref())
     }
 
     fn text(&self, span: Span) -> &str {
-        self.0
+        self.parts
             .bytes
             .get(span.range())
             .and_then(|b| str::from_utf8(b).ok())
@@ -565,7 +607,10 @@ impl Stanza {
 
 impl From<Parts> for Stanza {
     fn from(parts: Parts) -> Stanza {
-        Stanza(Arc::new(parts))
+        Stanza {
+            parts: Arc::new(parts),
+            late: None,
+        }
     }
 }
 
@@ -605,6 +650,14 @@ impl Parts {
             to: self.to.clone(),
         }
     }
+}
+
+fn to_attribute(to: &Jid) -> String {
+    let mut attribute = String::with_capacity(to.as_str().len() + 8);
+    attribute.push_str(" to='");
+    write_value(&mut attribute, to.as_str());
+    attribute.push('\'');
+    attribute
 }
 
 fn reply_head(

@@ -26,6 +26,10 @@ pub fn build(apex: NameRef<'_>, records: &Records, sources: &Sources) -> Built {
         let nodes = zone.nodes.len() as u32;
         zone.trie = Trie::build(nodes, |id| zone.name(id));
         zone.resolve_targets(&builder.targets);
+        zone.hide_nsec3();
+        if let Err(message) = zone.index_denial() {
+            faults.of_zone(Severity::Error, message);
+        }
         check::check(&mut zone, &mut faults);
     }
     let broken = faults
@@ -145,6 +149,8 @@ impl<'r> Builder<'r> {
             serial: 0,
             negative_ttl: 0,
             record_count: 0,
+            has_signatures: false,
+            denial: Default::default(),
         };
         let faults = Faults {
             list: Vec::new(),
@@ -321,6 +327,7 @@ impl<'r> Builder<'r> {
                 RrType::CNAME => flag::CNAME,
                 _ => 0,
             };
+            self.zone.has_signatures |= found == RrType::RRSIG;
             self.add_set(id, owner, found, set);
             sets += 1;
         }
@@ -358,7 +365,8 @@ impl<'r> Builder<'r> {
             return;
         };
         let ttl = first.ttl;
-        for record in rows.iter().filter(|record| record.ttl != ttl) {
+        let one_ttl = rr_type != RrType::RRSIG;
+        for record in rows.iter().filter(|record| one_ttl && record.ttl != ttl) {
             // RFC 2181 5.2: one TTL for the set; BIND takes the first.
             let message = format!("{owner} {rr_type}: TTL {} taken for {ttl}", record.ttl);
             self.faults.at(Severity::Warning, record.place, message);

@@ -6,6 +6,7 @@
 
 mod build;
 mod check;
+mod denial;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +33,8 @@ mod flag {
     pub(super) const DNAME: u16 = 2;
     /// Has a CNAME.
     pub(super) const CNAME: u16 = 4;
+    /// Is there for its NSEC3 records alone.
+    pub(super) const NSEC3: u16 = 8;
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,9 @@ pub struct Zone {
     serial: u32,
     negative_ttl: u32,
     record_count: usize,
+    /// It holds signatures.
+    has_signatures: bool,
+    denial: denial::Denial,
 }
 
 /// Records of one owner and type.
@@ -118,10 +124,15 @@ impl Zone {
         self.record_count
     }
 
+    /// True of a zone that holds signatures.
+    pub(crate) fn has_signatures(&self) -> bool {
+        self.has_signatures
+    }
+
     /// Octets of memory.
     pub fn size(&self) -> usize {
         let nodes = self.nodes.capacity() * size_of::<Node>();
-        nodes + self.names.capacity() + self.data.capacity() + self.trie.size()
+        nodes + self.names.capacity() + self.data.capacity() + self.trie.size() + self.denial_size()
     }
 
     /// Searches for a name at or below the apex.
@@ -130,7 +141,7 @@ impl Zone {
             return Found::Below(0);
         };
         let (labels, other) = self.name_of(nearest);
-        if labels == key.labels() && other == name {
+        if labels == key.labels() && other == name && self.node(nearest).flags & flag::NSEC3 == 0 {
             return Found::Exact(nearest);
         }
         let common = common_labels(name, key.labels(), other, labels);
@@ -138,7 +149,9 @@ impl Zone {
         for _ in common..labels {
             node = self.node(node).parent;
         }
-        if common == key.labels() {
+        if self.node(node).flags & flag::NSEC3 != 0 {
+            Found::Below(self.node(node).parent)
+        } else if common == key.labels() {
             Found::Exact(node)
         } else {
             Found::Below(node)
@@ -199,6 +212,11 @@ impl Zone {
             id = self.node(id).parent;
         }
         id == ancestor
+    }
+
+    /// The node above; of the apex itself.
+    pub(crate) fn above(&self, id: NodeId) -> NodeId {
+        self.node(id).parent
     }
 
     /// Nodes in canonical order.
@@ -282,6 +300,16 @@ impl<'z> RrSet<'z> {
     /// The same records with another TTL.
     pub fn with_ttl(self, ttl: u32) -> RrSet<'z> {
         RrSet { ttl, ..self }
+    }
+
+    /// The TTL of one of its records. Signatures have that of the set they sign, which they name
+    /// (RFC 4034 3.1.4); other sets have one for all.
+    pub fn ttl_of(&self, rdata: &[u8]) -> u32 {
+        let signature = Some(rdata).filter(|_| self.rr_type == RrType::RRSIG);
+        match signature.and_then(|rdata| rdata.get(4..8)?.first_chunk()) {
+            Some(octets) => u32::from_be_bytes(*octets),
+            None => self.ttl,
+        }
     }
 
     /// How many records it has.

@@ -18,6 +18,7 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use base::write_hex;
+pub(crate) use base::{read_base32hex, read_base64, write_base64};
 pub(crate) use check::canonical_into;
 pub use check::{BadRdata, check, decompress};
 pub(crate) use form::{additional_name_at, compressible};
@@ -25,3 +26,4 @@ pub(crate) use parse::read_number;
 pub use parse::{Fields, RdataError, Token, parse};
 pub use print::Rdata;
 pub(crate) use text::{read_seconds, write_quoted};
+pub(crate) use time::write as write_time;

@@ -25,7 +25,7 @@ impl Inbox {
 
 impl Outlet for Inbox {
     fn send(&self, stanza: &Stanza) -> bool {
-        let text = String::from_utf8_lossy(stanza.bytes()).into_owned();
+        let text = String::from_utf8_lossy(&stanza.bytes()).into_owned();
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -161,7 +161,7 @@ impl World {
                 Wish::Route(stanza) => self.route(&stanza),
                 Wish::Keep(stanza) => {
                     self.kept
-                        .push(String::from_utf8_lossy(stanza.bytes()).into_owned());
+                        .push(String::from_utf8_lossy(&stanza.bytes()).into_owned());
                 }
                 Wish::Probe { from, contact } => {
                     if let Some(account) = self.accounts.get(contact.as_str()) {
@@ -182,7 +182,7 @@ impl World {
         let Some(account) = self.accounts.get(bare.as_str()) else {
             return self
                 .away
-                .push(String::from_utf8_lossy(stanza.bytes()).into_owned());
+                .push(String::from_utf8_lossy(&stanza.bytes()).into_owned());
         };
         let wishes = match stanza.kind() {
             Kind::Message(_) => account.message(stanza),

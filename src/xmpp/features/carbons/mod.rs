@@ -9,8 +9,10 @@ use crate::wire::{Condition, ns};
 pub const FEATURE: Feature = Feature {
     name: "carbons",
     spec: Spec::Xep(280, "1.0.1"),
+    more: &[],
     server: &[ns::CARBONS],
     account: &[ns::CARBONS],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{Asked, Feature, Handler, Reply, Spec, To, nothing};
+use super::{Asked, Feature, Handler, Reply, Spec, To, nothing, pep, upload};
 use crate::wire::{Condition, Element, ns};
 
 /// The declaration.
 pub const FEATURE: Feature = Feature {
     name: "disco",
     spec: Spec::Xep(30, "2.5rc3"),
+    more: &[],
     server: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
     account: &[ns::DISCO_INFO, ns::DISCO_ITEMS],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {
@@ -26,7 +28,7 @@ pub const FEATURE: Feature = Feature {
         Handler {
             ns: ns::DISCO_ITEMS,
             to: To::Server,
-            answer: items,
+            answer: server_items,
         },
         Handler {
             ns: ns::DISCO_ITEMS,
@@ -44,8 +46,13 @@ fn server_info(asked: &mut Asked<'_>) -> Reply {
         .flat_map(|feature| feature.server);
     // XEP-0160: messages are kept for accounts that are away.
     let features = features.copied().chain([ns::OFFLINE]);
-    let identity = identity("server", "im").attr("name", "omnid");
-    info(asked, identity, features.collect())
+    let limits = upload::limits(asked);
+    let store = limits.as_ref().map(|_| identity("store", "file"));
+    let identities = std::iter::once(identity("server", "im").attr("name", "omnid")).chain(store);
+    match info(asked, identities, features.collect()) {
+        Reply::Result(Some(query)) => query.children_from(limits).into(),
+        other => other,
+    }
 }
 
 fn account_info(asked: &mut Asked<'_>) -> Reply {
@@ -58,11 +65,11 @@ fn account_info(asked: &mut Asked<'_>) -> Reply {
         .on()
         .iter()
         .flat_map(|feature| feature.account);
-    info(
-        asked,
-        identity("account", "registered"),
-        features.copied().collect(),
-    )
+    let identities = asked.features.on().iter();
+    let identities = identities.flat_map(|feature| feature.identities);
+    let more = identities.map(|(category, kind)| identity(category, kind));
+    let identities = std::iter::once(identity("account", "registered")).chain(more);
+    info(asked, identities, features.copied().collect())
 }
 
 fn identity(category: &str, kind: &str) -> Element {
@@ -71,7 +78,11 @@ fn identity(category: &str, kind: &str) -> Element {
         .attr("type", kind)
 }
 
-fn info(asked: &Asked<'_>, identity: Element, features: BTreeSet<&'static str>) -> Reply {
+fn info(
+    asked: &Asked<'_>,
+    identities: impl IntoIterator<Item = Element>,
+    features: BTreeSet<&'static str>,
+) -> Reply {
     if asked.set {
         return Condition::NotAllowed.into();
     }
@@ -81,9 +92,19 @@ fn info(asked: &Asked<'_>, identity: Element, features: BTreeSet<&'static str>) 
     let features = features.into_iter();
     let features = features.map(|var| Element::new("feature", ns::DISCO_INFO).attr("var", var));
     Element::new("query", ns::DISCO_INFO)
-        .child(identity)
+        .children_from(identities)
         .children_from(features)
         .into()
+}
+
+fn server_items(asked: &mut Asked<'_>) -> Reply {
+    let more = asked.neighbours.iter();
+    let more = more.map(|jid| Element::new("item", ns::DISCO_ITEMS).attr("jid", &**jid));
+    let more: Vec<_> = more.collect();
+    match items(asked) {
+        Reply::Result(Some(query)) => query.children_from(more).into(),
+        other => other,
+    }
 }
 
 fn items(asked: &mut Asked<'_>) -> Reply {
@@ -100,5 +121,8 @@ fn account_items(asked: &mut Asked<'_>) -> Reply {
     if !asked.may_see() {
         return Condition::ServiceUnavailable.into();
     }
-    items(asked)
+    match items(asked) {
+        Reply::Result(Some(query)) => query.children_from(pep::listed(asked)).into(),
+        other => other,
+    }
 }

@@ -13,8 +13,10 @@ use crate::{
 pub const FEATURE: Feature = Feature {
     name: "last",
     spec: Spec::Xep(12, "2.0"),
+    more: &[],
     server: &[ns::LAST],
     account: &[ns::LAST],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {

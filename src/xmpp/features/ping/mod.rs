@@ -7,8 +7,10 @@ use crate::wire::ns;
 pub const FEATURE: Feature = Feature {
     name: "ping",
     spec: Spec::Xep(199, "2.0.1"),
+    more: &[],
     server: &[ns::PING],
     account: &[ns::PING],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {

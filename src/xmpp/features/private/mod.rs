@@ -1,6 +1,6 @@
 //! XEP-0049: XML that an account's clients keep with the server.
 
-use super::{Asked, Feature, Handler, Reply, Spec, To, nothing};
+use super::{Asked, Feature, Handler, Reply, Spec, To, nothing, pep::bookmarks};
 use crate::{
     data,
     wire::{Condition, Element, Scope, ns},
@@ -13,8 +13,10 @@ const LIMIT: usize = 1024 * 1024;
 pub const FEATURE: Feature = Feature {
     name: "private",
     spec: Spec::Xep(49, "1.2"),
+    more: &[],
     server: &[ns::PRIVATE],
     account: &[],
+    identities: &[],
     stream: nothing,
     handlers: &[
         Handler {
@@ -31,16 +33,25 @@ pub const FEATURE: Feature = Feature {
 };
 
 fn answer(asked: &mut Asked<'_>) -> Reply {
-    let Some(account) = asked.account.as_deref_mut() else {
+    let Some(account) = asked.account.as_deref() else {
         return Condition::ServiceUnavailable.into();
     };
     let account = account.jid().clone();
+    let asked = &*asked;
     let mut children = asked.query.children();
     let (Some(element), None) = (children.next(), children.next()) else {
         return Condition::BadRequest.into();
     };
     if element.ns().is_empty() || element.ns() == ns::PRIVATE {
         return Condition::BadRequest.into();
+    }
+    if bookmarks::is_storage(element, asked) {
+        let reply = if asked.set {
+            bookmarks::store(asked, element)
+        } else {
+            bookmarks::load(asked)
+        };
+        return reply.unwrap_or_else(|| Condition::ServiceUnavailable.into());
     }
     let element = element.clone();
     if asked.set {

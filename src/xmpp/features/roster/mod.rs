@@ -10,8 +10,10 @@ use crate::{
 pub const FEATURE: Feature = Feature {
     name: "roster",
     spec: Spec::Rfc(6121),
+    more: &[Spec::Xep(237, "1.3")],
     server: &[],
     account: &[],
+    identities: &[],
     stream: offer,
     handlers: &[
         Handler {

@@ -7,8 +7,10 @@ use crate::wire::{Element, ns};
 pub const FEATURE: Feature = Feature {
     name: "session",
     spec: Spec::Rfc(3921),
+    more: &[],
     server: &[],
     account: &[],
+    identities: &[],
     stream: offer,
     handlers: &[
         Handler {

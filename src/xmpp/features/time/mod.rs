@@ -7,8 +7,10 @@ use crate::wire::{Condition, Element, ns, time::format};
 pub const FEATURE: Feature = Feature {
     name: "time",
     spec: Spec::Xep(202, "2.0"),
+    more: &[],
     server: &[ns::TIME],
     account: &[],
+    identities: &[],
     stream: nothing,
     handlers: &[Handler {
         ns: ns::TIME,

@@ -7,8 +7,10 @@ use crate::wire::{Condition, Element, ns};
 pub const FEATURE: Feature = Feature {
     name: "version",
     spec: Spec::Xep(92, "1.1"),
+    more: &[],
     server: &[ns::VERSION],
     account: &[],
+    identities: &[],
     stream: nothing,
     handlers: &[Handler {
         ns: ns::VERSION,

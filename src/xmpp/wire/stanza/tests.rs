@@ -27,7 +27,7 @@ fn check(text: &str, scope: &Scope, lang: Option<&str>) -> String {
     assert_eq!(stanza.id().as_deref(), after.get_attr("id"), "{text}");
     let children: Vec<_> = after.children().map(|c| (c.name(), c.ns())).collect();
     assert_eq!(stanza.children().collect::<Vec<_>>(), children, "{text}");
-    let again = Stanza::from_stored(stanza.bytes().clone()).unwrap();
+    let again = Stanza::from_stored(stanza.bytes()).unwrap();
     assert_eq!(again.id(), stanza.id());
     assert_eq!(again.inside(), stanza.inside());
     assert_eq!((again.to(), again.from()), (stanza.to(), stanza.from()));
@@ -203,7 +203,7 @@ fn gains_an_address_and_a_child() {
             assert_eq!(stanza.id().as_deref(), Some("1"));
             let children: Vec<_> = tree.children().map(|c| (c.name(), c.ns())).collect();
             assert_eq!(stanza.children().collect::<Vec<_>>(), children);
-            let again = Stanza::from_stored(stanza.bytes().clone()).unwrap();
+            let again = Stanza::from_stored(stanza.bytes()).unwrap();
             assert_eq!(again.inside(), stanza.inside());
         }
         assert!(late.has_child("delay", ns::DELAY));

@@ -1,0 +1,600 @@
+//! From an anchor down to a zone's keys, and from the keys to the verdict on a set (RFC 4035 5).
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+
+use super::Resolver;
+use super::anchors::{Anchor, Exemption};
+use super::budget::{Fault, Path, Request, reason};
+use super::denial::{Claim, Proof, Proofs};
+use super::managed::Managed;
+use super::record::{Entry, Fact, RrSet, Security};
+use super::store::Kept;
+use crate::dnssec::{DigestType, DnsKey, Ds, Rrsig, Validity, verify};
+use crate::wire::code::{Class, RrType};
+use crate::wire::name::{Name, NameRef};
+
+/// Signatures tried for one set, and keys for one signature (KeyTrap).
+const MAX_SIGNATURES: usize = 8;
+const MAX_KEYS: usize = 4;
+/// DS records tried for one zone.
+const MAX_DS: usize = 8;
+/// Seconds that a broken link of a chain is remembered.
+const BROKEN_TTL: u32 = 30;
+
+/// How a name stands in the chain of trust.
+#[derive(Debug, Clone)]
+pub(crate) enum Standing {
+    /// A zone begins here, and these are its keys.
+    Keys(Arc<RrSet>),
+    /// A zone begins here or the one above ends, and it is proven unsigned.
+    Insecure(Option<u16>),
+    /// No zone begins here.
+    NoCut,
+    /// The chain is broken here.
+    Bogus(u16),
+}
+
+/// What was found out about one name.
+#[derive(Debug)]
+pub(crate) struct Link {
+    name: Name,
+    standing: Standing,
+    stored: Instant,
+    ttl: u32,
+}
+
+impl Link {
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+impl Kept for Link {
+    fn is(&self, name: NameRef<'_>, _: u32) -> bool {
+        self.name.as_ref() == name
+    }
+
+    fn size(&self) -> usize {
+        let keys = match &self.standing {
+            Standing::Keys(keys) => keys.size(),
+            _ => 0,
+        };
+        96 + self.name.as_ref().wire().len() + keys
+    }
+}
+
+/// How far the zone of a name can be trusted.
+#[derive(Debug, Clone)]
+enum Trust {
+    Secure { zone: Name, keys: Arc<RrSet> },
+    Insecure(Option<u16>),
+    Bogus(u16),
+    Indeterminate,
+}
+
+/// A verdict with the extended error that explains it.
+type Verdict = (Security, Option<u16>);
+
+impl Resolver {
+    /// How far an entry can be trusted.
+    pub(crate) async fn verdict(&self, request: &Request, entry: &Entry) -> Security {
+        let known = entry.security();
+        if known != Security::Unchecked {
+            return known;
+        }
+        let (security, reason) = match &entry.fact {
+            Fact::Failed => return Security::Indeterminate,
+            _ => self.judge(request, entry).await,
+        };
+        if security == Security::Bogus {
+            tracing::info!(name = %entry.name, rr_type = %entry.rr_type, reason, "bogus");
+        }
+        entry.judge(security, reason);
+        security
+    }
+
+    async fn judge(&self, request: &Request, entry: &Entry) -> Verdict {
+        let signer = self.signer(entry);
+        if let Some(signer) = signer {
+            let trust = self.trust(request, &signer, RrType::DNSKEY).await;
+            let verdict = match &trust {
+                // Above an unsigned zone may be a signature of no worth by a zone that is signed:
+                // the way down says whether one was needed.
+                Trust::Secure { zone, .. } if *zone != signer => None,
+                Trust::Secure { zone, keys } => Some(self.check(request, entry, zone, keys)),
+                _ => None,
+            };
+            if let Some(verdict) = verdict.filter(|(security, _)| *security != Security::Bogus) {
+                return verdict;
+            }
+        }
+        match self
+            .trust(request, self.subject(entry), entry.rr_type)
+            .await
+        {
+            Trust::Secure { zone, keys } => self.check(request, entry, &zone, &keys),
+            Trust::Insecure(reason) => (Security::Insecure, reason),
+            Trust::Bogus(reason) => (Security::Bogus, Some(reason)),
+            Trust::Indeterminate => (Security::Indeterminate, None),
+        }
+    }
+
+    /// Whose zone decides about an entry.
+    fn subject<'e>(&self, entry: &'e Entry) -> &'e Name {
+        match &entry.fact {
+            Fact::Renamed { dname, .. } => &dname.owner,
+            _ => &entry.name,
+        }
+    }
+
+    /// The zone that the signatures say they are of, if it can be.
+    fn signer(&self, entry: &Entry) -> Option<Name> {
+        let of = |set: &RrSet| {
+            let signature = set.signatures.first()?;
+            Rrsig::read(signature).map(|signature| signature.signer.to_owned())
+        };
+        let (signer, subject) = match &entry.fact {
+            Fact::Set(set) => (of(set)?, &entry.name),
+            Fact::Renamed { dname, .. } => (of(dname)?, &dname.owner),
+            Fact::NoData | Fact::NoName => {
+                (entry.authority.iter().find_map(|set| of(set))?, &entry.name)
+            }
+            Fact::Failed => return None,
+        };
+        let above = subject.as_ref().is_within(signer.as_ref());
+        let beside =
+            entry.rr_type == RrType::DS && signer == *subject && !signer.as_ref().is_root();
+        (above && !beside).then_some(signer)
+    }
+
+    /// Checks an entry with the keys of its zone.
+    fn check(&self, request: &Request, entry: &Entry, zone: &Name, keys: &RrSet) -> Verdict {
+        let secure = (Security::Secure, None);
+        let bogus = |reason| (Security::Bogus, Some(reason));
+        match &entry.fact {
+            Fact::Renamed { dname, .. } => match self.check_set(request, dname, zone, keys) {
+                Ok(_) => secure,
+                Err(reason) => bogus(reason),
+            },
+            Fact::Set(set) => match self.check_set(request, set, zone, keys) {
+                Ok(None) => secure,
+                Ok(Some(labels)) => {
+                    let claim = Claim::Expanded(labels);
+                    self.denied(request, entry, zone, keys, claim)
+                }
+                Err(reason) => bogus(reason),
+            },
+            Fact::NoData => self.denied(request, entry, zone, keys, Claim::NoData),
+            Fact::NoName => self.denied(request, entry, zone, keys, Claim::NoName),
+            Fact::Failed => (Security::Indeterminate, None),
+        }
+    }
+
+    /// Whether the proofs that came with an entry prove its claim.
+    fn denied(
+        &self,
+        request: &Request,
+        entry: &Entry,
+        zone: &Name,
+        keys: &RrSet,
+        claim: Claim,
+    ) -> Verdict {
+        match self.proof(request, entry, zone, keys, claim) {
+            Ok(Proof::Holds { .. }) => {
+                self.learn_ranges(request, entry, zone, keys);
+                (Security::Secure, None)
+            }
+            Ok(Proof::OptOut) => (Security::Insecure, None),
+            Ok(Proof::TooManyIterations) => {
+                (Security::Insecure, Some(reason::UNSUPPORTED_ITERATIONS))
+            }
+            Ok(Proof::Missing) => (Security::Bogus, Some(reason::NSEC_MISSING)),
+            Err(reason) => (Security::Bogus, Some(reason)),
+        }
+    }
+
+    /// Keeps the ranges that a denial by NSEC showed to be empty (RFC 8198).
+    fn learn_ranges(&self, request: &Request, entry: &Entry, zone: &Name, keys: &RrSet) {
+        let has = |rr_type: RrType| entry.authority.iter().any(|set| set.rr_type == rr_type);
+        if !has(RrType::NSEC) || !has(RrType::SOA) {
+            return;
+        }
+        let checked = |set: &&Arc<RrSet>| self.check_set(request, set, zone, keys) == Ok(None);
+        let good: Vec<Arc<RrSet>> = entry.authority.iter().filter(checked).cloned().collect();
+        let now = self.network.now();
+        let left = entry.left(now).unwrap_or(0);
+        self.memory.ranges.learn(zone, &good, now, left);
+    }
+
+    fn proof(
+        &self,
+        request: &Request,
+        entry: &Entry,
+        zone: &Name,
+        keys: &RrSet,
+        claim: Claim,
+    ) -> Result<Proof, u16> {
+        let denials = entry
+            .authority
+            .iter()
+            .filter(|set| matches!(set.rr_type, RrType::NSEC | RrType::NSEC3));
+        let (mut good, mut wrong) = (Vec::new(), None);
+        for set in denials {
+            match self.check_set(request, set, zone, keys) {
+                // A proof that a wildcard made is none.
+                Ok(None) => good.push(&**set),
+                Ok(Some(_)) => {}
+                Err(reason) => wrong = Some(reason),
+            }
+        }
+        let proofs = Proofs::of(zone.as_ref(), good.into_iter());
+        match proofs.prove(claim, &entry.name, entry.rr_type) {
+            Proof::Missing => Err(wrong.unwrap_or(reason::NSEC_MISSING)),
+            proof => Ok(proof),
+        }
+    }
+
+    /// Checks the signatures over a set; gives the labels of a wildcard's parent if one made it.
+    fn check_set(
+        &self,
+        request: &Request,
+        set: &RrSet,
+        zone: &Name,
+        keys: &RrSet,
+    ) -> Result<Option<usize>, u16> {
+        let now = self.network.unix_time() as u32;
+        let mut wrong = reason::RRSIGS_MISSING;
+        let owner = set.owner.as_ref();
+        if !owner.is_within(zone.as_ref()) {
+            return Err(reason::BOGUS);
+        }
+        for data in set.signatures.iter().take(MAX_SIGNATURES) {
+            let Some(signature) = Rrsig::read(data) else {
+                continue;
+            };
+            let fits = signature.covered == set.rr_type && signature.signer == zone.as_ref();
+            if !fits {
+                continue;
+            }
+            match signature.validity(now) {
+                Validity::Valid => {}
+                Validity::Expired => {
+                    wrong = reason::SIGNATURE_EXPIRED;
+                    continue;
+                }
+                Validity::NotYet => {
+                    wrong = reason::SIGNATURE_NOT_YET_VALID;
+                    continue;
+                }
+            }
+            let candidates = keys
+                .data
+                .iter()
+                .filter_map(|data| DnsKey::read(data))
+                .filter(|key| key.is_zone_key() && key.algorithm == signature.algorithm)
+                .filter(|key| key.tag() == signature.key_tag);
+            let mut tried = 0;
+            for key in candidates.take(MAX_KEYS) {
+                tried += 1;
+                request.take_signature().ok_or(reason::OTHER)?;
+                let records = set.data.iter().map(|data| &**data);
+                if signature.verify(&key, owner, Class::IN, records).is_ok() {
+                    let labels = usize::from(signature.labels);
+                    return Ok(signature.is_expanded(owner).then_some(labels));
+                }
+                wrong = reason::BOGUS;
+            }
+            if tried == 0 && wrong == reason::RRSIGS_MISSING {
+                wrong = reason::DNSKEY_MISSING;
+            }
+        }
+        Err(wrong)
+    }
+
+    /// How far the zone that holds a name and type can be trusted.
+    async fn trust(&self, request: &Request, name: &Name, rr_type: RrType) -> Trust {
+        // The DS set of a zone's name is in the zone above.
+        let target = match name.as_ref().parent() {
+            Some(above) if rr_type == RrType::DS => above,
+            _ => name.as_ref(),
+        };
+        let Some(anchor) = self.settings.anchors.above(target) else {
+            return Trust::Indeterminate;
+        };
+        let now = self.network.unix_time();
+        if self.is_exempt(target, anchor.zone.as_ref(), now) {
+            return Trust::Insecure(None);
+        }
+        let depth = target.label_count();
+        let top = anchor.zone.as_ref().label_count();
+        let mut zone = anchor.zone.clone();
+        let mut keys = match self.link(request, &zone, None).await {
+            Standing::Keys(keys) => keys,
+            Standing::Insecure(reason) => return Trust::Insecure(reason),
+            Standing::Bogus(reason) => return Trust::Bogus(reason),
+            Standing::NoCut => return Trust::Bogus(reason::DNSKEY_MISSING),
+        };
+        for labels in top + 1..=depth {
+            let Some(at) = target.skip(depth - labels) else {
+                break;
+            };
+            let at = at.to_owned();
+            match self.link(request, &at, Some((&zone, &keys))).await {
+                Standing::Keys(found) => (zone, keys) = (at, found),
+                Standing::NoCut => {}
+                Standing::Insecure(reason) => return Trust::Insecure(reason),
+                Standing::Bogus(reason) => return Trust::Bogus(reason),
+            }
+        }
+        Trust::Secure { zone, keys }
+    }
+
+    /// True of a name that the operator has exempt from validation, or that is below one, unless
+    /// an anchor is closer to it.
+    fn is_exempt(&self, target: NameRef<'_>, anchor: NameRef<'_>, now: u64) -> bool {
+        let above =
+            |name: &Name| target.is_within(name.as_ref()) && name.as_ref().is_within(anchor);
+        if self.settings.exempt.iter().any(above) {
+            return true;
+        }
+        let exempt = self.memory.exempt.lock();
+        let exempt = exempt.unwrap_or_else(PoisonError::into_inner);
+        let counts = |exemption: &Exemption| exemption.until.is_none_or(|until| until > now);
+        let mut counting = exempt.iter().filter(|exemption| counts(exemption));
+        counting.any(|exemption| above(&exemption.name))
+    }
+
+    /// One link of the chain; without a zone above it hangs on an anchor.
+    fn link<'a>(
+        &'a self,
+        request: &'a Request,
+        name: &'a Name,
+        above: Option<(&'a Name, &'a RrSet)>,
+    ) -> BoxFuture<'a, Standing> {
+        Box::pin(async move {
+            let now = self.network.now();
+            if let Some(known) = self.memory.links.get(name.as_ref(), 0) {
+                let age = now.saturating_duration_since(known.stored).as_secs();
+                if age < u64::from(known.ttl) {
+                    return known.standing.clone();
+                }
+            }
+            let (standing, ttl) = match above {
+                None => self.hang_on_anchor(request, name).await,
+                Some((zone, keys)) => self.hang_on_zone(request, name, zone, keys).await,
+            };
+            let ttl = match standing {
+                Standing::Bogus(_) => ttl.min(BROKEN_TTL),
+                _ => ttl,
+            };
+            if ttl > 0 {
+                let link = Link {
+                    name: name.clone(),
+                    standing: standing.clone(),
+                    stored: now,
+                    ttl,
+                };
+                self.memory.links.put(name.as_ref(), 0, Arc::new(link));
+            }
+            standing
+        })
+    }
+
+    /// The data of DS records for the keys that are trusted of an anchor's zone: those it has come
+    /// to follow, or else those that the configuration names.
+    fn trusted(&self, anchor: &Anchor) -> Vec<Box<[u8]>> {
+        let managed = self.memory.managed.lock();
+        let managed = managed.unwrap_or_else(PoisonError::into_inner);
+        let Some(keys) = managed.get(&anchor.zone) else {
+            return anchor.digests();
+        };
+        let zone = anchor.zone.as_ref();
+        let digest = |key: &[u8]| Ds::make(zone, key, DigestType::SHA256).map(Into::into);
+        keys.trusted().filter_map(digest).collect()
+    }
+
+    /// Looks at the keys of an anchor's zone anew (RFC 5011 2.3): the state they are in then, and
+    /// the seconds until they are to be looked at again.
+    pub(crate) async fn look_at_anchor(&self, anchor: &Anchor) -> Result<(Managed, u32), u16> {
+        let zone = &anchor.zone;
+        let request = Request::new(&self.settings.budget, self.network.now(), true);
+        let path = Path::start(zone, RrType::DNSKEY);
+        let found = self.find(&request, &path, zone, RrType::DNSKEY).await;
+        let entry = found.map_err(|Fault(reason)| reason)?;
+        let Fact::Set(set) = &entry.fact else {
+            return Err(reason::DNSKEY_MISSING);
+        };
+        let digests = self.trusted(anchor);
+        let (standing, _) = self.vouch(&request, zone, &digests, set);
+        if let Standing::Bogus(reason) = standing {
+            return Err(reason);
+        }
+        let now = self.network.unix_time();
+        let revoked: Vec<&[u8]> = set
+            .data
+            .iter()
+            .map(|data| &**data)
+            .filter(|data| signs_its_end(set, data, now as u32))
+            .collect();
+        let known = {
+            let managed = self.memory.managed.lock();
+            let managed = managed.unwrap_or_else(PoisonError::into_inner);
+            managed.get(zone).cloned()
+        };
+        let mut state = known.unwrap_or_else(|| {
+            let vouched = |data: &[u8]| {
+                let key = DnsKey::read(data);
+                let digests = digests.iter().filter_map(|digest| Ds::read(digest));
+                key.is_some_and(|key| {
+                    digests
+                        .into_iter()
+                        .any(|ds| ds.matches(zone.as_ref(), &key))
+                })
+            };
+            Managed::begin(&set.data, vouched, now)
+        });
+        state.observe(&set.data, &revoked, now);
+        Ok((state, set.ttl))
+    }
+
+    async fn hang_on_anchor(&self, request: &Request, zone: &Name) -> (Standing, u32) {
+        let Some(anchor) = self.settings.anchors.above(zone.as_ref()) else {
+            return (Standing::Insecure(None), 0);
+        };
+        let digests = self.trusted(anchor);
+        self.keys(request, zone, &digests).await
+    }
+
+    /// The keys of a zone, of which one at least is meant by a trusted DS record and signs them.
+    async fn keys(&self, request: &Request, zone: &Name, digests: &[Box<[u8]>]) -> (Standing, u32) {
+        let usable = usable(digests);
+        if usable.is_empty() {
+            // Signed in ways unknown here: as good as unsigned (RFC 4035 5.2).
+            return (Standing::Insecure(Some(reason::UNSUPPORTED_ALGORITHM)), 300);
+        }
+        let path = Path::start(zone, RrType::DNSKEY);
+        let entry = self.lookup(request, &path, zone, RrType::DNSKEY).await;
+        let left = entry.left(self.network.now()).unwrap_or(0);
+        let set = match &entry.fact {
+            Fact::Set(set) if set.rr_type == RrType::DNSKEY => set,
+            Fact::Failed => {
+                let reason = entry.reason().unwrap_or(reason::DNSKEY_MISSING);
+                return (Standing::Bogus(reason), 1);
+            }
+            _ => return (Standing::Bogus(reason::DNSKEY_MISSING), left),
+        };
+        let (standing, found) = self.vouch(request, zone, digests, set);
+        (standing, if found { left } else { left.min(BROKEN_TTL) })
+    }
+
+    /// Whether one of the keys that a trusted DS record means signs the set of keys.
+    fn vouch(
+        &self,
+        request: &Request,
+        zone: &Name,
+        digests: &[Box<[u8]>],
+        set: &Arc<RrSet>,
+    ) -> (Standing, bool) {
+        let usable = usable(digests);
+        let mut wrong = reason::DNSKEY_MISSING;
+        let mut tried = 0;
+        for data in &set.data {
+            let Some(key) = DnsKey::read(data).filter(DnsKey::is_zone_key) else {
+                continue;
+            };
+            let meant = usable
+                .iter()
+                .take(MAX_DS)
+                .any(|ds| ds.matches(zone.as_ref(), &key));
+            if !meant {
+                continue;
+            }
+            tried += 1;
+            if tried > MAX_KEYS {
+                break;
+            }
+            let alone = RrSet {
+                data: vec![data.clone()],
+                ..RrSet::clone(set)
+            };
+            match self.check_set(request, set, zone, &alone) {
+                Ok(_) => return (Standing::Keys(set.clone()), true),
+                Err(reason) => wrong = reason,
+            }
+        }
+        (Standing::Bogus(wrong), false)
+    }
+
+    /// What the zone above says of a name: another zone's keys, that none begins there, that an
+    /// unsigned one does.
+    async fn hang_on_zone(
+        &self,
+        request: &Request,
+        name: &Name,
+        zone: &Name,
+        keys: &RrSet,
+    ) -> (Standing, u32) {
+        let path = Path::start(name, RrType::DS);
+        let entry = self.lookup(request, &path, name, RrType::DS).await;
+        let left = entry.left(self.network.now()).unwrap_or(0);
+        let bogus = |reason| (Standing::Bogus(reason), left);
+        match &entry.fact {
+            Fact::Set(set) if set.rr_type == RrType::DS => {
+                if let Err(reason) = self.check_set(request, set, zone, keys) {
+                    return bogus(reason);
+                }
+                entry.judge(Security::Secure, None);
+                let (standing, ttl) = self.keys(request, name, &set.data).await;
+                (standing, ttl.min(left))
+            }
+            // An alias is no zone (RFC 2181 10.1), nor is what a DNAME renames.
+            Fact::Set(set) => match self.check_set(request, set, zone, keys) {
+                Ok(_) => (Standing::NoCut, left),
+                Err(reason) => bogus(reason),
+            },
+            Fact::Renamed { dname, .. } => match self.check_set(request, dname, zone, keys) {
+                Ok(_) => (Standing::NoCut, left),
+                Err(reason) => bogus(reason),
+            },
+            Fact::NoData | Fact::NoName => {
+                let claim = match entry.fact {
+                    Fact::NoName => Claim::NoName,
+                    _ => Claim::NoData,
+                };
+                match self.proof(request, &entry, zone, keys, claim) {
+                    Ok(Proof::Holds { cut: true }) => (Standing::Insecure(None), left),
+                    Ok(Proof::Holds { cut: false }) => (Standing::NoCut, left),
+                    Ok(Proof::OptOut) => (Standing::Insecure(None), left),
+                    Ok(Proof::TooManyIterations) => (
+                        Standing::Insecure(Some(reason::UNSUPPORTED_ITERATIONS)),
+                        left,
+                    ),
+                    Ok(Proof::Missing) => bogus(reason::NSEC_MISSING),
+                    Err(reason) => bogus(reason),
+                }
+            }
+            Fact::Failed => {
+                let reason = entry.reason().unwrap_or(reason::NETWORK_ERROR);
+                (Standing::Bogus(reason), 1)
+            }
+        }
+    }
+}
+
+/// The DS records that count.
+fn usable(digests: &[Box<[u8]>]) -> Vec<Ds<'_>> {
+    let mut usable: Vec<Ds<'_>> = digests
+        .iter()
+        .filter_map(|data| Ds::read(data))
+        .filter(|ds| ds.algorithm.is_supported() && ds.digest_type.is_supported())
+        .collect();
+    // RFC 4509 3: SHA-1 only where there is nothing better.
+    if usable.iter().any(|ds| ds.digest_type != DigestType::SHA1) {
+        usable.retain(|ds| ds.digest_type != DigestType::SHA1);
+    }
+    usable
+}
+
+/// True of a key with the mark of a revoked one that signs the set it is in (RFC 5011 2.1).
+fn signs_its_end(set: &RrSet, data: &[u8], now: u32) -> bool {
+    let Some(key) = DnsKey::read(data).filter(|key| key.flags & DnsKey::REVOKE != 0) else {
+        return false;
+    };
+    let signatures = set.signatures.iter().take(MAX_SIGNATURES);
+    let read = signatures.filter_map(|signature| Rrsig::read(signature));
+    let own = read.filter(|signature| {
+        signature.key_tag == key.tag()
+            && signature.algorithm == key.algorithm
+            && signature.validity(now) == Validity::Valid
+    });
+    own.into_iter().any(|signature| {
+        let records = set.data.iter().map(|data| &**data);
+        let octets = signature.signed_octets(set.owner.as_ref(), Class::IN, records);
+        octets.is_some_and(|octets| {
+            verify(key.algorithm, key.key, &octets, signature.signature).is_ok()
+        })
+    })
+}

@@ -1,0 +1,216 @@
+//! Archives of messages (XEP-0313): of accounts, and of rooms, which are archives by their address
+//! too. An entry's id is the microsecond that it was archived in, and no two have the same: order by
+//! id is order in time.
+
+use bytes::Bytes;
+use omnid_store::{Reader, Row, StoreError, Transaction, params};
+
+/// A message as it is archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose archive.
+    pub owner: Box<str>,
+    /// Its id.
+    pub id: u64,
+    /// The other side: a bare address,
+    pub peer: Box<str>,
+    /// and its resource; empty if it had none.
+    pub resource: Box<str>,
+    /// The stanza.
+    pub stanza: Bytes,
+}
+
+/// Which entries are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// From this one on.
+    pub from: u64,
+    /// Up to this one; 0 means the end.
+    pub to: u64,
+    /// With this side of the conversation: bare address, and resource if it matters.
+    pub with: Option<(String, Option<String>)>,
+    /// The last ones first.
+    pub backwards: bool,
+    /// How many.
+    pub limit: u32,
+}
+
+/// Writes entries.
+///
+/// # Errors
+/// When the database fails.
+pub fn append(tx: &mut Transaction<'_>, entries: &[Entry]) -> Result<(), StoreError> {
+    for entry in entries {
+        tx.execute(
+            "INSERT INTO xmpp_archive (id, owner, peer, resource, stanza)
+             VALUES ($1, $2, $3, $4, $5)",
+            params![
+                id(entry.id),
+                &*entry.owner,
+                &*entry.peer,
+                &*entry.resource,
+                entry.stanza.to_vec()
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn id(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+/// Ids and stanzas of the entries that `filter` lets through, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub fn page(
+    reader: &mut Reader<'_>,
+    owner: &str,
+    filter: &Filter,
+) -> Result<Vec<(u64, Bytes)>, StoreError> {
+    let order = if filter.backwards { "DESC" } else { "ASC" };
+    let (peer, resource) = match &filter.with {
+        Some((peer, resource)) => (Some(peer.as_str()), resource.as_deref()),
+        None => (None, None),
+    };
+    let to = match filter.to {
+        0 => i64::MAX,
+        to => id(to),
+    };
+    let with = match (peer, resource) {
+        (None, _) => "AND $4 = '' AND $5 = ''",
+        (Some(_), None) => "AND peer = $4 AND $5 = ''",
+        (Some(_), Some(_)) => "AND peer = $4 AND resource = $5",
+    };
+    let rows = reader.query(
+        &format!(
+            "SELECT id, stanza FROM xmpp_archive
+             WHERE owner = $1 AND id >= $2 AND id <= $3 {with} ORDER BY id {order} LIMIT $6"
+        ),
+        params![
+            owner,
+            id(filter.from),
+            to,
+            peer.unwrap_or_default(),
+            resource.unwrap_or_default(),
+            i64::from(filter.limit)
+        ],
+    )?;
+    let mut found = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+    if filter.backwards {
+        found.reverse();
+    }
+    Ok(found)
+}
+
+fn entry(row: &Row) -> Result<(u64, Bytes), StoreError> {
+    Ok((row.get(0)?, row.get::<Vec<u8>>(1)?.into()))
+}
+
+/// One entry.
+///
+/// # Errors
+/// When the database fails.
+pub fn find(
+    reader: &mut Reader<'_>,
+    owner: &str,
+    entry_id: u64,
+) -> Result<Option<(u64, Bytes)>, StoreError> {
+    let row = reader.query_one(
+        "SELECT id, stanza FROM xmpp_archive WHERE owner = $1 AND id = $2",
+        params![owner, id(entry_id)],
+    )?;
+    row.as_ref().map(entry).transpose()
+}
+
+/// The first and last entry's ids.
+///
+/// # Errors
+/// When the database fails.
+pub fn ends(reader: &mut Reader<'_>, owner: &str) -> Result<Option<(u64, u64)>, StoreError> {
+    let row = reader.query_one(
+        "SELECT MIN(id), MAX(id) FROM xmpp_archive WHERE owner = $1",
+        params![owner],
+    )?;
+    let Some(row) = row else { return Ok(None) };
+    let ends = (row.get::<Option<u64>>(0)?, row.get::<Option<u64>>(1)?);
+    Ok(ends.0.zip(ends.1))
+}
+
+/// The last id that was ever given.
+///
+/// # Errors
+/// When the database fails.
+pub fn last(reader: &mut Reader<'_>) -> Result<u64, StoreError> {
+    let row = reader.query_one("SELECT MAX(id) FROM xmpp_archive", params![])?;
+    let last = row.map(|row| row.get::<Option<u64>>(0)).transpose()?;
+    Ok(last.flatten().unwrap_or_default())
+}
+
+/// Puts another stanza in an entry's place. Whether there was one.
+///
+/// # Errors
+/// When the database fails.
+pub fn replace(
+    tx: &mut Transaction<'_>,
+    owner: &str,
+    entry_id: u64,
+    stanza: &[u8],
+) -> Result<bool, StoreError> {
+    let changed = tx.execute(
+        "UPDATE xmpp_archive SET stanza = $3 WHERE owner = $1 AND id = $2",
+        params![owner, id(entry_id), stanza.to_vec()],
+    )?;
+    Ok(changed > 0)
+}
+
+/// Deletes up to `most` entries that are older than `before`. How many there were.
+///
+/// # Errors
+/// When the database fails.
+pub fn expire(tx: &mut Transaction<'_>, before: u64, most: u32) -> Result<u64, StoreError> {
+    tx.execute(
+        "DELETE FROM xmpp_archive WHERE id IN
+             (SELECT id FROM xmpp_archive WHERE id < $1 ORDER BY id LIMIT $2)",
+        params![id(before), i64::from(most)],
+    )
+}
+
+/// Deletes a whole archive.
+///
+/// # Errors
+/// When the database fails.
+pub fn clear(tx: &mut Transaction<'_>, owner: &str) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM xmpp_archive WHERE owner = $1", params![owner])?;
+    Ok(())
+}
+
+/// What an account wants archived, as it was written.
+///
+/// # Errors
+/// When the database fails.
+pub fn preferences(reader: &mut Reader<'_>, account: &str) -> Result<Option<String>, StoreError> {
+    let row = reader.query_one(
+        "SELECT content FROM xmpp_archive_preferences WHERE account = $1",
+        params![account],
+    )?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+/// Writes what an account wants archived.
+///
+/// # Errors
+/// When the database fails.
+pub fn set_preferences(
+    tx: &mut Transaction<'_>,
+    account: &str,
+    content: &str,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO xmpp_archive_preferences (account, content) VALUES ($1, $2)
+         ON CONFLICT (account) DO UPDATE SET content = excluded.content",
+        params![account, content],
+    )?;
+    Ok(())
+}

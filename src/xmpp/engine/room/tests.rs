@@ -1,0 +1,219 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::wire::Scope;
+
+/// A room that counts its own time.
+struct Stage {
+    room: Room,
+    now: u64,
+}
+
+impl Stage {
+    fn new(config: RoomConfig) -> Stage {
+        let mut kept = Kept {
+            config,
+            salt: "salt".into(),
+            ..Kept::default()
+        };
+        kept.affiliations
+            .insert("owner@b".into(), Affiliation::Owner);
+        kept.affiliations
+            .insert("admin@b".into(), Affiliation::Admin);
+        kept.affiliations
+            .insert("member@b".into(), Affiliation::Member);
+        let jid = BareJid::new("room@rooms.b").unwrap();
+        Stage {
+            room: Room::made(jid, kept, 3),
+            now: 1_000_000_000,
+        }
+    }
+
+    fn stanza(&mut self, text: &str, from: &str, to: &str) -> Outcome {
+        let mut element = Element::parse(text.as_bytes(), &Scope::client()).unwrap();
+        element.set_attr("from", from);
+        element.set_attr("to", to);
+        let stanza = Stanza::from_element(&element).unwrap();
+        let now = &mut self.now;
+        self.room.handle(&stanza, &mut || {
+            *now += 1;
+            *now
+        })
+    }
+
+    fn enter(&mut self, who: &str) -> Outcome {
+        let (from, to) = (format!("{who}@b/c"), format!("room@rooms.b/{who}"));
+        self.stanza(
+            "<presence><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+            &from,
+            &to,
+        )
+    }
+
+    fn administer(&mut self, who: &str, item: &str) -> Result<Outcome, Condition> {
+        let text = format!("<query xmlns='{}'>{item}</query>", ns::MUC_ADMIN);
+        let query = Element::parse(text.as_bytes(), &Scope::empty()).unwrap();
+        let from = Jid::new(&format!("{who}@b/c")).unwrap();
+        self.room
+            .administer(&query, &from)
+            .map_err(|error| error.condition)
+    }
+}
+
+fn routed(outcome: &Outcome) -> Vec<Stanza> {
+    let wishes = outcome.wishes.iter();
+    wishes
+        .filter_map(|wish| match wish {
+            Wish::Route(stanza) => Some(stanza.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn error(outcome: &Outcome) -> Option<String> {
+    let stanza = routed(outcome)
+        .into_iter()
+        .find(|stanza| stanza.kind().is_error())?;
+    let tree = stanza.to_element().unwrap();
+    let condition = tree.get_child("error", ns::CLIENT)?.children().next()?;
+    Some(condition.name().to_owned())
+}
+
+#[test]
+fn what_is_said_is_made_once() {
+    let mut stage = Stage::new(RoomConfig::default());
+    for who in ["owner", "admin", "member"] {
+        assert_eq!(error(&stage.enter(who)), None);
+    }
+    let said = stage.stanza(
+        "<message type='groupchat'><body>hello</body></message>",
+        "member@b/c",
+        "room@rooms.b",
+    );
+    let heard = routed(&said);
+    assert_eq!(heard.len(), 3);
+    // The same place in memory: the copies differ in whom they are for and nothing else.
+    let inside: Vec<_> = heard
+        .iter()
+        .map(|stanza| stanza.inside().as_ptr())
+        .collect();
+    assert!(inside.iter().all(|place| *place == inside[0]));
+    let to: Vec<_> = heard
+        .iter()
+        .map(|stanza| stanza.to().unwrap().to_string())
+        .collect();
+    assert_eq!(to, ["owner@b/c", "admin@b/c", "member@b/c"]);
+    for stanza in &heard {
+        assert_eq!(stanza.size(), stanza.bytes().len());
+        let again = Stanza::from_stored(stanza.bytes()).unwrap();
+        assert_eq!(again.to(), stanza.to());
+    }
+    assert_eq!(said.said.unwrap().nick, "member");
+}
+
+#[test]
+fn who_is_let_in() {
+    let closed = RoomConfig {
+        members_only: true,
+        password: Some("sesame".into()),
+        ..RoomConfig::default()
+    };
+    let mut stage = Stage::new(closed);
+    assert_eq!(
+        error(&stage.enter("stranger")).as_deref(),
+        Some("registration-required")
+    );
+    assert_eq!(
+        error(&stage.enter("member")).as_deref(),
+        Some("not-authorized")
+    );
+    assert_eq!(error(&stage.enter("owner")), None);
+    let mut stage = Stage::new(RoomConfig::default());
+    for who in ["a", "b", "c"] {
+        assert_eq!(error(&stage.enter(who)), None);
+    }
+    assert_eq!(
+        error(&stage.enter("d")).as_deref(),
+        Some("service-unavailable")
+    );
+    assert_eq!(
+        error(&stage.enter("admin")),
+        None,
+        "a full room has a place for its admins"
+    );
+}
+
+/// Section 5, tables 6 and 8: who may change whose role and affiliation.
+#[test]
+fn who_may_do_what() {
+    let kick = |nick: &str| format!("<item nick='{nick}' role='none'/>");
+    let make = |who: &str, what: &str| format!("<item jid='{who}@b' affiliation='{what}'/>");
+    for (who, item, outcome) in [
+        ("admin", kick("member"), Ok(())),
+        ("admin", kick("owner"), Err(Condition::NotAllowed)),
+        ("member", kick("admin"), Err(Condition::Forbidden)),
+        ("admin", make("x", "member"), Ok(())),
+        ("admin", make("x", "admin"), Err(Condition::NotAllowed)),
+        (
+            "admin",
+            make("owner", "outcast"),
+            Err(Condition::NotAllowed),
+        ),
+        ("member", make("x", "member"), Err(Condition::Forbidden)),
+        ("owner", make("x", "owner"), Ok(())),
+        ("owner", make("owner", "none"), Err(Condition::Conflict)),
+        ("owner", make("admin", "outcast"), Ok(())),
+        ("owner", kick("nobody"), Err(Condition::ItemNotFound)),
+        (
+            "owner",
+            "<item jid='@' affiliation='none'/>".into(),
+            Err(Condition::JidMalformed),
+        ),
+        (
+            "owner",
+            "<item affiliation='none'/>".into(),
+            Err(Condition::BadRequest),
+        ),
+        ("owner", String::new(), Err(Condition::BadRequest)),
+    ] {
+        let mut stage = Stage::new(RoomConfig::default());
+        for who in ["owner", "admin", "member"] {
+            stage.enter(who);
+        }
+        assert_eq!(
+            stage.administer(who, &item).map(|_| ()),
+            outcome,
+            "{who} {item}"
+        );
+    }
+}
+
+#[test]
+fn a_room_without_occupants_is_gone() {
+    for persistent in [false, true] {
+        let mut stage = Stage::new(RoomConfig {
+            persistent,
+            ..RoomConfig::default()
+        });
+        stage.enter("owner");
+        let left = stage.stanza(
+            "<presence type='unavailable'/>",
+            "owner@b/c",
+            "room@rooms.b/owner",
+        );
+        assert_eq!(left.gone, !persistent);
+        assert_eq!(stage.room.occupancy(), 0);
+    }
+}
+
+/// Whatever configurations are stored, later ones read them.
+#[test]
+fn what_is_kept_is_read_again() {
+    let kept: Kept = serde_json::from_str(
+        r#"{"config":{},"subject":null,"affiliations":{"a@b":"owner"},
+            "card":null,"salt":"x","creator":"a@b"}"#,
+    )
+    .unwrap();
+    assert_eq!(kept.config, RoomConfig::default());
+    let text = serde_json::to_string(&kept).unwrap();
+    assert_eq!(serde_json::from_str::<Kept>(&text).unwrap(), kept);
+}

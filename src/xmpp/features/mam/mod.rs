@@ -1,0 +1,176 @@
+//! XEP-0313: messages are archived, and clients catch up with what they missed.
+//!
+//! What goes in is decided by [`crate::engine::archive`], where messages are routed.
+
+use std::collections::HashSet;
+
+use super::{Asked, Feature, Handler, Reply, Spec, To, nothing};
+use crate::{
+    data::{self, archive::Filter},
+    engine::archive::{FIELDS, Preferences, Query},
+    wire::{
+        Condition, Element, Scope, StanzaError,
+        form::{self, Page},
+        ns, time,
+    },
+};
+
+/// The name in `xmpp.disable`.
+pub const NAME: &str = "mam";
+
+/// The declaration.
+pub const FEATURE: Feature = Feature {
+    name: NAME,
+    spec: Spec::Xep(313, "1.1.3"),
+    more: &[Spec::Xep(59, "1.0"), Spec::Xep(359, "0.7.0")],
+    server: &[],
+    account: &[ns::MAM, ns::MAM_EXTENDED, ns::SID],
+    identities: &[],
+    stream: nothing,
+    handlers: &[
+        Handler {
+            ns: ns::MAM,
+            to: To::Own,
+            answer,
+        },
+        Handler {
+            ns: ns::MAM,
+            to: To::Anybody,
+            answer: refuse,
+        },
+    ],
+};
+
+fn answer(asked: &mut Asked<'_>) -> Reply {
+    let Some(account) = asked.account.as_deref_mut() else {
+        return Condition::ServiceUnavailable.into();
+    };
+    let whose = account.jid().clone();
+    match (asked.set, asked.query.name()) {
+        (_, "prefs") if asked.set => {
+            let prefs = match Preferences::parse(asked.query) {
+                Ok(prefs) => prefs,
+                Err(error) => return error.into(),
+            };
+            Reply::Write(Box::new(move |tx| {
+                let content =
+                    serde_json::to_string(&prefs).map_err(omnid_store::StoreError::other)?;
+                data::archive::set_preferences(tx, whose.as_str(), &content)?;
+                let prefs = prefs.clone();
+                Ok(Reply::Account(Box::new(move |account| {
+                    account.archive = prefs;
+                    account.archive.to_element().into()
+                })))
+            }))
+        }
+        (_, "prefs") => account.archive.to_element().into(),
+        _ => archive(asked.query, asked.set, whose.as_str()),
+    }
+}
+
+/// Answers what any archive can be asked.
+pub fn archive(query: &Element, set: bool, owner: &str) -> Reply {
+    let owner = owner.to_owned();
+    match (set, query.name()) {
+        (false, "query") => fields().into(),
+        (true, "query") => match Query::parse(query) {
+            Ok(query) => look(owner, query),
+            Err(error) => error.into(),
+        },
+        (false, "metadata") => Reply::Read(Box::new(move |reader| {
+            let ends = data::archive::ends(reader, &owner)?;
+            let end = |name, id: u64| {
+                Element::new(name, ns::MAM)
+                    .attr("id", id.to_string())
+                    .attr("timestamp", time::format_micros(id))
+            };
+            let metadata = Element::new("metadata", ns::MAM);
+            let metadata = match ends {
+                Some((first, last)) => metadata.child(end("start", first)).child(end("end", last)),
+                None => metadata,
+            };
+            Ok(metadata.into())
+        })),
+        _ => Condition::BadRequest.into(),
+    }
+}
+
+/// Section 4.1.5: what can be filled in.
+fn fields() -> Element {
+    let fields = FIELDS
+        .iter()
+        .map(|(name, kind)| form::field(name, kind, []));
+    Element::new("query", ns::MAM).child(form::form("form", ns::MAM, fields))
+}
+
+fn look(owner: String, query: Query) -> Reply {
+    Reply::Read(Box::new(move |reader| {
+        for &anchor in &query.anchors {
+            if data::archive::find(reader, &owner, anchor)?.is_none() {
+                return Ok(Condition::ItemNotFound.into());
+            }
+        }
+        let (found, complete) = match &query.ids {
+            Some(ids) => {
+                let mut found = Vec::new();
+                let mut seen = HashSet::new();
+                for &id in ids.iter().filter(|id| seen.insert(**id)) {
+                    match data::archive::find(reader, &owner, id)? {
+                        Some(entry) => found.push(entry),
+                        None => return Ok(Condition::ItemNotFound.into()),
+                    }
+                }
+                found.sort_by_key(|(id, _)| *id);
+                (found, true)
+            }
+            None => {
+                let filter = Filter {
+                    limit: query.filter.limit,
+                    ..query.filter.clone()
+                };
+                let mut found = data::archive::page(reader, &owner, &filter)?;
+                let most = query.max as usize;
+                let complete = found.len() <= most;
+                if filter.backwards {
+                    found.drain(..found.len().saturating_sub(most));
+                } else {
+                    found.truncate(most);
+                }
+                (found, complete)
+            }
+        };
+        let ends = (found.first(), found.last());
+        let text = |entry: Option<&(u64, bytes::Bytes)>| entry.map(|(id, _)| id.to_string());
+        let (first, last) = (text(ends.0), text(ends.1));
+        let fin = Element::new("fin", ns::MAM)
+            .attr_opt("complete", complete.then_some("true"))
+            .child(Page::said(first.as_deref(), last.as_deref(), None));
+        let mut messages: Vec<_> = found
+            .iter()
+            .filter_map(|(id, stanza)| result(*id, stanza, query.id.as_deref()))
+            .collect();
+        if query.flip {
+            messages.reverse();
+        }
+        Ok(Reply::Page(messages, fin))
+    }))
+}
+
+/// An entry as a message to the one who asked.
+fn result(id: u64, stanza: &[u8], query: Option<&str>) -> Option<Element> {
+    let stanza = Element::parse(stanza, &Scope::client()).ok()?;
+    let delay = Element::new("delay", ns::DELAY).attr("stamp", time::format_micros(id));
+    let forwarded = Element::new("forwarded", ns::FORWARD)
+        .child(delay)
+        .child(stanza);
+    let result = Element::new("result", ns::MAM)
+        .attr_opt("queryid", query)
+        .attr("id", id.to_string())
+        .child(forwarded);
+    Some(Element::new("message", ns::CLIENT).child(result))
+}
+
+/// Nobody else's archive.
+fn refuse(_: &mut Asked<'_>) -> Reply {
+    StanzaError::from(Condition::Forbidden).into()
+}

@@ -1,0 +1,28 @@
+//! Rooms.
+
+use crate::Server;
+
+const SCRIPT: &str = "xmpp_rooms.py";
+
+#[test]
+fn people_talk_in_rooms() {
+    Server::start().script(SCRIPT, "conversation", &[]);
+}
+
+#[test]
+fn rooms_know_who_may_do_what() {
+    Server::start().script(SCRIPT, "powers", &[]);
+}
+
+#[test]
+fn rooms_remember() {
+    let server = Server::start();
+    server.script(SCRIPT, "history", &[]);
+    let server = server.kill_and_start();
+    server.script(SCRIPT, "history_seen", &[]);
+}
+
+#[test]
+fn all_hear_the_same_in_the_same_order() {
+    Server::start().script(SCRIPT, "order", &[]);
+}
