@@ -1,10 +1,13 @@
 //! The `[http]` section.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use omnid_config::{ByteSize, Item, ListenAddr, Node, Reader, Shape, Spanned, Text, Value};
 
-use crate::rewrite::{MapConfig, RewriteConfig};
+use crate::{
+    log::Custom,
+    rewrite::{MapConfig, RewriteConfig},
+};
 
 omnid_config::section! {
     /// Sites served over HTTP/1.1 and HTTP/2.
@@ -19,7 +22,8 @@ omnid_config::section! {
         /// Where requests are logged, for sites that do not say otherwise: a file, "log" for the
         /// daemon's own log, "off".
         pub access_log: AccessLogTo = AccessLogTo::Log,
-        /// How a line of it looks.
+        /// How a line of it looks: "combined", "vhost_combined", "json", or a string as Apache's
+        /// LogFormat has it, such as "%h %u %t \\"%r\\" %>s %b %D".
         pub access_log_format: AccessLogFormat = AccessLogFormat::Combined,
         /// What clients may ask of the server.
         pub limits: LimitsConfig = LimitsConfig::default(),
@@ -53,6 +57,9 @@ omnid_config::section! {
         pub hidden_files: bool = false,
         /// The charset that text files are said to have.
         pub charset: Option<String> = None,
+        /// Codings in which files lie beside their plain form ("a.css.zst", "a.css.br",
+        /// "a.css.gz"), the best first; clients that take one get it.
+        pub precompressed: Vec<CodingChoice> = vec![],
         /// What is done with requests that come without TLS.
         pub plain: PlainChoice = PlainChoice::Serve,
         /// How long browsers are to use TLS only (HSTS, RFC 6797); none is sent without it.
@@ -374,15 +381,64 @@ impl Value for AccessLogTo {
     }
 }
 
-omnid_config::choice! {
-    /// How a line of the access log looks.
-    pub enum AccessLogFormat {
-        /// Apache's combined format.
-        Combined = "combined",
-        /// The same behind the site's name and port.
-        VhostCombined = "vhost_combined",
-        /// One JSON object a line.
-        Json = "json",
+/// How a line of the access log looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// Apache's combined format.
+    Combined,
+    /// The same behind the site's name and port.
+    VhostCombined,
+    /// One JSON object a line.
+    Json,
+    /// Apache's LogFormat string.
+    Custom(String, Arc<Custom>),
+}
+
+impl Value for AccessLogFormat {
+    fn parse(node: &Node, cx: &mut Reader) -> Option<Self> {
+        let text = String::parse(node, cx)?;
+        Some(match text.as_str() {
+            "combined" => Self::Combined,
+            "vhost_combined" => Self::VhostCombined,
+            "json" => Self::Json,
+            _ if !text.contains('%') => {
+                cx.invalid(
+                    node,
+                    format!("\"{text}\" is no format of a log"),
+                    "\"combined\", \"vhost_combined\", \"json\", or a LogFormat string",
+                );
+                return None;
+            }
+            _ => match Custom::parse(&text) {
+                Ok(custom) => Self::Custom(text, Arc::new(custom)),
+                Err(fault) => {
+                    cx.invalid(
+                        node,
+                        fault,
+                        "write what Apache's LogFormat has, less %e, %n and %O",
+                    );
+                    return None;
+                }
+            },
+        })
+    }
+
+    fn shape() -> Shape {
+        Shape::Text(Text {
+            name: "\"combined\", \"vhost_combined\", \"json\" or a LogFormat string",
+            plural: "formats",
+            example: "combined",
+            pattern: "",
+        })
+    }
+
+    fn item(&self) -> Item {
+        Item::text(match self {
+            Self::Combined => "combined",
+            Self::VhostCombined => "vhost_combined",
+            Self::Json => "json",
+            Self::Custom(text, _) => text,
+        })
     }
 }
 
@@ -459,5 +515,17 @@ omnid_config::choice! {
         V1 = "v1",
         /// The block of version 2.
         V2 = "v2",
+    }
+}
+
+omnid_config::choice! {
+    /// A coding of files.
+    pub enum CodingChoice {
+        /// Zstandard.
+        Zstd = "zstd",
+        /// Brotli.
+        Brotli = "br",
+        /// gzip.
+        Gzip = "gzip",
     }
 }

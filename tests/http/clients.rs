@@ -502,3 +502,102 @@ status = 404
         output.stdout
     );
 }
+
+#[test]
+fn a_format_of_ones_own_for_the_log() {
+    let server = Server::start(
+        r#"access_log_format = "%h %u %m %U%q %H %>s %B \"%{Referer}i\" %{Content-Type}o %404{User-Agent}i %D""#,
+        "",
+    );
+    curl(&[
+        "-o",
+        "/dev/null",
+        "-H",
+        "Referer: a\"\\b",
+        &server.url("/digits.txt?x=y"),
+    ]);
+    curl(&["-o", "/dev/null", "-A", "me", &server.url("/none")]);
+    let lines = server.log_lines(2);
+    let start = "127.0.0.1 - GET /digits.txt?x=y HTTP/1.1 200 10 \"a\\\"\\\\b\" text/plain - ";
+    assert!(lines[0].starts_with(start), "{lines:?}");
+    assert!(
+        lines[0].rsplit(' ').next().unwrap().parse::<u64>().is_ok(),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].contains(" 404 ") && lines[1].contains(" me "),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn files_that_lie_compressed_beside_their_plain_form() {
+    let server = Server::start("", "precompressed = [\"zstd\", \"br\", \"gzip\"]");
+    let site = server.daemon.path("site");
+    for (name, text) in [
+        ("a.css", "plain"),
+        ("a.css.gz", "gzipped"),
+        ("a.css.zst", "zstandard"),
+    ] {
+        std::fs::write(site.join(name), text).unwrap();
+    }
+    let get = |accept: &str, more: &[&str], path: &str| {
+        let url = server.url(path);
+        let field = format!("Accept-Encoding: {accept}");
+        let mut arguments = vec!["-i", "-H", &field];
+        arguments.extend(more);
+        arguments.push(&url);
+        curl(&arguments).to_lowercase()
+    };
+    for (accept, coding, body) in [
+        ("gzip, br, zstd", Some("zstd"), "zstandard"),
+        ("gzip, zstd;q=0.5", Some("gzip"), "gzipped"),
+        ("br", None, "plain"),
+        ("gzip;q=0, zstd;q=0", None, "plain"),
+    ] {
+        let answer = get(accept, &[], "/a.css");
+        assert!(
+            answer.ends_with(&format!("\r\n\r\n{body}")),
+            "{accept}: {answer}"
+        );
+        assert!(
+            answer.contains("vary: accept-encoding") && answer.contains("content-type: text/css"),
+            "{answer}"
+        );
+        let told = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("content-encoding: "));
+        assert_eq!(told, coding, "{accept}");
+    }
+    // Each has a validator of its own, ranges are of what is sent, and other files do not vary.
+    let tag = |answer: &str| {
+        answer
+            .lines()
+            .find_map(|line| line.strip_prefix("etag: ").map(str::to_owned))
+            .unwrap()
+    };
+    let (zstd, plain) = (
+        tag(&get("zstd", &[], "/a.css")),
+        tag(&get("", &[], "/a.css")),
+    );
+    assert_ne!(zstd, plain);
+    let condition = format!("If-None-Match: {zstd}");
+    assert!(get("zstd", &["-H", &condition], "/a.css").starts_with("http/1.1 304"));
+    assert!(get("gzip", &["-H", &condition], "/a.css").starts_with("http/1.1 200"));
+    assert!(get("zstd", &["-r", "0-3"], "/a.css").ends_with("\r\n\r\nzsta"));
+    assert!(!get("zstd", &[], "/digits.txt").contains("vary"));
+    // What is older than the file is not it.
+    run(
+        "touch",
+        &[
+            "-d",
+            "2 hours ago",
+            site.join("a.css.zst").to_str().unwrap(),
+        ],
+        LIMIT,
+    )
+    .success();
+    let answer = run("sh", &["-c", "sleep 1.2"], LIMIT).success();
+    drop(answer);
+    assert!(get("zstd", &[], "/a.css").ends_with("\r\n\r\nplain"));
+}

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::Write,
+    net::Shutdown,
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     time::{Duration, Instant},
@@ -10,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    LIMIT, Server, free_port,
+    LIMIT, Server, free_port, read_to_end,
     support::{Background, run, run_with, wait_until},
 };
 
@@ -30,7 +32,7 @@ fn php(more: &str) -> Php {
     let pool = |name: &str, listen: &str| {
         format!(
             "[{name}]\nuser = root\ngroup = root\nlisten = {listen}\npm = static\npm.max_children = 3\n\
-             pm.max_requests = 50\nphp_admin_flag[display_errors] = off\nphp_admin_flag[log_errors] = on\n\
+             pm.max_requests = 50\naccess.log = {directory}/fpm.access\naccess.format = \"%m %r\"\nphp_admin_flag[display_errors] = off\nphp_admin_flag[log_errors] = on\n\
              php_admin_value[upload_max_filesize] = 16M\nphp_admin_value[post_max_size] = 16M\n"
         )
     };
@@ -298,6 +300,24 @@ fn php_that_fails() {
     assert!(log.contains("no response in time"), "{log}");
     // Others are served meanwhile.
     assert_eq!(php.code(&[], "/early.php"), 200);
+}
+
+#[test]
+fn no_program_sees_a_second_request() {
+    let php = php("fallback = \"front.php\"");
+    for (payload, bytes) in super::smuggling::payloads() {
+        let mut stream = php.server.connect();
+        drop(stream.write_all(bytes.as_bytes()));
+        drop(stream.shutdown(Shutdown::Write));
+        let answer = read_to_end(&mut stream);
+        assert!(!answer.contains("front: /smuggled"), "{payload}: {answer}");
+    }
+    php.curl(&[], "/app/last");
+    let log = php.server.daemon.path("fpm.access");
+    wait_until("the last request is logged", LIMIT, || {
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        log.lines().count() > 3 && log.contains("GET /front.php")
+    });
 }
 
 #[test]

@@ -26,7 +26,11 @@ use crate::{
         ranges::{self, Selection},
     },
     redirects,
-    wire::{range, target::NormalPath},
+    wire::{
+        coding::{Coding, quality},
+        range,
+        target::NormalPath,
+    },
 };
 
 /// A route that serves files.
@@ -43,6 +47,8 @@ pub struct Files {
     pub hidden: bool,
     /// Added to text types as their charset.
     pub charset: Option<String>,
+    /// Codings that files may lie beside their plain form in, the best first.
+    pub precompressed: Vec<Coding>,
 }
 
 /// What a request for a file consists of.
@@ -65,6 +71,7 @@ pub type FileAnswer = Result<Response<Body>, Failure>;
 
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 
 impl Files {
     /// Answers a request.
@@ -134,7 +141,7 @@ impl Files {
                 .find(&self.root, path)
                 .map_err(|error| failure(&error))?;
             return match entry.kind {
-                Kind::File(_) => self.send(request, &entry),
+                Kind::File(_) => self.send_best(request, path, &entry, cache),
                 Kind::Directory => Ok(redirects::add_slash(
                     request.method,
                     request.query,
@@ -150,7 +157,7 @@ impl Files {
             name.extend_from_slice(index.as_bytes());
             match cache.find(&self.root, &name) {
                 Ok(entry) if matches!(entry.kind, Kind::File(_)) => {
-                    return self.send(request, &entry);
+                    return self.send_best(request, &name, &entry, cache);
                 }
                 Ok(_) => {}
                 Err(error) if is_missing(&error) => {}
@@ -168,7 +175,70 @@ impl Files {
         }))
     }
 
+    /// Sends a file, or the same in a coding that lies beside it and that the client likes best; of
+    /// several that it likes as well, the first of ours.
+    fn send_best(
+        &self,
+        request: &FileRequest<'_>,
+        path: &[u8],
+        entry: &Arc<Entry>,
+        cache: &FileCache,
+    ) -> FileAnswer {
+        if self.precompressed.is_empty() {
+            return self.send(request, entry);
+        }
+        let mut accept = request.headers.get_all(header::ACCEPT_ENCODING).iter();
+        let accept = match (accept.next(), accept.next()) {
+            (Some(accept), None) => accept.as_bytes(),
+            // None at all is a wish for none; two are too rare to be joined.
+            _ => b"",
+        };
+        let mut varies = false;
+        let mut best: Option<(u16, Coding, Arc<Entry>)> = None;
+        for &coding in &self.precompressed {
+            let beside = [path, coding.suffix().as_bytes()].concat();
+            // One that is older than the file is what is left of an earlier state of it.
+            let Some(coded) = cache.find(&self.root, &beside).ok().filter(|coded| {
+                matches!(coded.kind, Kind::File(_)) && coded.modified >= entry.modified
+            }) else {
+                continue;
+            };
+            varies = true;
+            let quality = quality(accept, coding);
+            if quality > best.as_ref().map_or(0, |(quality, ..)| *quality) {
+                best = Some((quality, coding, coded));
+            }
+        }
+        let mut answer = match &best {
+            Some((_, _, coded)) => self.send_as(request, coded, self.content_type(entry)),
+            None => self.send(request, entry),
+        };
+        if let (Ok(response), true) = (&mut answer, varies) {
+            let headers = response.headers_mut();
+            headers.append(header::VARY, ACCEPT_ENCODING);
+            // RFC 9110 section 15.4.5: a 304 says nothing of the content.
+            if let (Some((_, coding, _)), true) =
+                (&best, response.status() != StatusCode::NOT_MODIFIED)
+            {
+                response.headers_mut().insert(
+                    header::CONTENT_ENCODING,
+                    HeaderValue::from_static(coding.name()),
+                );
+            }
+        }
+        answer
+    }
+
     fn send(&self, request: &FileRequest<'_>, entry: &Arc<Entry>) -> FileAnswer {
+        self.send_as(request, entry, self.content_type(entry))
+    }
+
+    fn send_as(
+        &self,
+        request: &FileRequest<'_>,
+        entry: &Arc<Entry>,
+        content_type: Option<HeaderValue>,
+    ) -> FileAnswer {
         let Kind::File(content) = &entry.kind else {
             return Err(Failure::new(StatusCode::NOT_FOUND));
         };
@@ -191,7 +261,6 @@ impl Files {
         headers.insert(header::LAST_MODIFIED, entry.last_modified.clone());
         headers.insert(header::ETAG, entry.etag.clone());
         headers.insert(header::ACCEPT_RANGES, BYTES);
-        let content_type = self.content_type(entry);
         let (body, length) = match selection(request, entry) {
             Selection::Whole => (whole(content, entry.size), entry.size),
             Selection::Unsatisfiable => return Err(unsatisfiable(entry.size)),

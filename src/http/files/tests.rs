@@ -39,6 +39,7 @@ fn fixture() -> io::Result<Fixture> {
             fallback: None,
             hidden: false,
             charset: None,
+            precompressed: Vec::new(),
         },
         directory,
         cache: FileCache::new(CacheLimits::default()),

@@ -17,6 +17,8 @@ pub struct Caller<'a> {
     pub tls: bool,
     /// The host it asked for, without a port.
     pub host: &'a str,
+    /// The target that it asked for, before any rewriting.
+    pub target: &'a str,
     /// Who it is, where it had to say.
     pub user: Option<&'a str>,
 }
@@ -59,10 +61,6 @@ pub fn environment(
         Version::HTTP_3 => "HTTP/3.0",
         _ => "HTTP/1.1",
     };
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
     set("GATEWAY_INTERFACE", b"CGI/1.1");
     set("SERVER_SOFTWARE", b"omnid");
     set("SERVER_NAME", caller.host.as_bytes());
@@ -70,7 +68,7 @@ pub fn environment(
     set("SERVER_PORT", caller.local.port().to_string().as_bytes());
     set("SERVER_PROTOCOL", version.as_bytes());
     set("REQUEST_METHOD", head.method.as_str().as_bytes());
-    set("REQUEST_URI", target.as_bytes());
+    set("REQUEST_URI", caller.target.as_bytes());
     set(
         "QUERY_STRING",
         head.uri.query().unwrap_or_default().as_bytes(),
@@ -203,6 +201,7 @@ mod tests {
             local: ([192, 0, 2, 1], 443).into(),
             tls: true,
             host: "example.org",
+            target: "/a.php/b%20c?x=y",
             user: Some("alice"),
         };
         environment(&head, &script, &caller, Some(3), more)

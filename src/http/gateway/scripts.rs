@@ -328,6 +328,7 @@ mod tests {
             fallback: Some("/index.php".into()),
             hidden: false,
             charset: None,
+            precompressed: Vec::new(),
         };
         let scripts = Scripts {
             place: Where::Suffixes {

@@ -57,6 +57,7 @@ impl Place<'_> {
         let mut head_only = false;
         if let Some(record) = &mut exchange.record {
             record.status = status.as_u16();
+            record.keep_response(response.headers());
             head_only = record.method == Method::HEAD;
         }
         response.map(|body| {

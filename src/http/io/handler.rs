@@ -337,5 +337,6 @@ fn record(head: &Parts, site: &Site, connection: &ConnectionFacts) -> Box<Record
     record.host = head.headers.get(header::HOST).cloned();
     record.referer = head.headers.get(header::REFERER).cloned();
     record.agent = head.headers.get(header::USER_AGENT).cloned();
+    record.keep_request(&head.headers);
     record
 }

@@ -136,6 +136,11 @@ impl Job {
             && let Found::Script(script) =
                 scripts.find(&self.path, matched, &self.handler.cache.load())
         {
+            let asked = exchange
+                .record
+                .as_ref()
+                .and_then(|record| record.target.as_ref());
+            let asked = asked.unwrap_or(&head.uri);
             let caller = Caller {
                 peer: self.connection.peer,
                 local: self.connection.local,
@@ -144,6 +149,7 @@ impl Job {
                     .host
                     .as_ref()
                     .map_or(&self.site.name, |host| &host.name),
+                target: asked.path_and_query().map_or("/", PathAndQuery::as_str),
                 user: user.as_deref(),
             };
             return scripts.run(&script, &head, body, &caller).await;

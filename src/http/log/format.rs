@@ -3,17 +3,17 @@
 use std::{
     io::Write as _,
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderValue, Version};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use super::{Record, escape};
+use super::{Custom, Record, escape};
 
 /// The formats there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// Apache's `combined`.
     Combined,
@@ -21,6 +21,8 @@ pub enum Format {
     VhostCombined,
     /// One JSON object a line.
     Json,
+    /// A LogFormat string.
+    Custom(Arc<Custom>),
 }
 
 /// What is known when a response is over.
@@ -32,7 +34,7 @@ pub(super) struct Ended {
 
 impl Format {
     /// Appends the line for `record`.
-    pub(super) fn write(self, record: &Record, ended: &Ended, into: &mut Vec<u8>) {
+    pub(super) fn write(&self, record: &Record, ended: &Ended, into: &mut Vec<u8>) {
         match self {
             Self::Combined => combined(record, ended, into),
             Self::VhostCombined => {
@@ -41,6 +43,7 @@ impl Format {
                 combined(record, ended, into);
             }
             Self::Json => json(record, ended, into),
+            Self::Custom(custom) => custom.write(record, ended, into),
         }
     }
 }
@@ -54,18 +57,7 @@ fn push(into: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
 fn combined(record: &Record, ended: &Ended, into: &mut Vec<u8>) {
     address(record.peer.ip(), into);
     into.extend_from_slice(b" - ");
-    match &record.user {
-        // A blank in a user's name would shift every field behind it.
-        Some(user) if !user.is_empty() && !user.contains(' ') => {
-            escape::apache(user.as_bytes(), into);
-        }
-        Some(user) => {
-            into.push(b'"');
-            escape::apache(user.as_bytes(), into);
-            into.push(b'"');
-        }
-        None => into.push(b'-'),
-    }
+    user(record, into);
     into.push(b' ');
     clock(record.started_at, into);
     into.extend_from_slice(b" \"");
@@ -85,13 +77,29 @@ fn combined(record: &Record, ended: &Ended, into: &mut Vec<u8>) {
     into.push(b'\n');
 }
 
+/// Who it is.
+pub(super) fn user(record: &Record, into: &mut Vec<u8>) {
+    match &record.user {
+        // A blank in a user's name would shift every field behind it.
+        Some(user) if !user.is_empty() && !user.contains(' ') => {
+            escape::apache(user.as_bytes(), into);
+        }
+        Some(user) => {
+            into.push(b'"');
+            escape::apache(user.as_bytes(), into);
+            into.push(b'"');
+        }
+        None => into.push(b'-'),
+    }
+}
+
 fn quoted(value: Option<&HeaderValue>, into: &mut Vec<u8>) {
     into.push(b'"');
     escape::apache(value.map_or(b"-", HeaderValue::as_bytes), into);
     into.push(b'"');
 }
 
-fn request_line(record: &Record, into: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<u8>)) {
+pub(super) fn request_line(record: &Record, into: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<u8>)) {
     let Some(target) = &record.target else {
         // What came was no request.
         into.push(b'-');
@@ -107,7 +115,7 @@ fn request_line(record: &Record, into: &mut Vec<u8>, escape: fn(&[u8], &mut Vec<
     into.extend_from_slice(version(record.version).as_bytes());
 }
 
-fn version(version: Version) -> &'static str {
+pub(super) fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",
@@ -160,7 +168,7 @@ fn json(record: &Record, ended: &Ended, into: &mut Vec<u8>) {
     );
 }
 
-fn decimal(mut value: u64, into: &mut Vec<u8>) {
+pub(super) fn decimal(mut value: u64, into: &mut Vec<u8>) {
     let mut digits = [b'0'; 20];
     let mut used = 0;
     for digit in digits.iter_mut().rev() {
@@ -176,7 +184,7 @@ fn decimal(mut value: u64, into: &mut Vec<u8>) {
 
 /// IPv4 addresses by hand: the formatter of the standard library is several times as slow, and
 /// every line has one.
-fn address(address: IpAddr, into: &mut Vec<u8>) {
+pub(super) fn address(address: IpAddr, into: &mut Vec<u8>) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
             for (index, octet) in address.octets().into_iter().enumerate() {
@@ -191,7 +199,7 @@ fn address(address: IpAddr, into: &mut Vec<u8>) {
 }
 
 /// `[10/Oct/2000:13:55:36 +0000]`, formatted once a second.
-fn clock(at: SystemTime, into: &mut Vec<u8>) {
+pub(super) fn clock(at: SystemTime, into: &mut Vec<u8>) {
     static LAST: Mutex<(u64, [u8; 28])> = Mutex::new((u64::MAX, [0; 28]));
     const FORMAT: &[BorrowedFormatItem<'static>] =
         format_description!("[[[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000]");
@@ -221,7 +229,7 @@ fn rfc3339(at: SystemTime, into: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use http::Method;
 
@@ -243,7 +251,7 @@ mod tests {
         record
     }
 
-    fn line(format: Format, record: &Record, bytes: u64) -> String {
+    fn line(format: &Format, record: &Record, bytes: u64) -> String {
         let ended = Ended {
             at: record.started_at,
             bytes,
@@ -258,14 +266,14 @@ mod tests {
     fn combined_as_apache_writes_it() {
         let mut record = record();
         assert_eq!(
-            line(Format::Combined, &record, 2326),
+            line(&Format::Combined, &record, 2326),
             "192.0.2.7 - - [10/Oct/2000:13:55:36 +0000] \"GET /a?b=%22 HTTP/2.0\" 200 2326 \"-\" \"curl \\\"\\xe4\\\\\"\n"
         );
         record.user = Some("alice@example.org".into());
         record.target = None;
         record.peer = "[2001:db8::1]:1".parse().unwrap_or(record.peer);
         assert_eq!(
-            line(Format::VhostCombined, &record, 0),
+            line(&Format::VhostCombined, &record, 0),
             "example.org:443 2001:db8::1 - alice@example.org [10/Oct/2000:13:55:36 +0000] \"-\" 200 - \"-\" \"curl \\\"\\xe4\\\\\"\n"
         );
     }
@@ -274,7 +282,7 @@ mod tests {
     fn json_is_json() {
         let mut record = record();
         record.host = Some(HeaderValue::from_static("Example.org:80"));
-        let line = line(Format::Json, &record, 5);
+        let line = line(&Format::Json, &record, 5);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         assert_eq!(value["client"], "192.0.2.7");
         assert_eq!(value["target"], "/a?b=%22");

@@ -7,9 +7,9 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use http::{HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
-use super::{Format, format::Ended};
+use super::{Custom, Format, format::Ended};
 use crate::{data::LogFile, wire::host::Host};
 
 /// Where a site's lines go, and how they look.
@@ -48,6 +48,10 @@ pub struct Record {
     pub referer: Option<HeaderValue>,
     /// User-Agent.
     pub agent: Option<HeaderValue>,
+    /// All fields of the request, where the format tells some of them.
+    pub request: Option<Box<HeaderMap>>,
+    /// All fields of the response, likewise.
+    pub response: Option<Box<HeaderMap>>,
     /// The status of the answer.
     pub status: u16,
     pub(super) started_at: SystemTime,
@@ -85,10 +89,33 @@ impl Record {
             version: Version::HTTP_11,
             referer: None,
             agent: None,
+            request: None,
+            response: None,
             status: 0,
             started_at,
             started: Instant::now(),
             meter: None,
+        }
+    }
+
+    /// The request's fields, where they are told.
+    pub fn keep_request(&mut self, headers: &HeaderMap) {
+        if self.custom().is_some_and(|custom| custom.wants_request) {
+            self.request = Some(Box::new(headers.clone()));
+        }
+    }
+
+    /// The response's fields, where they are told.
+    pub fn keep_response(&mut self, headers: &HeaderMap) {
+        if self.custom().is_some_and(|custom| custom.wants_response) {
+            self.response = Some(Box::new(headers.clone()));
+        }
+    }
+
+    fn custom(&self) -> Option<&Custom> {
+        match &self.log.as_ref()?.format {
+            Format::Custom(custom) => Some(custom),
+            _ => None,
         }
     }
 

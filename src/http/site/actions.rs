@@ -13,10 +13,11 @@ use super::{
 };
 use crate::{
     access::{GroupFile, UserFile},
-    config::{AuthConfig, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
+    config::{AuthConfig, CodingChoice, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
     data::Shelf,
     files::{Files, Symlinks},
     rewrite::Maps,
+    wire::coding::Coding,
 };
 
 pub(super) fn compile_route(
@@ -183,6 +184,15 @@ pub(super) fn files(
             fallback,
             hidden: site.hidden_files,
             charset: site.charset.clone(),
+            precompressed: site
+                .precompressed
+                .iter()
+                .map(|coding| match coding {
+                    CodingChoice::Zstd => Coding::Zstd,
+                    CodingChoice::Brotli => Coding::Brotli,
+                    CodingChoice::Gzip => Coding::Gzip,
+                })
+                .collect(),
         }),
         Err(error) => {
             problems.push(

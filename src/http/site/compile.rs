@@ -112,7 +112,7 @@ fn nowhere(config: &HttpConfig, shelf: &Shelf) -> Site {
         hsts: None,
         mounts: Vec::new(),
         headers: HeaderEdits::default(),
-        log: access_log(&config.access_log, config.access_log_format, shelf),
+        log: access_log(&config.access_log, &config.access_log_format, shelf),
         meter: shelf.meter("-"),
         max_body: 0,
         rules: None,
@@ -268,7 +268,9 @@ fn compile_site(
         headers: HeaderEdits::compile(&site.headers, problems),
         log: access_log(
             site.access_log.as_ref().unwrap_or(&config.access_log),
-            site.access_log_format.unwrap_or(config.access_log_format),
+            site.access_log_format
+                .as_ref()
+                .unwrap_or(&config.access_log_format),
             shelf,
         ),
         meter: shelf.meter(&name),
@@ -359,7 +361,7 @@ fn path_pattern(route: &RouteConfig, problems: &mut Problems) -> Option<PathPatt
     })
 }
 
-fn access_log(to: &AccessLogTo, format: AccessLogFormat, shelf: &Shelf) -> Option<AccessLog> {
+fn access_log(to: &AccessLogTo, format: &AccessLogFormat, shelf: &Shelf) -> Option<AccessLog> {
     let destination = match to {
         AccessLogTo::File(path) => Destination::File(path.clone()),
         AccessLogTo::Log => Destination::Log,
@@ -371,6 +373,7 @@ fn access_log(to: &AccessLogTo, format: AccessLogFormat, shelf: &Shelf) -> Optio
             AccessLogFormat::Combined => Format::Combined,
             AccessLogFormat::VhostCombined => Format::VhostCombined,
             AccessLogFormat::Json => Format::Json,
+            AccessLogFormat::Custom(_, custom) => Format::Custom(custom.clone()),
         },
     })
 }

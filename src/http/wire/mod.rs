@@ -2,6 +2,7 @@
 //! validators, credentials. No I/O, no clock, no policy.
 
 pub mod cgi;
+pub mod coding;
 pub mod credentials;
 pub mod fastcgi;
 pub mod forwarded;
