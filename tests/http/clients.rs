@@ -539,7 +539,7 @@ fn files_that_lie_compressed_beside_their_plain_form() {
         ("a.css.gz", "gzipped"),
         ("a.css.zst", "zstandard"),
     ] {
-        std::fs::write(site.join(name), text).unwrap();
+        fs::write(site.join(name), text).unwrap();
     }
     let get = |accept: &str, more: &[&str], path: &str| {
         let url = server.url(path);
