@@ -115,15 +115,7 @@ impl Database {
     /// Makes the table of migrations.
     async fn prepare(&self) -> Result<(), StoreError> {
         let dialect = self.dialect();
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match self.write(move |tx| migration::prepare(tx, dialect)).await {
-                // PostgreSQL's IF NOT EXISTS does not see a table that another node is making.
-                Err(StoreError::Constraint(_)) if attempts < 5 => {}
-                outcome => return outcome,
-            }
-        }
+        self.write(move |tx| migration::prepare(tx, dialect)).await
     }
 
     /// Brings `component`'s tables up to the last of `migrations`. Refuses a database in which a

@@ -74,6 +74,11 @@ pub(crate) fn applied(reader: &mut Reader<'_>) -> Result<Vec<Applied>, StoreErro
 
 /// Makes the table of migrations if it is not there yet.
 pub(crate) fn prepare(tx: &mut Transaction<'_>, dialect: Dialect) -> Result<(), StoreError> {
+    if dialect == Dialect::Postgres {
+        // IF NOT EXISTS does not see a table that another node is making: one after the other. The
+        // number is ours alone in this database.
+        tx.batch("SELECT pg_advisory_xact_lock(7954271)")?;
+    }
     tx.batch(&render(CREATE_TABLE, dialect))
 }
 
