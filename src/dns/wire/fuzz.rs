@@ -27,10 +27,6 @@ pub fn fuzz_zone(bytes: &[u8]) {
     };
     let parse = |text: &[u8]| parse_zone(NameRef::ROOT, "zone", &text.into(), &mut NoFiles, limits);
     let first = parse(bytes);
-    // Where it was cut off at the bound, what was written is over it again.
-    if first.records.len() >= limits.records {
-        return;
-    }
     let printed = ZoneText(&first.records).to_string();
     let second = parse(printed.as_bytes());
     assert!(

@@ -301,17 +301,16 @@ impl Parser<'_> {
             file,
             at: at as u32,
         };
-        let full = self.parsed.records.len() >= self.limits.records;
-        let pushed = self
-            .parsed
-            .records
-            .push(owner.as_ref(), rr_type, ttl, rdata, place);
-        if full || pushed.is_err() {
+        let held = self.parsed.records.len();
+        if held >= self.limits.records
+            || self
+                .parsed
+                .records
+                .push(owner.as_ref(), rr_type, ttl, rdata, place)
+                .is_err()
+        {
             self.stopped = true;
-            return Err((
-                at,
-                format!("more than {} records", self.parsed.records.len()),
-            ));
+            return Err((at, format!("more than {held} records")));
         }
         Ok(())
     }

@@ -206,6 +206,37 @@ fn every_error_with_its_place() {
 }
 
 #[test]
+fn no_more_records_are_held_than_allowed() {
+    for (text, said) in [
+        ("a 1 A 192.0.2.1\nb 1 A 192.0.2.2\n", None),
+        (
+            "a 1 A 192.0.2.1\nb 1 A 192.0.2.2\nc 1 A 192.0.2.3\nd 1 A 192.0.2.4\n",
+            Some("zone:3:1: more than 2 records"),
+        ),
+        (
+            "$GENERATE 1-100 $ 1 A 192.0.2.$\n",
+            Some("zone:1:1: more than 2 records"),
+        ),
+    ] {
+        let limits = Limits {
+            records: 2,
+            ..Limits::default()
+        };
+        let origin = Name::from_text("example.").unwrap();
+        let parsed = parse_zone(
+            origin.as_ref(),
+            "zone",
+            &text.as_bytes().into(),
+            &mut NoFiles,
+            limits,
+        );
+        assert_eq!(parsed.records.len(), 2, "{text}");
+        let faults: Vec<String> = parsed.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(faults.first().map(String::as_str), said, "{text}");
+    }
+}
+
+#[test]
 fn errors_name_the_chain_of_includes() {
     let files = [
         ("a", "\n $INCLUDE b"),
