@@ -12,8 +12,6 @@ use omnid_ground::{
     Change, Ground, ListenerClaim, ListenerSet, Prepare, Service, ServiceError, Transport, Wanted,
     datagrams, streams,
 };
-use omnid_hub::{StreamContext, StreamHandler};
-use omnid_net::TlsSocket;
 use omnid_supervisor::{Child, ChildSpec, Handle};
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -26,7 +24,8 @@ use crate::engine::cookie::CookieSecret;
 use crate::engine::state::{Settings, State};
 use crate::engine::tsig::Keys;
 use crate::engine::zones::{Rules, Served, Zones};
-use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, dot, notify, tcp, tls, udp};
+use crate::io::handed::{self, Handed};
+use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, notify, tcp, tls, udp};
 use crate::keeper::{MAX_ORDERS, Order, SharedHeld};
 use crate::publish::Published;
 use crate::resolver;
@@ -54,7 +53,7 @@ pub struct Dns {
     pub(crate) nudged: tokio::sync::Mutex<mpsc::Receiver<Nudge>>,
     pub(crate) made_up_secret: [u8; 16],
     tree: OnceLock<Handle>,
-    handed: Mutex<Option<mpsc::Receiver<(TlsSocket, StreamContext)>>>,
+    handed: Handed,
 }
 
 /// A configuration and its zones.
@@ -80,8 +79,6 @@ pub struct Prepared {
 
 /// Changes of zones that wait to be told to secondaries.
 const NEWS: usize = 1024;
-/// Connections that another service's port took in and that wait to be served.
-const HANDED: usize = 256;
 /// Faults of one zone that are shown.
 const SHOWN_FAULTS: usize = 20;
 /// How long services may add to what they publish before it is merged.
@@ -171,10 +168,9 @@ impl Service for Dns {
         let (news, queue) = mpsc::channel(NEWS);
         let mut made_up_secret = [0; 16];
         crate::random(&mut made_up_secret);
-        let (hand, handed) = mpsc::channel(HANDED);
+        let (handler, handed) = handed::queue();
         let (nudges, nudged) = mpsc::channel(MAX_NUDGES);
         let (orders, taken) = mpsc::channel(MAX_ORDERS);
-        let handler: Arc<dyn StreamHandler> = Arc::new(Handler(hand));
         ground.hub.alpn().offer("dot", &handler);
         let state = State {
             zones: Zones::default(),
@@ -203,7 +199,7 @@ impl Service for Dns {
             nudged: tokio::sync::Mutex::new(nudged),
             made_up_secret,
             tree: OnceLock::new(),
-            handed: Mutex::new(Some(handed)),
+            handed,
         });
         let own = resolver::Own(Arc::downgrade(&dns.shared));
         dns.shared.recursion.ask_first(Arc::new(own));
@@ -565,7 +561,7 @@ impl Dns {
         let dns = self.clone();
         let handed = ChildSpec::worker("dot", move |child: Child| {
             let dns = dns.clone();
-            async move { dns.serve_handed(&child).await }
+            async move { dns.handed.serve(&dns.shared, &child).await }
         });
         let dns = self.clone();
         let keeper = ChildSpec::worker("keeper", move |child: Child| {
@@ -644,67 +640,5 @@ impl Dns {
         };
         let zones = config.zone.iter().filter_map(of);
         zones.filter(|(_, agents, _)| !agents.is_empty()).collect()
-    }
-
-    /// Serves connections that another service's port took in.
-    async fn serve_handed(&self, child: &Child) -> omnid_supervisor::ChildResult {
-        let taken = self
-            .handed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(receiver) = taken else {
-            return Err(std::io::Error::other("the queue of connections is gone").into());
-        };
-        let mut handed = Returned {
-            receiver: Some(receiver),
-            home: &self.handed,
-        };
-        child.ready();
-        loop {
-            let next = async {
-                match &mut handed.receiver {
-                    Some(receiver) => receiver.recv().await,
-                    None => None,
-                }
-            };
-            tokio::select! {
-                next = next => {
-                    let Some((socket, context)) = next else { return Ok(()) };
-                    let StreamContext { peer, listener, permit, .. } = context;
-                    let (shared, own) = (self.shared.clone(), child.clone());
-                    let span = tracing::info_span!("connection", %listener, %peer);
-                    child.spawn("connection", span, async move {
-                        let _permit = permit;
-                        dot(shared, own, socket, peer, listener).await
-                    });
-                }
-                () = child.draining() => return Ok(()),
-            }
-        }
-    }
-}
-
-/// Puts a queue back where a restarted child finds it.
-struct Returned<'a, T> {
-    receiver: Option<mpsc::Receiver<T>>,
-    home: &'a Mutex<Option<mpsc::Receiver<T>>>,
-}
-
-impl<T> Drop for Returned<'_, T> {
-    fn drop(&mut self) {
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.receiver.take();
-    }
-}
-
-/// Takes connections that negotiated `dot` on a port of another service.
-struct Handler(mpsc::Sender<(TlsSocket, StreamContext)>);
-
-impl StreamHandler for Handler {
-    fn take(&self, stream: TlsSocket, context: StreamContext) {
-        // A full queue closes the connection, as a full listen queue would.
-        if self.0.try_send((stream, context)).is_err() {
-            tracing::debug!("too many connections handed over at once");
-        }
     }
 }

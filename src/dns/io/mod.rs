@@ -1,6 +1,7 @@
 //! The edge: sockets and tasks that drive the engine.
 
 pub(crate) mod fetch;
+pub(crate) mod handed;
 mod metrics;
 mod notify;
 mod parent;
