@@ -182,11 +182,23 @@ fn what_php_is_told() {
 
 #[test]
 fn programs_and_files_of_one_root() {
-    let php = php("fallback = \"front.php\"");
+    let php = php("fallback = \"front.php\"\nerror_pages = { 404 = \"early.php\" }");
     assert_eq!(php.curl(&[], "/sub/"), "index of sub");
     assert_eq!(php.curl(&[], "/digits.txt"), "0123456789");
     assert_eq!(php.curl(&[], "/no/such/page?x"), "front: /no/such/page?x");
     assert_eq!(php.code(&[], "/sub"), 301);
+    // No file has a slash at its end: the front page's source is no answer to it.
+    assert_eq!(php.curl(&[], "/digits.txt/"), "front: /digits.txt/");
+    // The way to a program is only looked along so far: it is not shown instead.
+    let deep = (0..70).map(|_| "deep/").collect::<String>();
+    let directory = php.server.daemon.path("site").join(&deep);
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("a.php"), "<?php echo 'secret of the deep';").unwrap();
+    let answer = php.curl(&[], &format!("/{deep}a.php"));
+    assert!(!answer.contains("<?php"), "{answer}");
+    // Nor is it as a page for a failure.
+    let answer = php.curl(&[], "/.told.php");
+    assert!(!answer.contains("<?php"), "{answer}");
     // What is no program is never shown either.
     assert_eq!(php.code(&[], "/source.PHP"), 403);
     for path in [

@@ -213,7 +213,14 @@ fn compile_site(
             shelf,
             problems,
         )
-        .map(Arc::new)
+        .map(|files| {
+            // Its error pages come from there too.
+            let programs = site.fastcgi.iter().flat_map(|config| &config.suffixes);
+            Arc::new(Files {
+                programs: programs.map(|suffix| suffix.value.clone()).collect(),
+                ..files
+            })
+        })
     });
     let mut routes = RouteTable::default();
     let mut paths: HashMap<(String, bool), Option<Span>> = HashMap::new();
@@ -245,7 +252,7 @@ fn compile_site(
             path: "/".into(),
             auth: None,
             action: match &site.fastcgi {
-                Some(config) => fastcgi(config, root.clone(), true, problems),
+                Some(config) => fastcgi(config, root, true, problems),
                 None => Action::Files(root.clone()),
             },
             headers: HeaderEdits::default(),
