@@ -149,11 +149,13 @@ impl Walked<'_> {
         };
         let mut known = Vec::new();
         let mut steps = Vec::new();
+        let cache = FileCache::new(self.snapshot.cache);
         let way = loop {
             steps.clear();
             let way = walk(
                 self.site,
                 self.rules,
+                &cache,
                 request,
                 self.authority,
                 path,

@@ -232,6 +232,40 @@ fn programs_and_files_of_one_root() {
 }
 
 #[test]
+fn what_is_said_of_a_program_holds_on_every_way_to_it() {
+    let php = php(r#"
+        fallback = "front.php"
+        [[http.site.filter]]
+        match = "/told\\.php$"
+        access = "nobody"
+        [[http.site.filter]]
+        match = "/index\\.(php|html)$"
+        access = "nobody"
+        [[http.site.filter]]
+        path = "/front.php"
+        headers = { set = { "x-front" = "yes" } }
+        "#);
+    for path in [
+        "/told.php",
+        "/told.php/",
+        "/told.php/more/of/it",
+        "/tcp/told.php/x.txt",
+        "/sub/",
+        "/sub/index.php/x",
+        "/",
+    ] {
+        assert_eq!(php.code(&[], path), 403, "{path}");
+    }
+    let answer = php.curl(&["-i"], "/no/such/page");
+    assert!(
+        answer.contains("x-front: yes") && answer.ends_with("front: /no/such/page"),
+        "{answer}"
+    );
+    assert_eq!(php.code(&[], "/early.php/x"), 200);
+    assert_eq!(php.code(&[], "/digits.txt"), 200);
+}
+
+#[test]
 fn bodies_of_all_kinds_through_php() {
     let php = php("");
     let upload = format!("@{}", php.server.daemon.path("site/large.bin").display());

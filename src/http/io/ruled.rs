@@ -159,6 +159,7 @@ impl Job {
             let way = walk(
                 &site,
                 rules,
+                &self.handler.cache.load(),
                 request,
                 &authority,
                 &self.path,
