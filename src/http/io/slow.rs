@@ -199,7 +199,9 @@ impl Job {
             interim,
             spawn: &spawn,
         };
-        proxy.forward(request).await
+        let answer = proxy.forward(request).await;
+        exchange.line().interim_taken().await;
+        answer
     }
 
     /// The host as the client named it, with its port; an HTTP/1.0 client without one gets the
