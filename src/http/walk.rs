@@ -117,7 +117,18 @@ pub fn walk<'s>(
         content_type: None,
     };
     let mut normal = path.clone().into_owned();
-    let (end, filters, user) = walk.go(&mut normal, told);
+    let (end, filters, user) = match walk.go(&mut normal, told) {
+        // Taken as met or as not, a pattern could open what it was to shut.
+        _ if walk.facts.gave_up.get() => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            (
+                End::Answer(status, "a pattern took too many steps"),
+                Vec::new(),
+                None,
+            )
+        }
+        walked => walked,
+    };
     let query_now = walk.facts.query.into_owned();
     Way {
         end,

@@ -259,6 +259,36 @@ access = "group user"
 }
 
 #[test]
+fn a_pattern_that_gives_up_opens_nothing() {
+    let server = Server::start(
+        "",
+        r#"
+[[http.site.route]]
+path = "/skipped"
+respond = "in"
+[[http.site.filter]]
+match = "^/skipped/(a|b|ab)*(?>c)"
+access = "nobody"
+[[http.site.route]]
+path = "/negated"
+respond = "in"
+access = "when \"%{REQUEST_URI} !~ m#^/negated/(a|b|ab)*(?>c)#\""
+[[http.site.route]]
+path = "/ruled"
+respond = "in"
+[[http.site.rewrite]]
+match = "^/ruled/(a|b|ab)*(?>c)"
+status = 403
+"#,
+    );
+    let long = "ab".repeat(100);
+    for path in ["/skipped", "/negated", "/ruled"] {
+        assert_eq!(ask(&server, &[], &format!("{path}/{long}")), "500", "{path}");
+        assert_eq!(ask(&server, &[], path), "200 in", "{path}");
+    }
+}
+
+#[test]
 fn explained_without_a_request() {
     let server = Server::start(
         "",

@@ -112,7 +112,7 @@ impl Matchers {
             && self
                 .pattern
                 .as_ref()
-                .is_none_or(|pattern| pattern.met_by(&facts.path).is_some())
+                .is_none_or(|pattern| facts.meet(pattern, &facts.path).is_some())
             && self.when.as_ref().is_none_or(|when| {
                 when.holds(facts, &Groups::default(), &mut Groups::default(), maps)
             })
