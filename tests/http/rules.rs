@@ -259,6 +259,24 @@ access = "group user"
 }
 
 #[test]
+fn rules_hold_for_a_route_below_what_is_well_known() {
+    let server = Server::start(
+        "[tls.acme]\ndirectory = \"https://127.0.0.1:1/dir\"",
+        r#"
+access = "nobody"
+[[http.site.route]]
+path = "/.well-known/acme-challenge/own"
+respond = "in"
+"#,
+    );
+    let challenge = "/.well-known/acme-challenge/x";
+    super::support::wait_until("challenges are answered", LIMIT, || {
+        ask(&server, &[], challenge) == "404"
+    });
+    assert_eq!(ask(&server, &[], "/.well-known/acme-challenge/own"), "403");
+}
+
+#[test]
 fn a_pattern_that_gives_up_opens_nothing() {
     let server = Server::start(
         "",
@@ -283,7 +301,11 @@ status = 403
     );
     let long = "ab".repeat(100);
     for path in ["/skipped", "/negated", "/ruled"] {
-        assert_eq!(ask(&server, &[], &format!("{path}/{long}")), "500", "{path}");
+        assert_eq!(
+            ask(&server, &[], &format!("{path}/{long}")),
+            "500",
+            "{path}"
+        );
         assert_eq!(ask(&server, &[], path), "200 in", "{path}");
     }
 }
