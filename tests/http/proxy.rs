@@ -189,6 +189,22 @@ fn what_the_client_sees() {
 }
 
 #[test]
+fn an_escaped_slash_is_no_way_past_a_guard() {
+    let guard = "[[http.site.filter]]\npath = \"/app/admin\"\naccess = \"nobody\"";
+    let proxied = proxied(guard);
+    let code = ["-o", "/dev/null", "-w", "%{http_code}"];
+    for (path, expected) in [
+        ("/app/admin/x", "403"),
+        ("/app/admin%2Fx", "404"),
+        ("/app%2fadmin/x", "404"),
+        ("/app/x%2fy", "404"),
+        ("/app/x", "200"),
+    ] {
+        assert_eq!(proxied.curl(&code, path), expected, "{path}");
+    }
+}
+
+#[test]
 fn interim_responses_come_through_in_their_place() {
     let proxied = proxied("");
     for hints in ["hints", "hints-at-once"] {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::Ipv6Addr, sync::Arc};
 use omnid_config::{Problem, Problems, Span};
 
 use super::{
-    Action, HeaderEdits, Route, RouteRules, Site, Snapshot,
+    Action, Filter, HeaderEdits, Route, RouteRules, Site, Snapshot,
     actions::{compile_route, files},
     gateways::fastcgi,
     hsts, rules,
@@ -116,6 +116,7 @@ fn nowhere(config: &HttpConfig, shelf: &Shelf) -> Site {
         meter: shelf.meter("-"),
         max_body: 0,
         rules: None,
+        guards_paths: false,
     }
 }
 
@@ -263,9 +264,14 @@ fn compile_site(
     }
     let of_routes: Vec<&RouteRules> = routes.iter().map(|route| &route.rules).collect();
     let rules = rules::compile(site, &of_routes, maps, problems);
+    let guards_paths = routes.iter().any(Route::is_guard)
+        || rules.as_ref().is_some_and(|rules| {
+            !rules.rewrite.is_empty() || rules.filters.iter().any(Filter::is_guard)
+        });
     Site {
         domain: domain_of(patterns, domains),
         rules,
+        guards_paths,
         routes,
         error_pages: error_pages(site, root.as_deref(), problems),
         root,

@@ -173,6 +173,12 @@ impl Filter {
         }
     }
 
+    /// Whether it may keep somebody from something.
+    #[must_use]
+    pub fn is_guard(&self) -> bool {
+        self.access.is_some() || self.auth.is_some() || !self.rewrite.is_empty()
+    }
+
     /// Whether it covers the path and matches the request.
     #[must_use]
     pub fn applies(&self, facts: &Facts<'_>, maps: &Maps) -> bool {
