@@ -411,6 +411,7 @@ fn cgi() -> Server {
         "location",
         "#!/bin/sh\nprintf 'Location: http://example.org/\\n\\n'\n",
     );
+    program("complaining", "#!/bin/sh\nyes >&2\n");
     fs::write(bin.join("not-executable"), "#!/bin/sh\n").unwrap();
     fs::create_dir_all(server.daemon.path("git")).unwrap();
     server.reload(
@@ -468,6 +469,7 @@ fn cgi_programs() {
     assert_eq!(code("/cgi-bin/garbage"), "502");
     assert_eq!(code("/cgi-bin/nothing"), "502");
     assert_eq!(code("/cgi-bin/not-executable"), "502");
+    assert_eq!(code("/cgi-bin/complaining"), "502");
     assert_eq!(code("/cgi-bin/none"), "404");
     assert_eq!(code("/cgi-bin/"), "404");
     assert!(server.daemon.log().contains("oh dear"));
