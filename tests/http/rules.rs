@@ -259,6 +259,39 @@ access = "group user"
 }
 
 #[test]
+fn who_is_known_in_one_file_may_not_guess_at_another() {
+    let server = Server::start_with_files(
+        "",
+        r#"
+[[http.site.route]]
+path = "/own"
+respond = "in"
+auth = { basic = "own", users = "{dir}/own" }
+[[http.site.route]]
+path = "/other"
+respond = "in"
+auth = { basic = "other", users = "{dir}/other" }
+"#,
+        |directory| {
+            for (name, password) in [("own", "secret"), ("other", "another")] {
+                let file = directory.join(name).display().to_string();
+                run("htpasswd", &["-cbs", &file, "admin", password], LIMIT).success();
+            }
+        },
+    );
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        let own = ask(&server, &["-u", "admin:secret"], "/own");
+        assert_eq!(own, "200 in");
+        statuses.push(ask(&server, &["-u", "admin:secret"], "/other"));
+    }
+    assert!(
+        statuses.iter().any(|status| status == "429"),
+        "{statuses:?}"
+    );
+}
+
+#[test]
 fn rules_hold_for_a_route_below_what_is_well_known() {
     let server = Server::start(
         "[tls.acme]\ndirectory = \"https://127.0.0.1:1/dir\"",
