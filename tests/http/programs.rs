@@ -484,6 +484,50 @@ fn cgi_programs() {
 }
 
 #[test]
+fn bodies_that_wait_for_their_end_share_a_room() {
+    let server = cgi();
+    let head = "POST /cgi-bin/cat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let piece = vec![b'x'; 0x7e_0000];
+    // More than the room holds, and none of them ends.
+    let streams: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = server.connect();
+            let mut writing = stream.try_clone().unwrap();
+            let piece = piece.clone();
+            stream.write_all(head.as_bytes()).unwrap();
+            std::thread::spawn(move || {
+                // One that is refused may be closed meanwhile.
+                drop(
+                    writing
+                        .write_all(b"7e0000\r\n")
+                        .and_then(|()| writing.write_all(&piece)),
+                );
+            });
+            stream
+                .set_read_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
+            stream
+        })
+        .collect();
+    let mut answer = [0; 12];
+    wait_until("one finds no room", LIMIT, || {
+        streams
+            .iter()
+            .any(|stream| matches!(stream.peek(&mut answer), Ok(12)))
+    });
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    for stream in streams {
+        drop(stream.shutdown(Shutdown::Both));
+    }
+    wait_until("there is room again", LIMIT, || {
+        let url = server.url("/cgi-bin/cat");
+        let chunked = ["-sS", "-H", "Transfer-Encoding: chunked", "-d", "hello"];
+        let answer = run("curl", &[&chunked[..], &[&url]].concat(), LIMIT);
+        answer.success().stdout == "hello"
+    });
+}
+
+#[test]
 fn git_clones_and_pushes() {
     let server = cgi();
     let repository = server.daemon.path("git/a.git");
