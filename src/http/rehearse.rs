@@ -14,7 +14,7 @@ use crate::{
     expression,
     files::{FileAnswer, FileCache, FileRequest, Files},
     gateway, redirects,
-    site::{Action, Route, Site, SiteRules, Snapshot},
+    site::{Action, GUARDED_SLASH, Route, Site, SiteRules, Snapshot},
     walk::{End, Known, walk},
     wire::{host::Host, target::NormalPath},
 };
@@ -105,7 +105,7 @@ pub(crate) fn rehearse(snapshot: &Snapshot, question: &Value) -> Result<Value, S
         }
         Found::Route { route, matched, .. } => {
             answer.insert("route".into(), json!(route.path));
-            describe(route, matched, &head, &path, snapshot, &mut answer);
+            describe(site, route, matched, &head, &path, snapshot, &mut answer);
         }
     }
     Ok(Value::Object(answer))
@@ -149,11 +149,13 @@ impl Walked<'_> {
         };
         let mut known = Vec::new();
         let mut steps = Vec::new();
+        let cache = FileCache::new(self.snapshot.cache);
         let way = loop {
             steps.clear();
             let way = walk(
                 self.site,
                 self.rules,
+                &cache,
                 request,
                 self.authority,
                 path,
@@ -231,13 +233,22 @@ impl Walked<'_> {
                     answer.insert("file".into(), json!(file));
                 }
                 // Who may come in has been settled on the way.
-                act(route, *matched, &head, &way.path, self.snapshot, answer);
+                act(
+                    self.site,
+                    route,
+                    *matched,
+                    &head,
+                    &way.path,
+                    self.snapshot,
+                    answer,
+                );
             }
         }
     }
 }
 
 fn describe(
+    site: &Site,
     route: &Route,
     matched: usize,
     head: &http::request::Parts,
@@ -253,10 +264,11 @@ fn describe(
         answer.insert("action".into(), json!("ask for a name and password"));
         return;
     }
-    act(route, matched, head, path, snapshot, answer);
+    act(site, route, matched, head, path, snapshot, answer);
 }
 
 fn act(
+    site: &Site,
     route: &Route,
     matched: usize,
     head: &http::request::Parts,
@@ -283,6 +295,10 @@ fn act(
                 }
                 (gateway::Found::File, None) => status(StatusCode::NOT_FOUND),
             }
+        }
+        Action::Proxy(_) if !site.may_forward(path) => {
+            status(StatusCode::NOT_FOUND);
+            answer.insert("reason".into(), json!(GUARDED_SLASH));
         }
         Action::Proxy(proxy) => {
             let upstreams: Vec<String> = proxy

@@ -13,7 +13,8 @@ use crate::{
     access::{Access, Answer, Client},
     engine::routes::Found,
     expression::{Facts, Request},
-    redirects,
+    files::FileCache,
+    gateway, redirects,
     rewrite::{Outcome, Place, Rules, Verdict},
     site::{Action, Auth, Filter, Route, Site, SiteRules},
     wire::{percent, target::NormalPath},
@@ -84,6 +85,7 @@ pub type Told<'a> = &'a mut dyn FnMut(&dyn Fn() -> String);
 struct Walk<'s, 'f> {
     site: &'s Site,
     rules: &'s SiteRules,
+    cache: &'f FileCache,
     facts: Facts<'f>,
     authority: &'f str,
     known: &'f [Known],
@@ -96,6 +98,7 @@ struct Walk<'s, 'f> {
 pub fn walk<'s>(
     site: &'s Site,
     rules: &'s SiteRules,
+    cache: &FileCache,
     request: Request<'_>,
     authority: &str,
     path: &NormalPath<'_>,
@@ -106,6 +109,7 @@ pub fn walk<'s>(
     let mut walk = Walk {
         site,
         rules,
+        cache,
         facts: Facts::new(request, path.as_bytes(), query),
         authority,
         known,
@@ -113,7 +117,18 @@ pub fn walk<'s>(
         content_type: None,
     };
     let mut normal = path.clone().into_owned();
-    let (end, filters, user) = walk.go(&mut normal, told);
+    let (end, filters, user) = match walk.go(&mut normal, told) {
+        // Taken as met or as not, a pattern could open what it was to shut.
+        _ if walk.facts.gave_up.get() => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            (
+                End::Answer(status, "a pattern took too many steps"),
+                Vec::new(),
+                None,
+            )
+        }
+        walked => walked,
+    };
     let query_now = walk.facts.query.into_owned();
     Way {
         end,
@@ -151,14 +166,6 @@ impl<'s> Walk<'s, '_> {
                     return (end, Vec::new(), None);
                 }
             }
-            let filters: Vec<&Filter> = rules
-                .filters
-                .iter()
-                .filter(|filter| filter.applies(&self.facts, &rules.maps))
-                .collect();
-            for filter in &filters {
-                told(&|| format!("filter {} applies", filter.path));
-            }
             let found = site.route_for(normal.as_bytes(), &self.facts, &rules.maps);
             let (route, matched) = match &found {
                 Found::Route { route, matched, .. } => (Some(*route), *matched),
@@ -167,6 +174,10 @@ impl<'s> Walk<'s, '_> {
             if let Some(route) = route {
                 told(&|| format!("route {}", route.path));
             }
+            let program = route
+                .filter(|_| !rules.filters.is_empty())
+                .and_then(|route| self.program_of(route, matched, normal));
+            let filters = self.filters(program, told);
             let (refused, user) = self.access(route, &filters, told);
             if let Some(end) = refused {
                 return (end, filters, user);
@@ -210,7 +221,7 @@ impl<'s> Walk<'s, '_> {
                 }
             }
             // The rules hold for an index file as if it had been asked for.
-            if let Some(name) = route.and_then(|route| self.index_of(route, matched)) {
+            if let Some(name) = route.and_then(|route| self.index_of(route, matched, normal)) {
                 told(&|| format!("index {name}"));
                 self.facts.index = true;
                 let path = format!("{}{name}", self.facts.path);
@@ -234,14 +245,65 @@ impl<'s> Walk<'s, '_> {
         (end, Vec::new(), None)
     }
 
+    /// The path that names the program that a request is for, where it is another: the program is
+    /// its directory's index, what is run for all that is missing, or has more of the path behind it.
+    fn program_of(&self, route: &Route, matched: usize, normal: &NormalPath<'_>) -> Option<String> {
+        let Action::Scripts(scripts) = &route.action else {
+            return None;
+        };
+        match scripts.find(normal, matched, self.cache) {
+            gateway::Found::Script(script) if script.name != normal.as_bytes() => {
+                Some(String::from_utf8_lossy(&script.name).into_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The filters that match the path, or what is run for it: by whatever path a program is
+    /// reached, what is said of its name holds.
+    fn filters(&mut self, program: Option<String>, told: Told<'_>) -> Vec<&'s Filter> {
+        let rules = self.rules;
+        let all = rules.filters.iter();
+        let mut apply: Vec<bool> = all
+            .clone()
+            .map(|filter| filter.applies(&self.facts, &rules.maps))
+            .collect();
+        if let Some(program) = program {
+            told(&|| format!("program {program}"));
+            let filename = self.site.file_of(&program);
+            let path = std::mem::replace(&mut self.facts.path, program.into());
+            let filename = std::mem::replace(&mut self.facts.filename, filename);
+            for (applies, filter) in apply.iter_mut().zip(all.clone()) {
+                *applies |= filter.applies(&self.facts, &rules.maps);
+            }
+            (self.facts.path, self.facts.filename) = (path, filename);
+        }
+        let filters: Vec<&Filter> = all
+            .zip(apply)
+            .filter_map(|(filter, applies)| applies.then_some(filter))
+            .collect();
+        for filter in &filters {
+            told(&|| format!("filter {} applies", filter.path));
+        }
+        filters
+    }
+
     /// The index file that a path with a slash at its end would be answered with.
-    fn index_of(&self, route: &Route, matched: usize) -> Option<String> {
+    fn index_of(&self, route: &Route, matched: usize, normal: &NormalPath<'_>) -> Option<String> {
         if self.facts.index || !self.facts.path.ends_with('/') {
             return None;
         }
         let (files, from) = match &route.action {
-            Action::Files(files) => (files, matched),
-            Action::SiteFiles(files) => (files, 0),
+            Action::Files(files) => (&**files, matched),
+            Action::SiteFiles(files) => (&**files, 0),
+            // Where the index is a program, it is run as one.
+            Action::Scripts(scripts) => match scripts.find(normal, matched, self.cache) {
+                gateway::Found::Script(_) => return None,
+                gateway::Found::File => {
+                    let (files, whole) = scripts.files()?;
+                    (files, if whole { 0 } else { matched })
+                }
+            },
             _ => return None,
         };
         let below = self.facts.path.get(from..)?.trim_start_matches('/');

@@ -15,6 +15,7 @@
 /location    a redirect to itself, in full
 /cookie      cookies for its own path and name
 /hints       interim responses before the answer
+/hints-at-once  the same, and the answer in one piece with them
 /switch      switches to a protocol nobody asked for
 """
 
@@ -115,14 +116,18 @@ async def serve(reader, writer):
                 writer.write(answer(b"", f"Location: http://127.0.0.1:{port}/app/x?y\r\n", "302 Found"))
             elif name == "cookie":
                 writer.write(answer(b"", "Set-Cookie: a=1; Path=/other/x; Domain=127.0.0.1\r\nSet-Cookie: b=2\r\n"))
-            elif name == "hints":
-                writer.write(
+            elif name in ("hints", "hints-at-once"):
+                hints = (
                     b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
                     b"HTTP/1.1 102 Processing\r\n\r\n"
                 )
-                await writer.drain()
-                await asyncio.sleep(0.2)
-                writer.write(answer(b"hinted"))
+                if name == "hints":
+                    writer.write(hints)
+                    await writer.drain()
+                    await asyncio.sleep(0.2)
+                    writer.write(answer(b"hinted"))
+                else:
+                    writer.write(hints + answer(b"hinted"))
             elif name == "switch":
                 writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: magic\r\nConnection: upgrade\r\n\r\n")
                 await writer.drain()

@@ -182,11 +182,23 @@ fn what_php_is_told() {
 
 #[test]
 fn programs_and_files_of_one_root() {
-    let php = php("fallback = \"front.php\"");
+    let php = php("fallback = \"front.php\"\nerror_pages = { 404 = \"early.php\" }");
     assert_eq!(php.curl(&[], "/sub/"), "index of sub");
     assert_eq!(php.curl(&[], "/digits.txt"), "0123456789");
     assert_eq!(php.curl(&[], "/no/such/page?x"), "front: /no/such/page?x");
     assert_eq!(php.code(&[], "/sub"), 301);
+    // No file has a slash at its end: the front page's source is no answer to it.
+    assert_eq!(php.curl(&[], "/digits.txt/"), "front: /digits.txt/");
+    // The way to a program is only looked along so far: it is not shown instead.
+    let deep = (0..70).map(|_| "deep/").collect::<String>();
+    let directory = php.server.daemon.path("site").join(&deep);
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("a.php"), "<?php echo 'secret of the deep';").unwrap();
+    let answer = php.curl(&[], &format!("/{deep}a.php"));
+    assert!(!answer.contains("<?php"), "{answer}");
+    // Nor is it as a page for a failure.
+    let answer = php.curl(&[], "/.told.php");
+    assert!(!answer.contains("<?php"), "{answer}");
     // What is no program is never shown either.
     assert_eq!(php.code(&[], "/source.PHP"), 403);
     for path in [
@@ -217,6 +229,40 @@ fn programs_and_files_of_one_root() {
     );
     assert_eq!(answer.matches("set-cookie: ").count(), 2, "{answer}");
     assert_eq!(php.code(&["-I"], "/told.php"), 200);
+}
+
+#[test]
+fn what_is_said_of_a_program_holds_on_every_way_to_it() {
+    let php = php(r#"
+        fallback = "front.php"
+        [[http.site.filter]]
+        match = "/told\\.php$"
+        access = "nobody"
+        [[http.site.filter]]
+        match = "/index\\.(php|html)$"
+        access = "nobody"
+        [[http.site.filter]]
+        path = "/front.php"
+        headers = { set = { "x-front" = "yes" } }
+        "#);
+    for path in [
+        "/told.php",
+        "/told.php/",
+        "/told.php/more/of/it",
+        "/tcp/told.php/x.txt",
+        "/sub/",
+        "/sub/index.php/x",
+        "/",
+    ] {
+        assert_eq!(php.code(&[], path), 403, "{path}");
+    }
+    let answer = php.curl(&["-i"], "/no/such/page");
+    assert!(
+        answer.contains("x-front: yes") && answer.ends_with("front: /no/such/page"),
+        "{answer}"
+    );
+    assert_eq!(php.code(&[], "/early.php/x"), 200);
+    assert_eq!(php.code(&[], "/digits.txt"), 200);
 }
 
 #[test]
@@ -365,6 +411,7 @@ fn cgi() -> Server {
         "location",
         "#!/bin/sh\nprintf 'Location: http://example.org/\\n\\n'\n",
     );
+    program("complaining", "#!/bin/sh\nyes >&2\n");
     fs::write(bin.join("not-executable"), "#!/bin/sh\n").unwrap();
     fs::create_dir_all(server.daemon.path("git")).unwrap();
     server.reload(
@@ -422,6 +469,7 @@ fn cgi_programs() {
     assert_eq!(code("/cgi-bin/garbage"), "502");
     assert_eq!(code("/cgi-bin/nothing"), "502");
     assert_eq!(code("/cgi-bin/not-executable"), "502");
+    assert_eq!(code("/cgi-bin/complaining"), "502");
     assert_eq!(code("/cgi-bin/none"), "404");
     assert_eq!(code("/cgi-bin/"), "404");
     assert!(server.daemon.log().contains("oh dear"));
@@ -432,6 +480,50 @@ fn cgi_programs() {
         let all = run("ps", &["-e", "-o", "args="], LIMIT).success().stdout;
         !all.lines()
             .any(|line| line == "sleep 77" || line.starts_with(&bin))
+    });
+}
+
+#[test]
+fn bodies_that_wait_for_their_end_share_a_room() {
+    let server = cgi();
+    let head = "POST /cgi-bin/cat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let piece = vec![b'x'; 0x7e_0000];
+    // More than the room holds, and none of them ends.
+    let streams: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = server.connect();
+            let mut writing = stream.try_clone().unwrap();
+            let piece = piece.clone();
+            stream.write_all(head.as_bytes()).unwrap();
+            std::thread::spawn(move || {
+                // One that is refused may be closed meanwhile.
+                drop(
+                    writing
+                        .write_all(b"7e0000\r\n")
+                        .and_then(|()| writing.write_all(&piece)),
+                );
+            });
+            stream
+                .set_read_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
+            stream
+        })
+        .collect();
+    let mut answer = [0; 12];
+    wait_until("one finds no room", LIMIT, || {
+        streams
+            .iter()
+            .any(|stream| matches!(stream.peek(&mut answer), Ok(12)))
+    });
+    assert_eq!(&answer, b"HTTP/1.1 503");
+    for stream in streams {
+        drop(stream.shutdown(Shutdown::Both));
+    }
+    wait_until("there is room again", LIMIT, || {
+        let url = server.url("/cgi-bin/cat");
+        let chunked = ["-sS", "-H", "Transfer-Encoding: chunked", "-d", "hello"];
+        let answer = run("curl", &[&chunked[..], &[&url]].concat(), LIMIT);
+        answer.success().stdout == "hello"
     });
 }
 

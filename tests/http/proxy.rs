@@ -189,35 +189,56 @@ fn what_the_client_sees() {
 }
 
 #[test]
+fn an_escaped_slash_is_no_way_past_a_guard() {
+    let guard = "[[http.site.filter]]\npath = \"/app/admin\"\naccess = \"nobody\"";
+    let proxied = proxied(guard);
+    let code = ["-o", "/dev/null", "-w", "%{http_code}"];
+    for (path, expected) in [
+        ("/app/admin/x", "403"),
+        ("/app/admin%2Fx", "404"),
+        ("/app%2fadmin/x", "404"),
+        ("/app/x%2fy", "404"),
+        ("/app/x", "200"),
+    ] {
+        assert_eq!(proxied.curl(&code, path), expected, "{path}");
+    }
+}
+
+#[test]
 fn interim_responses_come_through_in_their_place() {
     let proxied = proxied("");
-    let text = proxied.server.exchange(
-        b"GET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n\
-          GET /app/hints HTTP/1.1\r\nHost: a\r\n\r\n\
-          GET /digits.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-    );
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| line.starts_with("HTTP/") || line.starts_with("0123456789HTTP/"))
-        .collect();
-    assert_eq!(
-        lines,
-        [
-            "HTTP/1.1 200 OK",
-            "0123456789HTTP/1.1 103 Early Hints",
-            "HTTP/1.1 102 Processing",
-            "HTTP/1.1 200 OK",
-        ],
-        "{text}"
-    );
-    assert!(
-        text.contains("103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("hintedHTTP/1.1 200") && text.ends_with("0123456789"),
-        "{text}"
-    );
+    for hints in ["hints", "hints-at-once"] {
+        let text = proxied.server.exchange(
+            format!(
+                "GET /digits.txt HTTP/1.1\r\nHost: a\r\n\r\n\
+          GET /app/{hints} HTTP/1.1\r\nHost: a\r\n\r\n\
+          GET /digits.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("HTTP/") || line.starts_with("0123456789HTTP/"))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "HTTP/1.1 200 OK",
+                "0123456789HTTP/1.1 103 Early Hints",
+                "HTTP/1.1 102 Processing",
+                "HTTP/1.1 200 OK",
+            ],
+            "{text}"
+        );
+        assert!(
+            text.contains("103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hintedHTTP/1.1 200") && text.ends_with("0123456789"),
+            "{text}"
+        );
+    }
     // HTTP/1.0 knows none of them.
     let old = proxied
         .server

@@ -259,6 +259,91 @@ access = "group user"
 }
 
 #[test]
+fn who_is_known_in_one_file_may_not_guess_at_another() {
+    let server = Server::start_with_files(
+        "",
+        r#"
+[[http.site.route]]
+path = "/own"
+respond = "in"
+auth = { basic = "own", users = "{dir}/own" }
+[[http.site.route]]
+path = "/other"
+respond = "in"
+auth = { basic = "other", users = "{dir}/other" }
+"#,
+        |directory| {
+            for (name, password) in [("own", "secret"), ("other", "another")] {
+                let file = directory.join(name).display().to_string();
+                run("htpasswd", &["-cbs", &file, "admin", password], LIMIT).success();
+            }
+        },
+    );
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        let own = ask(&server, &["-u", "admin:secret"], "/own");
+        assert_eq!(own, "200 in");
+        statuses.push(ask(&server, &["-u", "admin:secret"], "/other"));
+    }
+    assert!(
+        statuses.iter().any(|status| status == "429"),
+        "{statuses:?}"
+    );
+}
+
+#[test]
+fn rules_hold_for_a_route_below_what_is_well_known() {
+    let server = Server::start(
+        "[tls.acme]\ndirectory = \"https://127.0.0.1:1/dir\"",
+        r#"
+access = "nobody"
+[[http.site.route]]
+path = "/.well-known/acme-challenge/own"
+respond = "in"
+"#,
+    );
+    let challenge = "/.well-known/acme-challenge/x";
+    super::support::wait_until("challenges are answered", LIMIT, || {
+        ask(&server, &[], challenge) == "404"
+    });
+    assert_eq!(ask(&server, &[], "/.well-known/acme-challenge/own"), "403");
+}
+
+#[test]
+fn a_pattern_that_gives_up_opens_nothing() {
+    let server = Server::start(
+        "",
+        r#"
+[[http.site.route]]
+path = "/skipped"
+respond = "in"
+[[http.site.filter]]
+match = "^/skipped/(a|b|ab)*(?>c)"
+access = "nobody"
+[[http.site.route]]
+path = "/negated"
+respond = "in"
+access = "when \"%{REQUEST_URI} !~ m#^/negated/(a|b|ab)*(?>c)#\""
+[[http.site.route]]
+path = "/ruled"
+respond = "in"
+[[http.site.rewrite]]
+match = "^/ruled/(a|b|ab)*(?>c)"
+status = 403
+"#,
+    );
+    let long = "ab".repeat(100);
+    for path in ["/skipped", "/negated", "/ruled"] {
+        assert_eq!(
+            ask(&server, &[], &format!("{path}/{long}")),
+            "500",
+            "{path}"
+        );
+        assert_eq!(ask(&server, &[], path), "200 in", "{path}");
+    }
+}
+
+#[test]
 fn explained_without_a_request() {
     let server = Server::start(
         "",

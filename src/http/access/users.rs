@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+
 use super::hashes;
 
 /// The largest file that is read.
@@ -22,11 +24,14 @@ const REMEMBER: Duration = Duration::from_secs(300);
 
 type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
-/// A file of lines `name:rest`.
+/// A file of lines `name:rest`. What it says is looked up without waiting for anybody; whether it
+/// has changed is found out beforehand, off the workers.
 #[derive(Debug)]
 struct Lines {
     path: PathBuf,
-    read: Mutex<LastLook>,
+    last: ArcSwap<LastLook>,
+    /// Held by the one who looks.
+    looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -41,33 +46,57 @@ impl Lines {
         let lines = read(path)?;
         Ok(Self {
             path: path.to_owned(),
-            read: Mutex::new(LastLook {
+            last: ArcSwap::from_pointee(LastLook {
                 stamp: stamp(path),
                 looked: Instant::now(),
                 lines: Arc::new(lines),
             }),
+            looking: tokio::sync::Mutex::default(),
         })
     }
 
-    /// What the file says now. One that cannot be read any more says what it said last.
-    fn now(&self) -> (Stamp, Arc<HashMap<String, String>>) {
-        let mut read_before = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if read_before.looked.elapsed() > VALID {
-            read_before.looked = Instant::now();
-            let stamp = stamp(&self.path);
-            if stamp != read_before.stamp {
-                match read(&self.path) {
-                    Ok(lines) => {
-                        read_before.lines = Arc::new(lines);
-                        read_before.stamp = stamp;
-                    }
-                    Err(error) => {
-                        tracing::warn!(file = %self.path.display(), %error, "a file of users cannot be read; what it said before holds");
-                    }
-                }
-            }
+    /// Sees to it that what is known is not old.
+    async fn refresh(&self) {
+        if self.last.load().is_valid() {
+            return;
         }
-        (read_before.stamp, read_before.lines.clone())
+        let _alone = self.looking.lock().await;
+        let last = self.last.load_full();
+        if last.is_valid() {
+            return;
+        }
+        let path = self.path.clone();
+        match tokio::task::spawn_blocking(move || last.again(&path)).await {
+            Ok(look) => self.last.store(Arc::new(look)),
+            Err(error) => tracing::warn!(file = %self.path.display(), %error, "not looked at"),
+        }
+    }
+}
+
+impl LastLook {
+    fn is_valid(&self) -> bool {
+        self.looked.elapsed() <= VALID
+    }
+
+    /// Another look. A file that cannot be read any more says what it said last.
+    fn again(&self, path: &Path) -> Self {
+        let (looked, stamp) = (Instant::now(), stamp(path));
+        let read = (stamp != self.stamp).then(|| read(path));
+        if let Some(Err(error)) = &read {
+            tracing::warn!(file = %path.display(), %error, "a file of users cannot be read; what it said before holds");
+        }
+        match read {
+            Some(Ok(lines)) => Self {
+                stamp,
+                looked,
+                lines: Arc::new(lines),
+            },
+            _ => Self {
+                stamp: self.stamp,
+                looked,
+                lines: self.lines.clone(),
+            },
+        }
     }
 }
 
@@ -130,6 +159,11 @@ impl UserFile {
         &self.lines.path
     }
 
+    /// Has the file read again where it has changed: to be waited for before anything is asked.
+    pub async fn refresh(&self) {
+        self.lines.refresh().await;
+    }
+
     /// Whether this login was found good a moment ago.
     #[must_use]
     pub fn remembers(&self, user: &str, password: &str) -> bool {
@@ -146,7 +180,8 @@ impl UserFile {
     /// Whether the password is the user's. An unknown name costs what a known one does.
     #[must_use]
     pub fn check(&self, user: &str, password: &str) -> bool {
-        let (_, lines) = self.lines.now();
+        let last = self.lines.last.load_full();
+        let lines = &last.lines;
         let known = lines.get(user);
         // The work of some other user's hash, for nothing.
         let hash = known.or_else(|| lines.values().next());
@@ -170,7 +205,7 @@ impl UserFile {
 
     /// Stands for a login without keeping it; another file or another line is another login.
     fn mark(&self, user: &str, password: &str) -> [u8; 32] {
-        let (stamp, _) = self.lines.now();
+        let stamp = self.lines.last.load().stamp;
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &self.secret);
         let text = format!("{stamp:?}\0{user}\0{password}");
         let tag = aws_lc_rs::hmac::sign(&key, text.as_bytes());
@@ -197,15 +232,48 @@ impl GroupFile {
         })
     }
 
+    /// Has the file read again where it has changed: to be waited for before anything is asked.
+    pub async fn refresh(&self) {
+        self.lines.refresh().await;
+    }
+
     /// Whether a user is a member of a group.
     #[must_use]
     pub fn has(&self, group: &str, user: &str) -> bool {
-        let (_, lines) = self.lines.now();
-        let members = lines.get(group);
+        let last = self.lines.last.load();
+        let members = last.lines.get(group);
         let members: HashSet<&str> = members
             .into_iter()
             .flat_map(|members| members.split_whitespace())
             .collect();
         members.contains(user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_takes_its_time_holds_up_no_worker() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("groups");
+        fs::write(&path, "staff: alice\n")?;
+        let groups = GroupFile::open(&path)?;
+        // It is not there for whoever opens it until somebody writes.
+        fs::remove_file(&path)?;
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)?;
+        tokio::time::sleep(VALID + Duration::from_millis(50)).await;
+        let waited = tokio::time::timeout(Duration::from_millis(50), groups.refresh()).await;
+        assert!(waited.is_err());
+        assert!(groups.has("staff", "alice"));
+        drop(fs::File::options().write(true).open(&path)?);
+
+        fs::remove_file(&path)?;
+        fs::write(&path, "staff: bob\n")?;
+        groups.refresh().await;
+        assert!(groups.has("staff", "bob") && !groups.has("staff", "alice"));
+        Ok(())
     }
 }

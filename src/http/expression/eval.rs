@@ -64,7 +64,7 @@ impl Context<'_, '_> {
             }
             Node::Matches(word, pattern, wanted) => {
                 let word = self.fill(word, captured);
-                match pattern.met_by(&word) {
+                match self.facts.meet(pattern, &word) {
                     Some(groups) => {
                         if *wanted && !pattern.negated {
                             *captured = Groups(groups);

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,7 +11,10 @@ use std::{
 use http::{HeaderMap, Method, Version, header};
 use time::OffsetDateTime;
 
-use super::variable::{Named, Variable};
+use super::{
+    Captured, Pattern,
+    variable::{Named, Variable},
+};
 
 /// What stays the same for all of a request.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +56,8 @@ pub struct Facts<'a> {
     pub env: BTreeMap<String, String>,
     /// Whether the path is that of an index file, looked up for its directory.
     pub index: bool,
+    /// Whether a pattern ran out of steps: what was decided since may be wrong.
+    pub gave_up: Cell<bool>,
 }
 
 impl<'a> Facts<'a> {
@@ -66,7 +72,18 @@ impl<'a> Facts<'a> {
             user: None,
             env: BTreeMap::new(),
             index: false,
+            gave_up: Cell::new(false),
         }
+    }
+
+    /// Whether a pattern is met by a text, and what it captured; where it cannot be said, that is
+    /// noted, and no decision is to be carried out.
+    #[must_use]
+    pub fn meet(&self, pattern: &Pattern, subject: &str) -> Option<Captured> {
+        pattern.met_by(subject).unwrap_or_else(|_| {
+            self.gave_up.set(true);
+            None
+        })
     }
 
     /// A variable's value; empty where it has none.

@@ -15,7 +15,7 @@ mod variable;
 pub use eval::Groups;
 pub use facts::{Facts, Request};
 pub use parse::Expression;
-pub use pattern::Pattern;
+pub use pattern::{Captured, GaveUp, Pattern};
 pub use template::{Lookup, NoMaps, Template};
 pub use variable::Variable;
 

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// A route that serves files.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Files {
     /// Where they are.
     pub root: Arc<Root>,
@@ -49,6 +49,8 @@ pub struct Files {
     pub charset: Option<String>,
     /// Codings that files may lie beside their plain form in, the best first.
     pub precompressed: Vec<Coding>,
+    /// Suffixes of the names of programs (".php"): they are run, and never sent.
+    pub programs: Vec<String>,
 }
 
 /// What a request for a file consists of.
@@ -98,7 +100,7 @@ impl Files {
                     return Err(failure);
                 };
                 let path = fallback.trim_start_matches('/').as_bytes();
-                let entry = cache.find(&self.root, path).map_err(|_| failure)?;
+                let entry = self.find(path, cache).map_err(|_| failure)?;
                 self.send(request, &entry)
             }
             answer => answer,
@@ -113,7 +115,7 @@ impl Files {
         cache: &FileCache,
     ) -> Option<Response<Body>> {
         let path = path.trim_start_matches('/').as_bytes();
-        let entry = cache.find(&self.root, path).ok()?;
+        let entry = self.find(path, cache).ok()?;
         let Kind::File(content) = &entry.kind else {
             return None;
         };
@@ -129,6 +131,23 @@ impl Files {
         Some(response)
     }
 
+    /// Whether a name is one of a program's.
+    #[must_use]
+    pub fn is_program(&self, name: &[u8]) -> bool {
+        let mut suffixes = self.programs.iter();
+        suffixes.any(|suffix| has_suffix(name, suffix.as_bytes()))
+    }
+
+    /// What there is to send. A program is not, however its name came here: who asks for it would
+    /// be shown its source.
+    fn find(&self, path: &[u8], cache: &FileCache) -> io::Result<Arc<Entry>> {
+        let entry = cache.find(&self.root, path)?;
+        match entry.kind {
+            Kind::File(_) if self.is_program(path) => Err(Errno::NOENT.into()),
+            _ => Ok(entry),
+        }
+    }
+
     fn look_up(&self, request: &FileRequest<'_>, cache: &FileCache) -> FileAnswer {
         let path = request
             .path
@@ -137,9 +156,7 @@ impl Files {
             .unwrap_or_default();
         let path = path.strip_prefix(b"/").unwrap_or(path);
         if !path.is_empty() && !path.ends_with(b"/") {
-            let entry = cache
-                .find(&self.root, path)
-                .map_err(|error| failure(&error))?;
+            let entry = self.find(path, cache).map_err(|error| failure(&error))?;
             return match entry.kind {
                 Kind::File(_) => self.send_best(request, path, &entry, cache),
                 Kind::Directory => Ok(redirects::add_slash(
@@ -155,7 +172,7 @@ impl Files {
             name.clear();
             name.extend_from_slice(path);
             name.extend_from_slice(index.as_bytes());
-            match cache.find(&self.root, &name) {
+            match self.find(&name, cache) {
                 Ok(entry) if matches!(entry.kind, Kind::File(_)) => {
                     return self.send_best(request, &name, &entry, cache);
                 }
@@ -365,6 +382,16 @@ fn boundary() -> String {
     )
 }
 
+/// Whatever the case: "a.PHP" is no file to be shown the source of. Of ASCII alone, for no other
+/// letter folds to one of a suffix (a Kelvin sign is no K).
+fn has_suffix(name: &[u8], suffix: &[u8]) -> bool {
+    let Some(at) = name.len().checked_sub(suffix.len()).filter(|&at| at > 0) else {
+        return false;
+    };
+    let (stem, end) = name.split_at(at);
+    !stem.ends_with(b"/") && end.eq_ignore_ascii_case(suffix)
+}
+
 fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -385,5 +412,26 @@ fn failure(error: &io::Error) -> Failure {
         failure
     } else {
         failure.because(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes() {
+        for (name, expected) in [
+            ("a.php", true),
+            ("a.PHP", true),
+            ("x/a.php", true),
+            (".php", false),
+            ("x/.php", false),
+            ("a.php.", false),
+            ("a.php5", false),
+            ("a.\u{24df}hp", false),
+        ] {
+            assert_eq!(has_suffix(name.as_bytes(), b".php"), expected, "{name}");
+        }
     }
 }

@@ -40,6 +40,7 @@ fn fixture() -> io::Result<Fixture> {
             hidden: false,
             charset: None,
             precompressed: Vec::new(),
+            programs: Vec::new(),
         },
         directory,
         cache: FileCache::new(CacheLimits::default()),

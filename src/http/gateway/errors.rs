@@ -1,9 +1,13 @@
 //! What programs write to standard error, in the log.
 
+use std::io;
+
 use tracing::Span;
 
 /// Bytes of one request's that are logged.
 const MAX: usize = 16 * 1024;
+/// Bytes that one may write there at all. Reading them is work, also where they are not logged.
+const ENOUGH: usize = 1024 * 1024;
 
 /// Collects what a program complains about, a line at a time.
 pub(super) struct ErrorLog {
@@ -12,6 +16,8 @@ pub(super) struct ErrorLog {
     span: Span,
     line: Vec<u8>,
     left: usize,
+    /// Bytes that came.
+    total: usize,
 }
 
 impl ErrorLog {
@@ -21,6 +27,7 @@ impl ErrorLog {
             span: Span::current(),
             line: Vec::new(),
             left: MAX,
+            total: 0,
         }
     }
 
@@ -31,11 +38,19 @@ impl ErrorLog {
             span: self.span.clone(),
             line: Vec::new(),
             left: MAX,
+            total: 0,
         }
     }
 
     /// More of it.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// Where it is more than any program has to say.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.total = self.total.saturating_add(bytes.len());
+        if self.total > ENOUGH {
+            return Err(io::Error::other("the program complains without end"));
+        }
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let taken = piece.get(..piece.len().min(self.left)).unwrap_or_default();
             self.left -= taken.len();
@@ -44,6 +59,7 @@ impl ErrorLog {
                 self.end();
             }
         }
+        Ok(())
     }
 
     /// There is no more of this line.

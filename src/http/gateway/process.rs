@@ -94,13 +94,13 @@ impl Process {
         if let Poll::Ready(Err(error)) = self.poll_input(cx) {
             return Poll::Ready(Err(error));
         }
-        self.poll_complaints(cx);
+        self.poll_complaints(cx)?;
         let mut room = [0; READ];
         let mut buffer = ReadBuf::new(&mut room);
         match Pin::new(&mut self.output).poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
                 // What it does after that is its own affair; its end is seen to.
-                self.poll_complaints(cx);
+                self.poll_complaints(cx)?;
                 self.errors.end();
                 self.ended = true;
                 Poll::Ready(Ok(None))
@@ -150,18 +150,19 @@ impl Process {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_complaints(&mut self, cx: &mut Context<'_>) {
+    fn poll_complaints(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while let Some(complaints) = &mut self.complaints {
             let mut room = [0; 1024];
             let mut buffer = ReadBuf::new(&mut room);
             match Pin::new(complaints).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    self.errors.add(buffer.filled());
+                    self.errors.add(buffer.filled())?;
                 }
                 Poll::Ready(_) => self.complaints = None,
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
         }
+        Ok(())
     }
 }
 

@@ -62,7 +62,8 @@ pub(super) async fn response(
     let mut bytes = BytesMut::new();
     let bad =
         |reason: &str| Failure::new(StatusCode::BAD_GATEWAY).because(format!("{name}: {reason}"));
-    let mut deadline = std::pin::pin!(tokio::time::sleep(first));
+    let mut deadline = Instant::now() + first;
+    let mut sleep = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
     let mut taken = source.taken();
     let end = loop {
         let piece = std::future::poll_fn(|cx| {
@@ -71,9 +72,14 @@ pub(super) async fn response(
             }
             if source.taken() != taken {
                 taken = source.taken();
-                deadline.as_mut().reset(tokio::time::Instant::now() + first);
+                deadline = Instant::now() + first;
+                sleep.as_mut().reset(deadline.into());
             }
-            deadline.as_mut().poll(cx).map(|()| None)
+            // A program that keeps the task busy leaves the timer no turn.
+            if deadline <= Instant::now() {
+                return Poll::Ready(None);
+            }
+            sleep.as_mut().poll(cx).map(|()| None)
         })
         .await;
         match piece {
@@ -160,15 +166,18 @@ impl GatewayBody {
         let sleep = self
             .sleep
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-        while sleep.as_mut().poll(cx).is_ready() {
+        loop {
+            // Looked at first: a program that keeps the task busy leaves the timer no turn.
             if deadline <= Instant::now() {
                 self.source = None;
                 let error = io::Error::other("the program stopped sending");
                 return Poll::Ready(Some(Err(error)));
             }
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
             sleep.as_mut().reset(deadline.into());
         }
-        Poll::Pending
     }
 }
 

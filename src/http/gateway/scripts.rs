@@ -44,14 +44,12 @@ pub struct Scripts {
 /// Where programs are.
 #[derive(Debug)]
 pub enum Where {
-    /// Among the files of a root: those with these suffixes.
+    /// Among the files of a root, which know their suffixes.
     Suffixes {
         /// The root, and what is done with everything else.
         files: Arc<Files>,
         /// Whether the root is the site's, so that the whole path is below it.
         whole: bool,
-        /// ".php".
-        suffixes: Vec<String>,
     },
     /// Every file of a directory is one.
     Directory(Arc<Files>),
@@ -98,7 +96,7 @@ impl Scripts {
     /// What a path leads to. `matched` is how much of it the route took.
     #[must_use]
     pub fn find(&self, path: &NormalPath<'_>, matched: usize, cache: &FileCache) -> Found {
-        let (files, matched, suffixes) = match &self.place {
+        let (files, matched, all) = match &self.place {
             Where::File(file) => {
                 let (name, path_info) = path
                     .as_bytes()
@@ -111,23 +109,13 @@ impl Scripts {
                     path_info: path_info.to_vec(),
                 });
             }
-            Where::Directory(files) => (files, matched, None),
-            Where::Suffixes {
-                files,
-                whole,
-                suffixes,
-            } => (files, if *whole { 0 } else { matched }, Some(suffixes)),
+            Where::Directory(files) => (files, matched, true),
+            Where::Suffixes { files, whole } => (files, if *whole { 0 } else { matched }, false),
         };
         if path.encoded_slash() || (!files.hidden && path.hidden()) {
             return Found::File;
         }
-        let is_script = |name: &[u8]| {
-            suffixes.is_none_or(|suffixes| {
-                suffixes
-                    .iter()
-                    .any(|suffix| has_suffix(name, suffix.as_bytes()))
-            })
-        };
+        let is_script = |name: &[u8]| all || files.is_program(name);
         let exists = |name: &[u8]| {
             cache
                 .find(&files.root, name)
@@ -158,8 +146,14 @@ impl Scripts {
         }
         if let Some(fallback) = &files.fallback {
             let below = fallback.trim_start_matches('/').as_bytes();
-            let bare = rest.strip_suffix(b"/").unwrap_or(rest);
-            if is_script(below) && exists(below) && cache.find(&files.root, bare).is_err() {
+            // No file has a slash at its end.
+            let missing = match rest.strip_suffix(b"/") {
+                Some(bare) => !cache
+                    .find(&files.root, bare)
+                    .is_ok_and(|entry| matches!(entry.kind, Kind::Directory)),
+                None => cache.find(&files.root, rest).is_err(),
+            };
+            if missing && is_script(below) && exists(below) {
                 let prefix = path.as_bytes().get(..matched).unwrap_or_default();
                 let name = [prefix, b"/", below].concat();
                 return Found::Script(script(files, below, name, Vec::new()));
@@ -172,7 +166,7 @@ impl Scripts {
     #[must_use]
     pub fn files(&self) -> Option<(&Files, bool)> {
         match &self.place {
-            Where::Suffixes { files, whole, .. } => Some((files, *whole)),
+            Where::Suffixes { files, whole } => Some((files, *whole)),
             Where::Directory(_) | Where::File(_) => None,
         }
     }
@@ -273,38 +267,12 @@ fn directory(file: &Path) -> Vec<u8> {
     parent.as_os_str().as_bytes().to_vec()
 }
 
-/// Whatever the case: "a.PHP" is no file to be shown the source of. Of ASCII alone, for no other
-/// letter folds to one of a suffix (a Kelvin sign is no K).
-fn has_suffix(name: &[u8], suffix: &[u8]) -> bool {
-    let Some(at) = name.len().checked_sub(suffix.len()).filter(|&at| at > 0) else {
-        return false;
-    };
-    let (stem, end) = name.split_at(at);
-    !stem.ends_with(b"/") && end.eq_ignore_ascii_case(suffix)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
     use crate::files::{CacheLimits, Root, Symlinks};
-
-    #[test]
-    fn suffixes() {
-        for (name, expected) in [
-            ("a.php", true),
-            ("a.PHP", true),
-            ("x/a.php", true),
-            (".php", false),
-            ("x/.php", false),
-            ("a.php.", false),
-            ("a.php5", false),
-            ("a.\u{24df}hp", false),
-        ] {
-            assert_eq!(has_suffix(name.as_bytes(), b".php"), expected, "{name}");
-        }
-    }
 
     #[test]
     fn what_paths_lead_to() -> std::io::Result<()> {
@@ -329,12 +297,12 @@ mod tests {
             hidden: false,
             charset: None,
             precompressed: Vec::new(),
+            programs: vec![".php".into()],
         };
         let scripts = Scripts {
             place: Where::Suffixes {
                 files: Arc::new(files),
                 whole: false,
-                suffixes: vec![".php".into()],
             },
             runner: Runner::Cgi(CgiLimits {
                 processes: Arc::new(Semaphore::new(1)),
@@ -360,6 +328,7 @@ mod tests {
             ("/a.php%2fx", 0, None),
             ("/nothing/here", 0, Some(("/index.php", "/index.php", ""))),
             ("/none.php", 0, Some(("/index.php", "/index.php", ""))),
+            ("/c.txt/", 0, Some(("/index.php", "/index.php", ""))),
         ] {
             let normal = NormalPath::parse(path).map_err(|_| std::io::ErrorKind::InvalidInput)?;
             let found = match scripts.find(&normal, matched, &cache) {

@@ -186,7 +186,7 @@ impl Session {
                 self.waiting = None;
                 match record {
                     Record::Stdout(piece) => return Poll::Ready(Ok(Some(piece))),
-                    Record::Stderr(piece) => self.errors.add(&piece),
+                    Record::Stderr(piece) => self.errors.add(&piece)?,
                     Record::End(complete) => {
                         self.errors.end();
                         let all_sent = self.body.is_none() && self.is_sent();

@@ -25,6 +25,9 @@ impl Job {
             Failure::new(StatusCode::UNAUTHORIZED)
                 .with(header::WWW_AUTHENTICATE, auth.challenge.clone())
         };
+        if let Some(groups) = &auth.groups {
+            groups.refresh().await;
+        }
         let mut fields = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(field), None) = (fields.next(), fields.next()) else {
             return Err(challenge());
@@ -92,16 +95,20 @@ impl Job {
             user: user.clone(),
             groups: Vec::new(),
         };
+        users.refresh().await;
+        // Files know nothing of each other's users, nor of accounts: whoever proves to be one's may
+        // go on guessing at no other's.
+        let counted = format!("{}:{user}", users.path().display());
         // A source that is shut out learns nothing from what others have just proven.
         identity
-            .is_open(&user, source)
+            .is_open(&counted, source)
             .map_err(|error| refused(&error))?;
         if users.remembers(&user, &password) {
             return Ok(known);
         }
         let (file, name) = (users.clone(), user.clone());
         let checked = identity
-            .verify_elsewhere(&user, source, move || file.check(&name, &password))
+            .verify_elsewhere(&counted, source, move || file.check(&name, &password))
             .await;
         match checked {
             Ok(()) => Ok(known),

@@ -200,6 +200,20 @@ impl Handler {
         record.finish(0);
     }
 
+    /// The handler of another service that serves a path. `matched` is how much of it the route
+    /// takes, where there is one: one at the same place comes first, and one further down too.
+    pub(super) fn mount(
+        &self,
+        site: &Site,
+        path: &NormalPath<'_>,
+        matched: Option<usize>,
+    ) -> Option<(Arc<str>, Arc<dyn Mount>)> {
+        let path = std::str::from_utf8(path.as_bytes()).ok()?;
+        let mount = self.hub.mounts().find(path)?;
+        let further = |matched| redirects::bare(&mount.0).len() > matched;
+        (matched.is_none_or(further) && site.serves_mount(&mount.0)).then_some(mount)
+    }
+
     /// Answers what can be answered without waiting.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn quick(
@@ -219,15 +233,7 @@ impl Handler {
             Found::Route { matched, .. } => Some(*matched),
             _ => None,
         };
-        let mount = std::str::from_utf8(path.as_bytes())
-            .ok()
-            .and_then(|path| self.hub.mounts().find(path))
-            // A route of the site's own at the same place comes first, and one further down too.
-            .filter(|(prefix, _)| {
-                matched.is_none_or(|matched| redirects::bare(prefix).len() > matched)
-            })
-            .filter(|(prefix, _)| site.serves_mount(prefix));
-        if let Some((prefix, mount)) = mount {
+        if let Some((prefix, mount)) = self.mount(site, path, matched) {
             return Quick::Mount(prefix, mount);
         }
         if self.scripts.hooked(Hook::HttpRequest) {

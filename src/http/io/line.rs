@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Poll, Waker},
     time::Instant,
 };
 
@@ -44,6 +45,8 @@ struct State {
     frames: Option<(FrameScanner, FloodGuard)>,
     /// Interim responses that are to go out before the final one.
     interim: Vec<u8>,
+    /// A final response that waits for them to go.
+    held: Option<Waker>,
     /// The stream whose handler was called and whose task is about to be made.
     newborn: Option<Arc<StreamProgress>>,
     /// Whether nothing has come yet. HTTP/2 has its own way to finish, and never counts as silent.
@@ -64,6 +67,7 @@ impl Line {
                 frames: h2.map(flood),
                 facts: VecDeque::new(),
                 interim: Vec::new(),
+                held: None,
                 newborn: None,
                 silent: h2.is_none(),
             }),
@@ -116,7 +120,24 @@ impl Line {
             return None;
         }
         self.has_interim.store(false, Ordering::Relaxed);
-        Some(std::mem::take(&mut self.lock().interim))
+        let mut state = self.lock();
+        if let Some(held) = state.held.take() {
+            held.wake();
+        }
+        Some(std::mem::take(&mut state.interim))
+    }
+
+    /// Waits until no interim response is left to be taken. One that came together with the final
+    /// response would otherwise go out behind its head.
+    pub(super) async fn interim_taken(&self) {
+        std::future::poll_fn(|cx| {
+            if !self.has_interim.load(Ordering::Relaxed) {
+                return Poll::Ready(());
+            }
+            self.lock().held = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Whether nothing has come yet.

@@ -79,13 +79,19 @@ impl Job {
             let port = self.snapshot.tls_port;
             return Ruled::Answer(redirects::to_tls(head, self.host.as_ref(), port));
         }
-        let mut user = None;
-        if !self.is_well_known() {
-            match self.walk_through(head, exchange).await {
-                Ok(name) => user = name,
-                Err(answer) => return Ruled::Answer(*answer),
-            }
+        // What another service has there that is well known is for everybody (RFC 8615).
+        let matched = self.route().map(|(_, matched)| matched);
+        let mount = self.handler.mount(&self.site, &self.path, matched);
+        if let Some((prefix, mount)) = mount
+            && prefix.starts_with("/.well-known/")
+        {
+            self.mount = Some((prefix, mount));
+            return Ruled::GoOn(None);
         }
+        let user = match self.walk_through(head, exchange).await {
+            Ok(user) => user,
+            Err(answer) => return Ruled::Answer(*answer),
+        };
         // From here on as for any other site.
         let found = match self.route() {
             Some((route, matched)) => Found::Route {
@@ -112,17 +118,6 @@ impl Job {
             }
             Quick::Slow => Ruled::GoOn(user),
         }
-    }
-
-    /// Whether another service has something there that is for everybody (RFC 8615).
-    fn is_well_known(&self) -> bool {
-        self.path.as_bytes().starts_with(b"/.well-known/")
-            && std::str::from_utf8(self.path.as_bytes())
-                .ok()
-                .and_then(|path| self.handler.hub.mounts().find(path))
-                .is_some_and(|(prefix, _)| {
-                    prefix.starts_with("/.well-known/") && self.site.serves_mount(&prefix)
-                })
     }
 
     async fn walk_through(
@@ -159,6 +154,7 @@ impl Job {
             let way = walk(
                 &site,
                 rules,
+                &self.handler.cache.load(),
                 request,
                 &authority,
                 &self.path,

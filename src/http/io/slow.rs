@@ -28,7 +28,7 @@ use crate::{
     gateway::{Caller, Found},
     log::Record,
     proxy::{Client, Forward, Interim, Proxy},
-    site::{Action, Route, Site, Snapshot},
+    site::{Action, GUARDED_SLASH, Route, Site, Snapshot},
     wire::{host::Host, target::NormalPath},
 };
 
@@ -130,6 +130,9 @@ impl Job {
             return Err(Failure::new(StatusCode::NOT_FOUND));
         };
         if let Action::Proxy(proxy) = &route.action {
+            if !self.site.may_forward(&self.path) {
+                return Err(Failure::new(StatusCode::NOT_FOUND).because(GUARDED_SLASH));
+            }
             return self.forward(proxy, head, body, matched, exchange).await;
         }
         if let Action::Scripts(scripts) = &route.action
@@ -199,7 +202,9 @@ impl Job {
             interim,
             spawn: &spawn,
         };
-        proxy.forward(request).await
+        let answer = proxy.forward(request).await;
+        exchange.line().interim_taken().await;
+        answer
     }
 
     /// The host as the client named it, with its port; an HTTP/1.0 client without one gets the

@@ -1,6 +1,7 @@
 //! Idle connections to one upstream.
 
 use std::{
+    collections::HashMap,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -38,8 +39,9 @@ pub struct Pool {
     failures: AtomicU32,
     /// Milliseconds after `made` until which the upstream counts as out of reach.
     avoided_until: AtomicU64,
-    /// Failed checks in a row.
-    sick: AtomicU32,
+    /// Failed checks in a row, by the path that was asked for: routes to one address may lead to
+    /// applications that are well and ill by themselves.
+    sick: Mutex<HashMap<String, u32>>,
 }
 
 struct Idle {
@@ -60,7 +62,7 @@ impl Pool {
             active: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             avoided_until: AtomicU64::new(0),
-            sick: AtomicU32::new(0),
+            sick: Mutex::default(),
         }
     }
 
@@ -86,11 +88,16 @@ impl Pool {
         &self.active
     }
 
-    /// Whether it is to be asked only when no other is left.
+    /// Whether it is to be asked only when no other is left. `check` is the path that tells how it
+    /// is, where one does.
     #[must_use]
-    pub fn is_avoided(&self) -> bool {
-        self.sick.load(Ordering::Relaxed) >= SICK_AFTER
-            || self.avoided_until.load(Ordering::Relaxed) > self.now()
+    pub fn is_avoided(&self, check: Option<&str>) -> bool {
+        let sick = |path| {
+            self.sick()
+                .get(path)
+                .is_some_and(|&sick| sick >= SICK_AFTER)
+        };
+        check.is_some_and(sick) || self.avoided_until.load(Ordering::Relaxed) > self.now()
     }
 
     /// It answered.
@@ -116,19 +123,36 @@ impl Pool {
     }
 
     /// A check was made. What changes is worth a line in the log.
-    pub(super) fn checked(&self, well: bool, reason: &str) {
+    pub(super) fn checked(&self, path: &str, well: bool, reason: &str) {
         let target = &self.target;
         if well {
-            if self.sick.swap(0, Ordering::Relaxed) >= SICK_AFTER {
-                tracing::info!(upstream = %target, "upstream is well again");
+            let sick = self.sick().remove(path);
+            if sick.is_some_and(|sick| sick >= SICK_AFTER) {
+                tracing::info!(upstream = %target, check = path, "upstream is well again");
             }
             self.answered();
         } else {
-            let sick = self.sick.load(Ordering::Relaxed).saturating_add(1);
-            self.sick.store(sick, Ordering::Relaxed);
-            if sick == SICK_AFTER {
-                tracing::warn!(upstream = %target, reason, "upstream is not well");
+            let mut all = self.sick();
+            let sick = all.entry(path.to_owned()).or_default();
+            *sick = sick.saturating_add(1);
+            if *sick == SICK_AFTER {
+                tracing::warn!(upstream = %target, check = path, reason, "upstream is not well");
             }
+        }
+    }
+
+    /// A connection to ask how it is: over HTTP/2 one that there is, where there is one.
+    pub(super) async fn for_check(self: &Arc<Self>, within: Duration) -> io::Result<Link> {
+        let shared = match self.protocol {
+            Protocol::H2c => self.reuse(),
+            Protocol::Http1 => None,
+        };
+        match shared {
+            Some(mut link) => {
+                link.busy = None;
+                Ok(link)
+            }
+            None => self.open(within, &[]).await,
         }
     }
 
@@ -208,6 +232,10 @@ impl Pool {
 
     fn shared(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Shared>>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sick(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
+        self.sick.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> u64 {

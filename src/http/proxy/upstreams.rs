@@ -179,6 +179,8 @@ impl Upstreams {
         if self.list.len() == 1 {
             return vec![0];
         }
+        let check = self.balance.check.as_ref();
+        let check = check.map(|check| check.path.as_str());
         let candidates: Vec<Candidate> = self
             .list
             .iter()
@@ -186,7 +188,7 @@ impl Upstreams {
                 weight: upstream.weight,
                 active: upstream.pool.active(),
                 drains: upstream.drains,
-                avoided: upstream.pool.is_avoided(),
+                avoided: upstream.pool.is_avoided(check),
             })
             .collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

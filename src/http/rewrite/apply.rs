@@ -145,7 +145,7 @@ impl Run<'_, '_> {
                 .unwrap_or(&self.facts.path),
             None => &self.facts.path,
         };
-        let groups = Groups(rule.pattern.met_by(subject)?);
+        let groups = Groups(self.facts.meet(&rule.pattern, subject)?);
         let mut captured = Groups::default();
         let holds = rule
             .when

@@ -105,26 +105,26 @@ fn action(
     if let Some(path) = &route.root {
         let index = route.index.as_ref().unwrap_or(&site.index);
         let files = files(path, index, route.fallback.clone(), site, shelf, problems);
-        let Some(files) = files.map(Arc::new) else {
+        let Some(files) = files else {
             return Action::Nothing;
         };
         return match (&route.fastcgi, &route.cgi) {
-            (Some(config), _) => fastcgi(config, files, false, problems),
-            (None, Some(config)) => cgi(config, site, Some((files, false)), shelf, problems),
-            (None, None) => Action::Files(files),
+            (Some(config), _) => fastcgi(config, &files, false, problems),
+            (None, Some(config)) => cgi(config, site, Some((&files, false)), shelf, problems),
+            (None, None) => Action::Files(Arc::new(files)),
         };
     }
     if let Some(config) = &route.cgi {
         return cgi(
             config,
             site,
-            root.cloned().map(|root| (root, true)),
+            root.map(|root| (&**root, true)),
             shelf,
             problems,
         );
     }
     if let (Some(config), Some(root)) = (&route.fastcgi, root) {
-        return fastcgi(config, root.clone(), true, problems);
+        return fastcgi(config, root, true, problems);
     }
     if !route.proxy.is_empty() {
         return proxy(route, shelf, problems);
@@ -150,7 +150,7 @@ fn action(
         return Action::Nothing;
     };
     match &site.fastcgi {
-        Some(config) => fastcgi(config, root.clone(), true, problems),
+        Some(config) => fastcgi(config, root, true, problems),
         None => Action::SiteFiles(root.clone()),
     }
 }
@@ -193,6 +193,7 @@ pub(super) fn files(
                     CodingChoice::Gzip => Coding::Gzip,
                 })
                 .collect(),
+            programs: Vec::new(),
         }),
         Err(error) => {
             problems.push(

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::Ipv6Addr, sync::Arc};
 use omnid_config::{Problem, Problems, Span};
 
 use super::{
-    Action, HeaderEdits, Route, RouteRules, Site, Snapshot,
+    Action, Filter, HeaderEdits, Route, RouteRules, Site, Snapshot,
     actions::{compile_route, files},
     gateways::fastcgi,
     hsts, rules,
@@ -116,6 +116,7 @@ fn nowhere(config: &HttpConfig, shelf: &Shelf) -> Site {
         meter: shelf.meter("-"),
         max_body: 0,
         rules: None,
+        guards_paths: false,
     }
 }
 
@@ -213,7 +214,14 @@ fn compile_site(
             shelf,
             problems,
         )
-        .map(Arc::new)
+        .map(|files| {
+            // Its error pages come from there too.
+            let programs = site.fastcgi.iter().flat_map(|config| &config.suffixes);
+            Arc::new(Files {
+                programs: programs.map(|suffix| suffix.value.clone()).collect(),
+                ..files
+            })
+        })
     });
     let mut routes = RouteTable::default();
     let mut paths: HashMap<(String, bool), Option<Span>> = HashMap::new();
@@ -245,7 +253,7 @@ fn compile_site(
             path: "/".into(),
             auth: None,
             action: match &site.fastcgi {
-                Some(config) => fastcgi(config, root.clone(), true, problems),
+                Some(config) => fastcgi(config, root, true, problems),
                 None => Action::Files(root.clone()),
             },
             headers: HeaderEdits::default(),
@@ -256,9 +264,14 @@ fn compile_site(
     }
     let of_routes: Vec<&RouteRules> = routes.iter().map(|route| &route.rules).collect();
     let rules = rules::compile(site, &of_routes, maps, problems);
+    let guards_paths = routes.iter().any(Route::is_guard)
+        || rules.as_ref().is_some_and(|rules| {
+            !rules.rewrite.is_empty() || rules.filters.iter().any(Filter::is_guard)
+        });
     Site {
         domain: domain_of(patterns, domains),
         rules,
+        guards_paths,
         routes,
         error_pages: error_pages(site, root.as_deref(), problems),
         root,

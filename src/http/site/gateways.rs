@@ -17,7 +17,7 @@ use crate::{
 /// What a FastCGI application makes of the files of a root.
 pub(super) fn fastcgi(
     config: &FastCgiConfig,
-    files: Arc<Files>,
+    files: &Files,
     whole: bool,
     problems: &mut Problems,
 ) -> Action {
@@ -44,11 +44,7 @@ pub(super) fn fastcgi(
         return Action::Nothing;
     };
     Action::Scripts(Box::new(Scripts {
-        place: Where::Suffixes {
-            files,
-            whole,
-            suffixes: suffixes(&config.suffixes, problems),
-        },
+        place: among(files, whole, suffixes(&config.suffixes, problems)),
         runner: Runner::FastCgi {
             workers: Arc::new(Workers::new(target, config.keep)),
             connect: config.connect,
@@ -56,6 +52,15 @@ pub(super) fn fastcgi(
         variables: pairs(&config.params),
         timeout: config.timeout,
     }))
+}
+
+/// Programs among files, none of which is sent.
+fn among(files: &Files, whole: bool, suffixes: Vec<String>) -> Where {
+    let files = Arc::new(Files {
+        programs: suffixes,
+        ..files.clone()
+    });
+    Where::Suffixes { files, whole }
 }
 
 fn has_port(text: &str) -> bool {
@@ -67,7 +72,7 @@ fn has_port(text: &str) -> bool {
 pub(super) fn cgi(
     config: &CgiConfig,
     site: &SiteConfig,
-    root: Option<(Arc<Files>, bool)>,
+    root: Option<(&Files, bool)>,
     shelf: &Shelf,
     problems: &mut Problems,
 ) -> Action {
@@ -87,11 +92,7 @@ pub(super) fn cgi(
             None => return Action::Nothing,
         },
         (None, None, false) => match root {
-            Some((files, whole)) => Where::Suffixes {
-                files,
-                whole,
-                suffixes,
-            },
+            Some((files, whole)) => among(files, whole, suffixes),
             None => {
                 problems.push(
                     Problem::error("there is no root whose files could be programs")

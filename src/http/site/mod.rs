@@ -30,6 +30,7 @@ use crate::{
     log::AccessLog,
     metrics::SiteMeter,
     proxy::{Checkup, Proxy},
+    wire::target::NormalPath,
 };
 
 /// Everything that requests are answered from.
@@ -82,6 +83,8 @@ pub struct Site {
     pub max_body: u64,
     /// Rules beside the routes, where there are any.
     pub rules: Option<Box<SiteRules>>,
+    /// Whether it depends on the path who may come in, or what is refused.
+    pub guards_paths: bool,
 }
 
 /// What is done at a path.
@@ -155,6 +158,9 @@ impl Auth {
     }
 }
 
+/// Why [`Site::may_forward`] says no.
+pub const GUARDED_SLASH: &str = "an escaped slash, on a site where access depends on the path";
+
 /// What a path leads to, before mounts are looked at.
 pub type FoundRoute<'a> = Found<'a, Route>;
 
@@ -173,11 +179,26 @@ impl Snapshot {
     }
 }
 
+impl Route {
+    /// Whether it may keep somebody from something.
+    #[must_use]
+    pub fn is_guard(&self) -> bool {
+        self.auth.is_some() || self.rules.access.is_some() || !self.rules.rewrite.is_empty()
+    }
+}
+
 impl Site {
     /// The route for a path in normal form.
     #[must_use]
     pub fn route(&self, path: &[u8]) -> FoundRoute<'_> {
         self.routes.find(path, |_| true)
+    }
+
+    /// Whether an upstream may be asked for a path. One that decodes an escaped slash would see
+    /// another path than the one that was looked at: not where that could be a way past a guard.
+    #[must_use]
+    pub fn may_forward(&self, path: &NormalPath<'_>) -> bool {
+        !(self.guards_paths && path.encoded_slash())
     }
 
     /// Whether the site serves the handler that another service offers at `prefix`. What proves

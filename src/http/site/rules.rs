@@ -112,7 +112,7 @@ impl Matchers {
             && self
                 .pattern
                 .as_ref()
-                .is_none_or(|pattern| pattern.met_by(&facts.path).is_some())
+                .is_none_or(|pattern| facts.meet(pattern, &facts.path).is_some())
             && self.when.as_ref().is_none_or(|when| {
                 when.holds(facts, &Groups::default(), &mut Groups::default(), maps)
             })
@@ -171,6 +171,12 @@ impl Filter {
             headers: HeaderEdits::compile(&filter.headers, problems),
             content_type,
         }
+    }
+
+    /// Whether it may keep somebody from something.
+    #[must_use]
+    pub fn is_guard(&self) -> bool {
+        self.access.is_some() || self.auth.is_some() || !self.rewrite.is_empty()
     }
 
     /// Whether it covers the path and matches the request.

@@ -12,6 +12,8 @@ use crate::load::Loaded;
 
 /// RFC 5280 has no bound on alternative names, and authorities have: Let's Encrypt takes 100.
 const NAMES_MAX: usize = 100;
+/// How long a certificate is left alone at most, whatever speaks for another.
+const REST: Duration = Duration::from_secs(86_400);
 
 /// All that is asked for automatically.
 #[derive(Debug, Clone)]
@@ -51,6 +53,9 @@ pub(crate) struct State {
     /// When the authority is to be asked for it again.
     #[serde(default)]
     pub(crate) ask_window: i64,
+    /// Until when the certificate in use is not replaced, in seconds since 1970.
+    #[serde(default)]
+    pub(crate) rests_until: i64,
 }
 
 /// RFC 9773 section 4.2.
@@ -127,7 +132,9 @@ impl Wanted {
     /// When the next step is due.
     pub(crate) fn due(&self) -> OffsetDateTime {
         let renew = match &self.loaded {
-            Some(loaded) if self.is_for_these_names(loaded) => self.renewal(loaded),
+            Some(loaded) if self.is_for_these_names(loaded) => {
+                self.renewal(loaded).max(at(self.state.rests_until))
+            }
             _ => OffsetDateTime::UNIX_EPOCH,
         };
         renew.max(at(self.state.not_before))
@@ -153,6 +160,20 @@ impl Wanted {
         let third = life.max(0) / 3;
         let begin = loaded.info.not_after.unix_timestamp() - third - third / 10;
         at(begin.saturating_add(part(third / 10, share)))
+    }
+
+    /// Notes a success. Where the clock is wrong, or the authority's wish lies in the past, the next
+    /// renewal would be due at once, and so would the one after it: a certificate is kept for a
+    /// third of the life it has left, or a day.
+    pub(crate) fn succeeded(&mut self, config: &AcmeConfig, loaded: Loaded, now: OffsetDateTime) {
+        let left = Duration::try_from(loaded.info.not_after - now).unwrap_or_default();
+        let retry = config.retry.max(Duration::from_secs(1));
+        let rest = i64::try_from((left / 3).min(REST).max(retry).as_secs()).unwrap_or(i64::MAX);
+        self.loaded = Some(loaded);
+        self.state = State {
+            rests_until: now.unix_timestamp().saturating_add(rest),
+            ..State::default()
+        };
     }
 
     /// Notes a failure, and when to try again.
@@ -302,6 +323,55 @@ mod tests {
         );
         let near_end = back_off(&config, 9, Some(Duration::from_secs(3600)), 0);
         assert_eq!(near_end, Duration::from_secs(360));
+    }
+
+    fn loaded(not_before: OffsetDateTime, not_after: OffsetDateTime) -> Loaded {
+        let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (not_before, not_after);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            format!("{}{}", key.serialize_pem(), certificate.pem()),
+        )
+        .unwrap();
+        super::super::files::load(file.path()).unwrap()
+    }
+
+    #[test]
+    fn no_order_follows_another_at_once() {
+        let now = OffsetDateTime::now_utc();
+        let day = time::Duration::days(1);
+        let config = AcmeConfig::default();
+        for (not_before, not_after, rest) in [
+            // As it should be, backdated by a clock that is far ahead, and short of life.
+            (now, now + 90 * day, day),
+            (now - 89 * day, now + day, day / 3),
+            (now - day, now + day / 288, time::Duration::minutes(5)),
+        ] {
+            let mut wanted = Wanted {
+                names: vec!["a.test".to_owned()],
+                loaded: None,
+                state: State::default(),
+            };
+            wanted.succeeded(&config, loaded(not_before, not_after), now);
+            let fingerprint = wanted.loaded.as_ref().unwrap().info.fingerprint.clone();
+            // The authority wishes for a renewal in the past.
+            wanted.state.window = Some(Window {
+                fingerprint,
+                start: 0,
+                end: 1,
+            });
+            let waits = wanted.due() - now;
+            assert!(
+                (waits - rest).abs() <= time::Duration::seconds(2),
+                "{waits}"
+            );
+            // Other names do not wait for it.
+            wanted.names.push("b.test".to_owned());
+            assert!(wanted.due() <= now);
+        }
     }
 
     proptest! {

@@ -159,8 +159,7 @@ impl CertStore {
 
     /// Brings a new certificate into use.
     fn take(&self, automatic: &Automatic, mut wanted: Wanted, loaded: Loaded, hub: &Hub) {
-        wanted.loaded = Some(loaded);
-        wanted.state = plan::State::default();
+        wanted.succeeded(&automatic.config, loaded, OffsetDateTime::now_utc());
         if let Err(error) = wanted.write_state(&automatic.folder) {
             tracing::error!("{error}");
         }
