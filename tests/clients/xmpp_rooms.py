@@ -328,6 +328,32 @@ def history_seen():
     equal(item(join(enter("alice", "x"), "al")).get("affiliation"), "owner")
 
 
+def secret():
+    """Things said in a room that is not to stay, and in one that ends at once."""
+    alice = enter("alice", "x")
+    join(alice, "al")
+    for n in range(20):
+        say(alice, f"secret {n}")
+    hears(alice, "secret 0")
+    entries, _ = query(alice)
+    equal(entries[0][1].body(), "secret 0")
+    second = f"second@{HOST}"
+    join(alice, "al", room=second)
+    said = "".join(f"<message to='{second}' type='groupchat'><body>{n}</body></message>" for n in range(40))
+    alice.send(f"{said}<presence to='{second}/al' type='unavailable'/>")
+    alice.wait(lambda e: e.name == "presence" and e.get("from") == f"{second}/al" and e.get("type") == "unavailable")
+    bob = enter("bob", "y")
+    equal(201 in codes(join(bob, "bo", room=second)), True)
+    equal(query(bob, to=second)[0], [])
+
+
+def secret_kept():
+    """After a kill: the room is another one, and what was said in the first is nobody's."""
+    bob = enter("bob", "y")
+    equal(201 in codes(join(bob, "bo")), True)
+    equal(query(bob)[0], [])
+
+
 def order():
     """All who are in hear the same things in the same order, whoever speaks how fast."""
     streams = [enter(user, f"r{n}") for user in ("alice", "bob", "carol") for n in range(3)]

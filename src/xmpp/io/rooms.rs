@@ -202,7 +202,23 @@ impl Server {
         kept.config.history = settings.config.rooms.history;
         kept.affiliations
             .insert(creator.as_str().to_owned(), Affiliation::Owner);
+        self.clear_archive(address).await?;
         Ok(Some(Room::made(address.clone(), kept, most)))
+    }
+
+    /// Whoever makes a room does not get what was said in another one of the same name: rooms that
+    /// nobody keeps can end with the process, their archives stay until here.
+    async fn clear_archive(&self, address: &BareJid) -> Result<(), StanzaError> {
+        // What still waits to be written would come after.
+        if !self.archive.settled(self.archive.count()).await {
+            return Err(Condition::InternalServerError.into());
+        }
+        let whose = address.clone();
+        self.ground
+            .database
+            .write(move |tx| data::archive::clear(tx, whose.as_str()))
+            .await
+            .map_err(|error| failed(&error))
     }
 
     /// A stanza's turn in a room: decided, kept, archived and sent. What is left to be done when the
@@ -251,6 +267,7 @@ impl Server {
         let address = room.jid().clone();
         if outcome.gone {
             let whose = address.clone();
+            self.archive.settled(self.archive.count()).await;
             let gone = self
                 .ground
                 .database
