@@ -335,10 +335,12 @@ impl Room {
             Kind::Message(_) => self.message(stanza, from, to, next),
             Kind::Iq(_) => Ok(Outcome::default()),
         };
-        done.unwrap_or_else(|error| Outcome {
+        let out = done.unwrap_or_else(|error| Outcome {
             wishes: super::account::bounce_with(stanza, &error),
             ..Outcome::default()
-        })
+        });
+        // Nor does a room stay that was made by somebody who was not let in.
+        self.finish(out)
     }
 
     /// Presence of an occupant, for everybody.

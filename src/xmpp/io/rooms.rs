@@ -65,7 +65,7 @@ impl Rooms {
         }
     }
 
-    /// Lets go of rooms that nobody is in and that are kept elsewhere.
+    /// Lets go of rooms that nobody is in: they are kept elsewhere, or not at all.
     pub(crate) fn sweep(&self) {
         self.open().retain(|_, cell| {
             // Nobody else holds it, and nobody can get it while the table is locked.
@@ -74,7 +74,7 @@ impl Rooms {
             }
             match cell.try_lock() {
                 Ok(state) => match &*state {
-                    State::Open(room) => room.occupancy() > 0 || !room.kept.config.persistent,
+                    State::Open(room) => room.occupancy() > 0,
                     State::Unknown | State::Gone => false,
                 },
                 Err(_) => true,

@@ -24,11 +24,15 @@ impl Room {
         let wants_in = tree.get_child("x", ns::MUC).cloned();
         match (self.index_of(from), wants_in) {
             (None, None) => refuse(Condition::NotAcceptable, "enter the room first"),
-            (None, Some(x)) => self.enter(tree, from, to, nick, &x, next),
-            // A client that lost track begins anew.
+            (None, Some(x)) => {
+                self.admit(from, nick, &x)?;
+                Ok(self.enter(tree, from, to, nick, &x, next))
+            }
+            // A client that lost track begins anew, if it is still let in.
             (Some(at), Some(x)) if self.nick_of(at) == Some(nick) => {
+                self.admit(from, nick, &x)?;
                 self.forget(at, from);
-                self.enter(tree, from, to, nick, &x, next)
+                Ok(self.enter(tree, from, to, nick, &x, next))
             }
             (Some(at), _) if self.nick_of(at) == Some(nick) => Ok(self.update(at, from, tree)),
             (Some(at), _) => self.rename(at, from, to, nick, tree),
@@ -52,7 +56,8 @@ impl Room {
     }
 
     /// 7.2: whether somebody is let in.
-    fn admit(&self, bare: &str, nick: &str, x: &Element) -> Result<(), StanzaError> {
+    fn admit(&self, from: &Jid, nick: &str, x: &Element) -> Result<(), StanzaError> {
+        let bare = from.bare_str();
         let affiliation = self.affiliation(bare);
         let config = &self.kept.config;
         if affiliation == Affiliation::Outcast {
@@ -70,10 +75,15 @@ impl Room {
             Some(other) if other.bare() != bare => {
                 refuse(Condition::Conflict, "somebody else has that nick")
             }
-            Some(other) if other.clients.len() >= CLIENTS => refuse(
-                Condition::ResourceConstraint,
-                "too many clients with that nick",
-            ),
+            Some(other)
+                if other.clients.len() >= CLIENTS
+                    && other.clients.iter().all(|client| client.jid != *from) =>
+            {
+                refuse(
+                    Condition::ResourceConstraint,
+                    "too many clients with that nick",
+                )
+            }
             None if self.occupants.len() >= self.most && affiliation < Affiliation::Admin => {
                 refuse(Condition::ServiceUnavailable, "the room is full")
             }
@@ -89,8 +99,7 @@ impl Room {
         nick: &str,
         x: &Element,
         next: &mut dyn FnMut() -> u64,
-    ) -> Result<Outcome, StanzaError> {
-        self.admit(from.bare_str(), nick, x)?;
+    ) -> Outcome {
         let mut out = Outcome::default();
         // 7.2.2: the others, then oneself.
         for occupant in &self.occupants {
@@ -141,7 +150,7 @@ impl Room {
         if let Some(subject) = self.subject() {
             out.send(&subject, from);
         }
-        Ok(out)
+        out
     }
 
     /// An occupant's presence for somebody who enters.

@@ -205,6 +205,50 @@ fn a_room_without_occupants_is_gone() {
     }
 }
 
+/// One who is in and enters again without the new password is in as before.
+#[test]
+fn who_is_not_let_in_again_stays() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    stage.enter("x");
+    stage.room.kept.config.password = Some("sesame".into());
+    assert_eq!(error(&stage.enter("x")).as_deref(), Some("not-authorized"));
+    let said = stage.stanza(
+        "<message type='groupchat'><body>still here</body></message>",
+        "x@b/c",
+        "room@rooms.b",
+    );
+    assert_eq!(routed(&said).len(), 2);
+}
+
+/// Sixteen clients under one nick, and each may enter again.
+#[test]
+fn a_full_nick_can_be_entered_again() {
+    let mut stage = Stage::new(RoomConfig::default());
+    let mut enter = |n: usize| {
+        let entered = stage.stanza(
+            "<presence><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+            &format!("owner@b/{n}"),
+            "room@rooms.b/owner",
+        );
+        error(&entered)
+    };
+    assert!((0..16).all(|n| enter(n).is_none()));
+    assert_eq!(enter(16).as_deref(), Some("resource-constraint"));
+    assert_eq!(enter(3), None);
+}
+
+#[test]
+fn a_room_that_its_maker_is_not_let_into_is_gone() {
+    let mut stage = Stage::new(RoomConfig {
+        password: Some("sesame".into()),
+        ..RoomConfig::default()
+    });
+    let refused = stage.enter("x");
+    assert_eq!(error(&refused).as_deref(), Some("not-authorized"));
+    assert!(refused.gone);
+}
+
 /// Whatever configurations are stored, later ones read them.
 #[test]
 fn what_is_kept_is_read_again() {
