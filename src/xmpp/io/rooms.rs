@@ -99,6 +99,9 @@ impl Server {
                 _ => bounce(stanza, Condition::ServiceUnavailable),
             };
         }
+        if matches!(stanza.kind(), Kind::Message(_)) && !self.archive.has_room() {
+            return bounce(stanza, Condition::ResourceConstraint);
+        }
         let address = to.to_bare();
         // A room that is gone by the time it is its turn is looked for again.
         for _ in 0..3 {
