@@ -3,6 +3,7 @@
     xmpp_rooms.py NAME PLAIN_ADDRESS TLS_ADDRESS [ARGUMENT…]
 """
 
+import sqlite3
 import sys
 
 from xmpp_raw import Stream, login
@@ -326,6 +327,34 @@ def history_seen():
     for feature in ("muc_persistent", "muc_semianonymous", MAM, "urn:xmpp:occupant-id:0"):
         assert feature in features, features
     equal(item(join(enter("alice", "x"), "al")).get("affiliation"), "owner")
+
+
+def unkept():
+    """What the database does not take has not happened, and whoever asked for it hears so."""
+    database = sqlite3.connect(arguments[0], timeout=10, isolation_level=None)
+    alice, carol = enter("alice", "x"), enter("carol", "z")
+    join(alice, "al"), join(carol, "ca")
+    equal(configure(alice, persistentroom="1").get("type"), "result")
+    events = ("INSERT", "UPDATE", "DELETE")
+    for event in events:
+        database.execute(
+            f"CREATE TRIGGER no_{event} BEFORE {event} ON xmpp_room BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    broken = "internal-server-error"
+    equal(condition(admin(alice, jid="carol@one.test", affiliation="outcast")), broken)
+    alice.send(f"<message to='{ROOM}' type='groupchat'><subject>lost</subject></message>")
+    equal(condition(alice.wait(lambda e: e.name == "message" and e.get("type") == "error")), broken)
+    destroy = f"<query xmlns='{OWNER}'><destroy/></query>"
+    equal(condition(alice.iq("set", destroy, ROOM)), broken)
+    equal(condition(configure(alice, membersonly="1")), broken)
+    say(carol, "still here")
+    hears(alice, "still here"), hears(carol, "still here")
+    for event in events:
+        database.execute(f"DROP TRIGGER no_{event}")
+    bob = enter("bob", "y")
+    equal(join(bob, "bo").subject, "")
+    equal(admin(alice, jid="carol@one.test", affiliation="outcast").get("type"), "result")
+    equal(codes(presence(carol, "ca", "unavailable")), [110, 301])
 
 
 def secret():

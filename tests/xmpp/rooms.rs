@@ -35,3 +35,10 @@ fn a_room_made_again_is_another() {
     let server = server.kill_and_start();
     server.script(SCRIPT, "secret_kept", &[]);
 }
+
+#[test]
+fn what_is_not_kept_of_a_room_has_not_happened() {
+    let server = Server::start();
+    let database = server.daemon.path("data/omnid.db");
+    server.script(SCRIPT, "unkept", &[&database.to_string_lossy()]);
+}

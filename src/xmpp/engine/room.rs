@@ -121,7 +121,7 @@ pub struct Kept {
 }
 
 /// Somebody in a room, under one nick with one or several clients.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Occupant {
     nick: String,
     /// The room's address with the nick.
@@ -135,7 +135,7 @@ struct Occupant {
     spent: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Client {
     jid: Jid,
     /// What it says of itself: what is in its presence.
@@ -192,7 +192,7 @@ impl Outcome {
 }
 
 /// A room in use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Room {
     jid: BareJid,
     /// What is kept of it.
@@ -267,12 +267,6 @@ impl Room {
         } else {
             self.kept.affiliations.insert(bare.to_owned(), affiliation);
         }
-    }
-
-    fn owners(&self) -> usize {
-        let all = self.kept.affiliations.values();
-        all.filter(|&&affiliation| affiliation == Affiliation::Owner)
-            .count()
     }
 
     /// The role that goes with an affiliation.

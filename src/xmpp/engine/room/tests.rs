@@ -187,6 +187,26 @@ fn who_may_do_what() {
     }
 }
 
+/// Two owners, and both are to go: what is asked for can't be done, and so nothing is.
+#[test]
+fn all_changes_or_none() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    let make = |who: &str, what: &str| format!("<item jid='{who}@b' affiliation='{what}'/>");
+    assert!(stage.administer("owner", &make("x", "owner")).is_ok());
+    let before = stage.room.kept.clone();
+    let both = make("x", "none") + &make("owner", "none");
+    assert_eq!(
+        stage.administer("owner", &both).map(|_| ()),
+        Err(Condition::Conflict)
+    );
+    assert_eq!(stage.room.kept, before);
+    // The room in other hands, in one request.
+    let over = make("owner", "none") + &make("x", "none") + &make("y", "owner");
+    assert!(stage.administer("owner", &over).is_ok());
+    assert_eq!(stage.room.affiliation("y@b"), Affiliation::Owner);
+}
+
 #[test]
 fn a_room_without_occupants_is_gone() {
     for persistent in [false, true] {
