@@ -66,7 +66,7 @@ impl Room {
                 return Err(Condition::NotAcceptable.into());
             }
         }
-        self.strip(&mut tree);
+        Self::strip(&mut tree);
         let occupant = self.occupants.get(at).ok_or(Condition::NotAcceptable)?;
         tree.remove_attr("to");
         tree.set_attr("from", occupant.address.as_str());
@@ -113,12 +113,12 @@ impl Room {
         }
     }
 
-    /// Takes out what only the room may say.
-    fn strip(&self, tree: &mut Element) {
-        let room = self.jid.as_str();
+    /// Takes out what only the room may say, and what only archives behind it may: nothing that
+    /// gives ids is between a client and the room, so whatever id is there, whoever it is said to
+    /// be by, an occupant's own account among them, is a lie (XEP-0359 6).
+    fn strip(tree: &mut Element) {
         tree.retain(|child| {
-            let forged = child.is("stanza-id", ns::SID) && child.get_attr("by") == Some(room);
-            !(forged
+            !(child.is("stanza-id", ns::SID)
                 || child.is("x", ns::MUC_USER)
                 || child.ns() == ns::OCCUPANT_ID
                 || child.is("delay", ns::DELAY))
@@ -148,7 +148,7 @@ impl Room {
             return refuse(Condition::PolicyViolation, "too many messages at once");
         }
         let mut tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
-        self.strip(&mut tree);
+        Self::strip(&mut tree);
         let sender = self.occupants.get(at).ok_or(Condition::NotAcceptable)?;
         let receiver = self.by_nick(nick).ok_or(Condition::ItemNotFound)?;
         tree.remove_attr("to");

@@ -207,6 +207,34 @@ fn all_changes_or_none() {
     assert_eq!(stage.room.affiliation("y@b"), Affiliation::Owner);
 }
 
+/// Nobody but the room says where a message is in an archive: not in the room's, and not in that of
+/// another occupant's account.
+#[test]
+fn ids_in_archives_cant_be_forged() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    stage.enter("x");
+    let forged: String = ["room@rooms.b", "ROOM@Rooms.b", "owner@b", "x@b"]
+        .map(|by| format!("<stanza-id xmlns='{}' by='{by}' id='1'/>", ns::SID))
+        .concat();
+    for (to, kind) in [
+        ("room@rooms.b", "groupchat"),
+        ("room@rooms.b/owner", "chat"),
+    ] {
+        let text = format!("<message type='{kind}'><body>x</body>{forged}</message>");
+        for heard in routed(&stage.stanza(&text, "x@b/c", to)) {
+            let tree = heard.to_element().unwrap();
+            let ids = tree
+                .children()
+                .filter(|child| child.is("stanza-id", ns::SID));
+            let ids: Vec<_> = ids
+                .map(|id| id.get_attr("id").unwrap().to_owned())
+                .collect();
+            assert!(!ids.contains(&"1".to_owned()), "{ids:?}");
+        }
+    }
+}
+
 #[test]
 fn a_room_without_occupants_is_gone() {
     for persistent in [false, true] {
