@@ -199,6 +199,8 @@ pub struct Room {
     pub kept: Kept,
     occupants: Vec<Occupant>,
     history: VecDeque<(u64, Stanza)>,
+    /// Who invited whom lately.
+    invited: VecDeque<(BareJid, BareJid)>,
     /// Occupants that it holds.
     most: usize,
     /// Nobody has entered yet since it was made.
@@ -232,6 +234,7 @@ impl Room {
             kept,
             occupants: Vec::new(),
             history: history.into(),
+            invited: VecDeque::new(),
             most,
             fresh: false,
         }

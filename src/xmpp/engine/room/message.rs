@@ -1,6 +1,6 @@
 //! What is said (sections 7.4 to 7.13 and 8.1).
 
-use super::{Affiliation, Change, Outcome, Role, Room, Said, Subject, refuse};
+use super::{AFFILIATIONS, Affiliation, Change, Outcome, Role, Room, Said, Subject, refuse};
 use crate::engine::wish::Wish;
 use crate::wire::{
     Condition, Element, Jid, Kind, MessageType, Stanza, StanzaError,
@@ -10,6 +10,10 @@ use crate::wire::{
 
 /// Bytes of what a room is about.
 const SUBJECT: usize = 4096;
+/// Invitations in one message.
+const INVITES: usize = 10;
+/// Invitations that can be declined: the last ones.
+const INVITED: usize = 256;
 
 impl Room {
     pub(super) fn message(
@@ -169,7 +173,7 @@ impl Room {
         let tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         if let Some(x) = tree.get_child("x", ns::MUC_USER) {
             if let Some(decline) = x.get_child("decline", ns::MUC_USER) {
-                return self.decline(decline, from);
+                return Ok(self.decline(decline, from));
             }
             return self.invite(x, from);
         }
@@ -191,17 +195,25 @@ impl Room {
         if !may {
             return refuse(Condition::Forbidden, "not everybody can invite here");
         }
-        let mut out = Outcome::default();
+        let mut invites = Vec::new();
         for invite in x
             .children()
             .filter(|child| child.name() == "invite")
-            .take(10)
+            .take(INVITES)
         {
             let to = Jid::new(invite.get_attr("to").unwrap_or_default())
                 .map_err(|_| Condition::JidMalformed)?;
             if self.affiliation(to.bare_str()) == Affiliation::Outcast {
                 return refuse(Condition::Forbidden, "banned from this room");
             }
+            invites.push((to, invite));
+        }
+        let known = self.kept.affiliations.len();
+        if self.kept.config.members_only && known.saturating_add(invites.len()) > AFFILIATIONS {
+            return Err(Condition::ResourceConstraint.into());
+        }
+        let mut out = Outcome::default();
+        for (to, invite) in invites {
             // 9.3: an invitation to a room for members makes one.
             if self.kept.config.members_only && self.affiliation(to.bare_str()) == Affiliation::None
             {
@@ -221,30 +233,41 @@ impl Room {
                 .attr("to", to.as_str())
                 .child(x);
             out.wishes.extend(Wish::route(&message));
+            self.invited.push_back((from.to_bare(), to.to_bare()));
         }
+        let old = self.invited.len().saturating_sub(INVITED);
+        self.invited.drain(..old);
         Ok(out)
     }
 
-    fn decline(&self, decline: &Element, from: &Jid) -> Result<Outcome, StanzaError> {
-        let to = Jid::new(decline.get_attr("to").unwrap_or_default())
-            .map_err(|_| Condition::JidMalformed)?;
-        let there = self
-            .clients()
-            .any(|(_, client)| client.jid.bare_str() == to.bare_str());
-        if !there {
-            return Err(Condition::ItemNotFound.into());
-        }
-        let mut decline = decline.clone();
-        decline.remove_attr("to");
-        decline.set_attr("from", from.bare_str());
+    /// An invitation is declined. What answers none goes nowhere, and nobody learns from that who is
+    /// in.
+    fn decline(&mut self, decline: &Element, from: &Jid) -> Outcome {
+        let mut out = Outcome::default();
+        let to = Jid::new(decline.get_attr("to").unwrap_or_default()).ok();
+        let pair = to.map(|to| (to.to_bare(), from.to_bare()));
+        let Some(at) = self
+            .invited
+            .iter()
+            .position(|one| Some(one) == pair.as_ref())
+        else {
+            return out;
+        };
+        let Some((inviter, invited)) = self.invited.remove(at) else {
+            return out;
+        };
+        let reason = decline.get_child("reason", ns::MUC_USER);
+        let reason =
+            reason.map(|reason| Element::new("reason", ns::MUC_USER).text(reason.text_content()));
+        let decline = Element::new("decline", ns::MUC_USER)
+            .attr("from", invited.as_str())
+            .children_from(reason);
         let message = Element::new("message", ns::CLIENT)
             .attr("from", self.jid.as_str())
-            .attr("to", to.as_str())
+            .attr("to", inviter.as_str())
             .child(Element::new("x", ns::MUC_USER).child(decline));
-        Ok(Outcome {
-            wishes: Wish::route(&message).into_iter().collect(),
-            ..Outcome::default()
-        })
+        out.wishes.extend(Wish::route(&message));
+        out
     }
 
     /// 7.13, 8.6: a visitor asks for voice, or a moderator gives it.

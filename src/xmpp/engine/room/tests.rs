@@ -235,6 +235,67 @@ fn ids_in_archives_cant_be_forged() {
     }
 }
 
+/// Who was invited can decline, once, and say why; nobody else reaches or finds anybody so.
+#[test]
+fn invitations_are_declined() {
+    let mut stage = Stage::new(RoomConfig {
+        invites: true,
+        ..RoomConfig::default()
+    });
+    stage.enter("owner");
+    let user = |inside: &str| {
+        format!(
+            "<message><x xmlns='{}'>{inside}</x></message>",
+            ns::MUC_USER
+        )
+    };
+    let decline = user(
+        "<decline to='owner@b'><reason>busy</reason><body xmlns='jabber:client'>spam</body></decline>",
+    );
+    let nobody = decline.replace("owner@b", "nobody@b");
+    for text in [&decline, &nobody] {
+        assert!(routed(&stage.stanza(text, "x@d/c", "room@rooms.b")).is_empty());
+    }
+    let invited = stage.stanza(&user("<invite to='x@d'/>"), "owner@b/c", "room@rooms.b");
+    assert_eq!(routed(&invited).len(), 1);
+    let declined = routed(&stage.stanza(&decline, "x@d/c", "room@rooms.b"));
+    assert_eq!(declined[0].to().unwrap().as_str(), "owner@b");
+    let tree = declined[0].to_element().unwrap();
+    let x = tree.get_child("x", ns::MUC_USER).unwrap();
+    let told = x.get_child("decline", ns::MUC_USER).unwrap();
+    assert_eq!(told.get_attr("from"), Some("x@d"));
+    assert_eq!(
+        (told.children().count(), told.text_content()),
+        (1, String::new())
+    );
+    assert!(routed(&stage.stanza(&decline, "x@d/c", "room@rooms.b")).is_empty());
+}
+
+/// An invitation that is refused has made nobody a member, and there is an end to members.
+#[test]
+fn invitations_are_bounded() {
+    let mut stage = Stage::new(RoomConfig {
+        members_only: true,
+        ..RoomConfig::default()
+    });
+    stage.enter("owner");
+    let invite = |who: &str| {
+        let to = format!("<invite to='new@b'/><invite to='{who}'/>");
+        format!("<message><x xmlns='{}'>{to}</x></message>", ns::MUC_USER)
+    };
+    let refused = stage.stanza(&invite("@"), "owner@b/c", "room@rooms.b");
+    assert_eq!(error(&refused).as_deref(), Some("jid-malformed"));
+    assert_eq!(stage.room.affiliation("new@b"), Affiliation::None);
+    for n in stage.room.kept.affiliations.len()..AFFILIATIONS - 1 {
+        stage
+            .room
+            .set_affiliation(&format!("{n}@b"), Affiliation::Member);
+    }
+    let refused = stage.stanza(&invite("other@b"), "owner@b/c", "room@rooms.b");
+    assert_eq!(error(&refused).as_deref(), Some("resource-constraint"));
+    assert_eq!(stage.room.kept.affiliations.len(), AFFILIATIONS - 1);
+}
+
 #[test]
 fn a_room_without_occupants_is_gone() {
     for persistent in [false, true] {
