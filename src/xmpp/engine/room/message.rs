@@ -28,7 +28,7 @@ impl Room {
             (Kind::Message(MessageType::Groupchat), None) => self.speak(stanza, from, next),
             (Kind::Message(MessageType::Groupchat), Some(_)) => Err(Condition::BadRequest.into()),
             (_, Some(nick)) => self.whisper(stanza, from, nick, next),
-            (_, None) => self.request(stanza, from),
+            (_, None) => self.request(stanza, from, next()),
         }
     }
 
@@ -45,15 +45,11 @@ impl Room {
         let id = next();
         let config = &self.kept.config;
         let (archive, change_subject) = (config.archive, config.change_subject);
-        let Some(occupant) = self.occupants.get_mut(at) else {
-            return Err(Condition::NotAcceptable.into());
-        };
-        if occupant.role < Role::Participant {
+        let role = self.occupants.get(at).map_or(Role::None, |one| one.role);
+        if role < Role::Participant {
             return refuse(Condition::Forbidden, "visitors can't speak");
         }
-        if !occupant.may_send(id) {
-            return refuse(Condition::PolicyViolation, "too many messages at once");
-        }
+        self.spend(from, id)?;
         let mut tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         let subject = tree
             .get_child("subject", ns::CLIENT)
@@ -63,7 +59,7 @@ impl Room {
             && tree.get_child("thread", ns::CLIENT).is_none();
         let subject = subject.filter(|_| only);
         if let Some(subject) = &subject {
-            if !change_subject && occupant.role < Role::Moderator {
+            if !change_subject && role < Role::Moderator {
                 return refuse(Condition::Forbidden, "moderators change the subject");
             }
             if subject.len() > SUBJECT {
@@ -142,15 +138,11 @@ impl Room {
         };
         let free = self.kept.config.private_messages;
         let now = next();
-        let Some(sender) = self.occupants.get_mut(at) else {
-            return Err(Condition::NotAcceptable.into());
-        };
-        if !free && sender.role < Role::Moderator {
+        let role = self.occupants.get(at).map_or(Role::None, |one| one.role);
+        if !free && role < Role::Moderator {
             return refuse(Condition::Forbidden, "no private messages here");
         }
-        if !sender.may_send(now) {
-            return refuse(Condition::PolicyViolation, "too many messages at once");
-        }
+        self.spend(from, now)?;
         let mut tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         Self::strip(&mut tree);
         let sender = self.occupants.get(at).ok_or(Condition::NotAcceptable)?;
@@ -169,13 +161,14 @@ impl Room {
     }
 
     /// 7.8.2 and 8.6: what occupants ask of the room.
-    fn request(&mut self, stanza: &Stanza, from: &Jid) -> Result<Outcome, StanzaError> {
+    fn request(&mut self, stanza: &Stanza, from: &Jid, now: u64) -> Result<Outcome, StanzaError> {
+        self.spend(from, now)?;
         let tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         if let Some(x) = tree.get_child("x", ns::MUC_USER) {
             if let Some(decline) = x.get_child("decline", ns::MUC_USER) {
                 return Ok(self.decline(decline, from));
             }
-            return self.invite(x, from);
+            return self.invite(x, from, now);
         }
         if let Some(form) = Form::find(&tree, ns::MUC_REQUEST) {
             return self.voice(&form, from);
@@ -183,7 +176,7 @@ impl Room {
         Err(Condition::BadRequest.into())
     }
 
-    fn invite(&mut self, x: &Element, from: &Jid) -> Result<Outcome, StanzaError> {
+    fn invite(&mut self, x: &Element, from: &Jid, now: u64) -> Result<Outcome, StanzaError> {
         let Some(inviter) = self.of(from) else {
             return refuse(Condition::NotAcceptable, "only occupants can invite");
         };
@@ -206,6 +199,7 @@ impl Room {
             if self.affiliation(to.bare_str()) == Affiliation::Outcast {
                 return refuse(Condition::Forbidden, "banned from this room");
             }
+            self.spend(from, now)?;
             invites.push((to, invite));
         }
         let known = self.kept.affiliations.len();

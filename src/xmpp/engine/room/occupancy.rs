@@ -1,6 +1,8 @@
 //! Entering, changing and leaving (section 7).
 
-use super::{Affiliation, Change, Client, Occupant, Outcome, Role, Room, delayed, refuse};
+use super::{
+    Affiliation, Change, Client, Occupant, Outcome, PRESENCE, Role, Room, delayed, refuse,
+};
 use crate::wire::{Condition, Element, Jid, Stanza, StanzaError, ns, time};
 
 /// Bytes of what was said before that one who enters is shown.
@@ -20,22 +22,34 @@ impl Room {
             // 7.2.1: which nick?
             return Err(Condition::JidMalformed.into());
         };
+        if stanza.size() > PRESENCE {
+            return refuse(Condition::PolicyViolation, "the presence is too big");
+        }
+        let now = next();
         let tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         let wants_in = tree.get_child("x", ns::MUC).cloned();
         match (self.index_of(from), wants_in) {
             (None, None) => refuse(Condition::NotAcceptable, "enter the room first"),
             (None, Some(x)) => {
                 self.admit(from, nick, &x)?;
-                Ok(self.enter(tree, from, to, nick, &x, next))
+                self.spend(from, now)?;
+                Ok(self.enter(tree, from, to, nick, &x, now))
             }
             // A client that lost track begins anew, if it is still let in.
             (Some(at), Some(x)) if self.nick_of(at) == Some(nick) => {
                 self.admit(from, nick, &x)?;
+                self.spend(from, now)?;
                 self.forget(at, from);
-                Ok(self.enter(tree, from, to, nick, &x, next))
+                Ok(self.enter(tree, from, to, nick, &x, now))
             }
-            (Some(at), _) if self.nick_of(at) == Some(nick) => Ok(self.update(at, from, tree)),
-            (Some(at), _) => self.rename(at, from, to, nick, tree),
+            (Some(at), _) if self.nick_of(at) == Some(nick) => {
+                self.spend(from, now)?;
+                Ok(self.update(at, from, tree))
+            }
+            (Some(at), _) => {
+                self.spend(from, now)?;
+                self.rename(at, from, to, nick, tree)
+            }
         }
     }
 
@@ -98,7 +112,7 @@ impl Room {
         to: &Jid,
         nick: &str,
         x: &Element,
-        next: &mut dyn FnMut() -> u64,
+        now: u64,
     ) -> Outcome {
         let mut out = Outcome::default();
         // 7.2.2: the others, then oneself.
@@ -125,7 +139,6 @@ impl Room {
                     role: self.role_for(affiliation),
                     clients: vec![client],
                     id: self.occupant_id(from.bare_str()),
-                    spent: 0,
                 });
             }
         }
@@ -146,7 +159,7 @@ impl Room {
             };
             self.show(occupant, &change, &mut out);
         }
-        self.replay(from, x, next(), &mut out);
+        self.replay(from, x, now, &mut out);
         if let Some(subject) = self.subject() {
             out.send(&subject, from);
         }
@@ -276,7 +289,9 @@ impl Room {
 
     /// 7.14: an occupant leaves.
     pub(super) fn unavailable(&mut self, stanza: &Stanza, from: &Jid) -> Outcome {
-        let tree = stanza.to_element().ok();
+        // Somebody who says too much leaves all the same.
+        let short = stanza.size() <= PRESENCE;
+        let tree = short.then(|| stanza.to_element().ok()).flatten();
         self.leave(from, tree, &Change::default())
     }
 

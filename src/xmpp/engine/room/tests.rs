@@ -296,6 +296,62 @@ fn invitations_are_bounded() {
     assert_eq!(stage.room.kept.affiliations.len(), AFFILIATIONS - 1);
 }
 
+/// What a room passes on is bounded in size and rate, and entering again is no way around that.
+#[test]
+fn much_is_too_much() {
+    let big = "x".repeat(PRESENCE);
+    let join = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    let (room, place) = ("room@rooms.b", "room@rooms.b/x");
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    let text = format!("<presence>{join}<status>{big}</status></presence>");
+    let refused = stage.stanza(&text, "x@b/c", place);
+    assert_eq!(error(&refused).as_deref(), Some("policy-violation"));
+    stage.enter("x");
+    let text = format!("<presence><status>{big}</status></presence>");
+    let refused = stage.stanza(&text, "x@b/c", place);
+    assert_eq!(error(&refused).as_deref(), Some("policy-violation"));
+    let user = format!("<x xmlns='{}'><decline to='owner@b'/></x>", ns::MUC_USER);
+    for (text, to) in [
+        ("<presence/>".to_owned(), place),
+        (format!("<presence>{join}</presence>"), place),
+        (format!("<message>{user}</message>"), room),
+        (
+            "<message type='chat'><body>x</body></message>".to_owned(),
+            "room@rooms.b/owner",
+        ),
+        (
+            "<message type='groupchat'><body>x</body></message>".to_owned(),
+            room,
+        ),
+    ] {
+        stage.now += BURST * GAIN;
+        let mut sent = (0..=BURST).map(|_| error(&stage.stanza(&text, "x@b/c", to)));
+        assert!(
+            sent.by_ref()
+                .take(BURST as usize)
+                .all(|error| error.is_none()),
+            "{text}"
+        );
+        assert_eq!(
+            sent.next().flatten().as_deref(),
+            Some("policy-violation"),
+            "{text}"
+        );
+    }
+    // Out, however much has been said, and in again; but not to begin anew.
+    let text = format!("<presence type='unavailable'><status>{big}</status></presence>");
+    let left = stage.stanza(&text, "x@b/c", place);
+    assert!(routed(&left).iter().all(|seen| seen.size() < 1000));
+    assert_eq!(stage.room.occupancy(), 1);
+    assert_eq!(
+        error(&stage.enter("x")).as_deref(),
+        Some("policy-violation")
+    );
+    stage.now += GAIN;
+    assert_eq!(error(&stage.enter("x")), None);
+}
+
 #[test]
 fn a_room_without_occupants_is_gone() {
     for persistent in [false, true] {
