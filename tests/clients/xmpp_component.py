@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import re
 import socket
+import struct
 import sys
 
 import slixmpp
@@ -46,10 +47,14 @@ def people():
     return alice
 
 
-def raw(secret, then=""):
-    """A component as bare as can be; what it is told."""
+def bare(secret, then="", **options):
+    """A component as bare as can be."""
     host, port = components.rsplit(":", 1)
-    sock = socket.create_connection((host, int(port)), timeout=10)
+    sock = socket.socket()
+    sock.settimeout(10)
+    for option, value in options.items():
+        sock.setsockopt(socket.SOL_SOCKET, getattr(socket, option), value)
+    sock.connect((host, int(port)))
     sock.sendall(
         b"<stream:stream xmlns='jabber:component:accept' "
         b"xmlns:stream='http://etherx.jabber.org/streams' to='echo.one.test'>"
@@ -58,9 +63,34 @@ def raw(secret, then=""):
     number = re.search(r" id='([0-9a-f]+)'", seen).group(1)
     digest = hashlib.sha1((number + secret).encode()).hexdigest()
     sock.sendall(f"<handshake>{digest}</handshake>{then}".encode())
+    return sock, seen
+
+
+def raw(secret, then=""):
+    """What such a component is told."""
+    sock, seen = bare(secret, then)
     while data := sock.recv(4096):
         seen += data.decode()
     return seen
+
+
+def stuck():
+    """One that reads nothing, and goes: the senders of all that did not get there hear so."""
+    sock, _ = bare("a shared secret", SO_RCVBUF=4096)
+    equal(sock.recv(12), b"<handshake/>")
+    alice = login(plain, "alice@one.test", "secret-alice", "stuck")
+    body = "x" * 60_000
+    for n in range(150):
+        alice.send(f"<message to='a@echo.one.test' id='m{n}' type='chat'><body>{body}</body></message>")
+    alice.sync()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    lost = []
+    while not lost or lost[-1] != "m149":
+        lost.append(alice.wait(lambda e: e.name == "message" and e.get("type") == "error").get("id"))
+    first = int(lost[0][1:])
+    equal(lost, [f"m{n}" for n in range(first, 150)])
+    assert len(lost) > 2, lost
 
 
 async def main():
@@ -77,6 +107,7 @@ async def main():
         equal(error.get("type"), "error", error)
 
     await asyncio.to_thread(gone)
+    await asyncio.to_thread(stuck)
     assert "not-authorized" in raw("another secret")
     forged = "<message from='bob@one.test' to='alice@one.test'><body>forged</body></message>"
     assert "invalid-from" in raw("a shared secret", forged)

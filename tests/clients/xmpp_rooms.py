@@ -3,6 +3,7 @@
     xmpp_rooms.py NAME PLAIN_ADDRESS TLS_ADDRESS [ARGUMENT…]
 """
 
+import sqlite3
 import sys
 
 from xmpp_raw import Stream, login
@@ -326,6 +327,60 @@ def history_seen():
     for feature in ("muc_persistent", "muc_semianonymous", MAM, "urn:xmpp:occupant-id:0"):
         assert feature in features, features
     equal(item(join(enter("alice", "x"), "al")).get("affiliation"), "owner")
+
+
+def unkept():
+    """What the database does not take has not happened, and whoever asked for it hears so."""
+    database = sqlite3.connect(arguments[0], timeout=10, isolation_level=None)
+    alice, carol = enter("alice", "x"), enter("carol", "z")
+    join(alice, "al"), join(carol, "ca")
+    equal(configure(alice, persistentroom="1").get("type"), "result")
+    events = ("INSERT", "UPDATE", "DELETE")
+    for event in events:
+        database.execute(
+            f"CREATE TRIGGER no_{event} BEFORE {event} ON xmpp_room BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    broken = "internal-server-error"
+    equal(condition(admin(alice, jid="carol@one.test", affiliation="outcast")), broken)
+    alice.send(f"<message to='{ROOM}' type='groupchat'><subject>lost</subject></message>")
+    equal(condition(alice.wait(lambda e: e.name == "message" and e.get("type") == "error")), broken)
+    destroy = f"<query xmlns='{OWNER}'><destroy/></query>"
+    equal(condition(alice.iq("set", destroy, ROOM)), broken)
+    equal(condition(configure(alice, membersonly="1")), broken)
+    say(carol, "still here")
+    hears(alice, "still here"), hears(carol, "still here")
+    for event in events:
+        database.execute(f"DROP TRIGGER no_{event}")
+    bob = enter("bob", "y")
+    equal(join(bob, "bo").subject, "")
+    equal(admin(alice, jid="carol@one.test", affiliation="outcast").get("type"), "result")
+    equal(codes(presence(carol, "ca", "unavailable")), [110, 301])
+
+
+def secret():
+    """Things said in a room that is not to stay, and in one that ends at once."""
+    alice = enter("alice", "x")
+    join(alice, "al")
+    for n in range(20):
+        say(alice, f"secret {n}")
+    hears(alice, "secret 0")
+    entries, _ = query(alice)
+    equal(entries[0][1].body(), "secret 0")
+    second = f"second@{HOST}"
+    join(alice, "al", room=second)
+    said = "".join(f"<message to='{second}' type='groupchat'><body>{n}</body></message>" for n in range(40))
+    alice.send(f"{said}<presence to='{second}/al' type='unavailable'/>")
+    alice.wait(lambda e: e.name == "presence" and e.get("from") == f"{second}/al" and e.get("type") == "unavailable")
+    bob = enter("bob", "y")
+    equal(201 in codes(join(bob, "bo", room=second)), True)
+    equal(query(bob, to=second)[0], [])
+
+
+def secret_kept():
+    """After a kill: the room is another one, and what was said in the first is nobody's."""
+    bob = enter("bob", "y")
+    equal(201 in codes(join(bob, "bo")), True)
+    equal(query(bob)[0], [])
 
 
 def order():

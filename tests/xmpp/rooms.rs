@@ -26,3 +26,19 @@ fn rooms_remember() {
 fn all_hear_the_same_in_the_same_order() {
     Server::start().script(SCRIPT, "order", &[]);
 }
+
+/// What was said in a room goes with it, however it ends.
+#[test]
+fn a_room_made_again_is_another() {
+    let server = Server::start();
+    server.script(SCRIPT, "secret", &[]);
+    let server = server.kill_and_start();
+    server.script(SCRIPT, "secret_kept", &[]);
+}
+
+#[test]
+fn what_is_not_kept_of_a_room_has_not_happened() {
+    let server = Server::start();
+    let database = server.daemon.path("data/omnid.db");
+    server.script(SCRIPT, "unkept", &[&database.to_string_lossy()]);
+}

@@ -35,25 +35,44 @@ pub struct Filter {
     pub limit: u32,
 }
 
-/// Writes entries.
+/// Writes entries. One that is there already, because the answer to the write was lost, is not
+/// written again; one whose id another entry has gets an id of its own, behind all others.
 ///
 /// # Errors
 /// When the database fails.
 pub fn append(tx: &mut Transaction<'_>, entries: &[Entry]) -> Result<(), StoreError> {
     for entry in entries {
-        tx.execute(
-            "INSERT INTO xmpp_archive (id, owner, peer, resource, stanza)
-             VALUES ($1, $2, $3, $4, $5)",
-            params![
-                id(entry.id),
-                &*entry.owner,
-                &*entry.peer,
-                &*entry.resource,
-                entry.stanza.to_vec()
-            ],
-        )?;
+        if insert(tx, entry.id, entry)? || is_there(tx, entry)? {
+            continue;
+        }
+        let free = last(tx)?.saturating_add(1);
+        if !insert(tx, free, entry)? {
+            return Err(StoreError::other("the archive has no ids left"));
+        }
     }
     Ok(())
+}
+
+/// Whether the id was free.
+fn insert(tx: &mut Transaction<'_>, entry_id: u64, entry: &Entry) -> Result<bool, StoreError> {
+    let inserted = tx.execute(
+        "INSERT INTO xmpp_archive (id, owner, peer, resource, stanza)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING",
+        params![
+            id(entry_id),
+            &*entry.owner,
+            &*entry.peer,
+            &*entry.resource,
+            entry.stanza.to_vec()
+        ],
+    )?;
+    Ok(inserted > 0)
+}
+
+/// Whether the entry with that id is this one.
+fn is_there(tx: &mut Transaction<'_>, entry: &Entry) -> Result<bool, StoreError> {
+    let there = find(tx, &entry.owner, entry.id)?;
+    Ok(there.is_some_and(|(_, stanza)| stanza == entry.stanza))
 }
 
 fn id(id: u64) -> i64 {

@@ -105,6 +105,45 @@ async fn offline_messages_are_bounded_and_in_order() {
     assert_eq!(seen.len(), 1);
 }
 
+/// A batch is written again when it is not known whether it was; and ids that others took, in
+/// another process, don't stop it.
+#[tokio::test]
+async fn archives_take_a_batch_twice() {
+    let (_directory, database) = database().await;
+    let entry = |owner: &str, id, text: &'static str| archive::Entry {
+        owner: owner.into(),
+        id,
+        peer: "c@d".into(),
+        resource: "".into(),
+        stanza: Bytes::from_static(text.as_bytes()),
+    };
+    let batches = [
+        vec![entry("a@b", 1, "one"), entry("a@b", 2, "two")],
+        vec![entry("a@b", 1, "one"), entry("a@b", 2, "two")],
+        vec![entry("x@b", 2, "other"), entry("a@b", 3, "three")],
+    ];
+    for batch in batches {
+        database
+            .write(move |tx| archive::append(tx, &batch))
+            .await
+            .unwrap();
+    }
+    let all = |owner: &'static str| {
+        let filter = archive::Filter {
+            limit: 10,
+            ..archive::Filter::default()
+        };
+        database.read(move |reader| archive::page(reader, owner, &filter))
+    };
+    let texts = |page: Vec<(u64, Bytes)>| -> Vec<_> {
+        page.into_iter()
+            .map(|(_, text)| String::from_utf8(text.to_vec()).unwrap())
+            .collect()
+    };
+    assert_eq!(texts(all("a@b").await.unwrap()), ["one", "two", "three"]);
+    assert_eq!(texts(all("x@b").await.unwrap()), ["other"]);
+}
+
 #[tokio::test]
 async fn small_things() {
     let (_directory, database) = database().await;

@@ -7,8 +7,12 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use crate::wire::{Element, Stanza, ns};
 
-/// Nodes that one client can want to hear of.
+/// Nodes that one client can want to hear of,
 const NOTIFY: usize = 200;
+/// and bytes of their names.
+const NAMES: usize = 4096;
+/// Bytes of each part of what presence says of a client.
+const CLAIMED: usize = 256;
 
 /// What is remembered of what a client can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +47,10 @@ impl Claim {
             ver: text("ver")?,
         };
         let short = [&claim.node, &claim.hash, &claim.ver];
-        short.iter().all(|text| text.len() <= 1024).then_some(claim)
+        short
+            .iter()
+            .all(|text| text.len() <= CLAIMED)
+            .then_some(claim)
     }
 
     /// Whether it is the hash of the answer `query` to disco#info. What isn't says nothing of
@@ -64,9 +71,15 @@ impl Claim {
 /// What an answer to disco#info says.
 pub fn caps(query: &Element) -> Caps {
     let features = query.children().filter(|child| child.name() == "feature");
+    let mut left = NAMES;
     let notify = features
         .filter_map(|feature| feature.get_attr("var")?.strip_suffix("+notify"))
         .take(NOTIFY)
+        .take_while(|name| {
+            let rest = left.checked_sub(name.len());
+            left = rest.unwrap_or(left);
+            rest.is_some()
+        })
         .map(ToOwned::to_owned);
     Caps {
         notify: notify.collect(),
@@ -191,5 +204,30 @@ mod tests {
             caps(&query).notify,
             HashSet::from(["urn:xmpp:bookmarks:1".to_owned()])
         );
+    }
+
+    /// What is remembered of a client is bounded in bytes, whatever it says.
+    #[test]
+    fn little_is_remembered() {
+        let feature =
+            |name: String| Element::new("feature", ns::DISCO_INFO).attr("var", name + "+notify");
+        let query = |length: usize| {
+            let features = (0..NOTIFY * 2).map(|n| feature(format!("{n:0length$}")));
+            Element::new("query", ns::DISCO_INFO).children_from(features)
+        };
+        let bytes = |caps: &Caps| caps.notify.iter().map(String::len).sum::<usize>();
+        assert_eq!(caps(&query(10)).notify.len(), NOTIFY);
+        let long = caps(&query(100));
+        assert!((1..=NAMES).contains(&bytes(&long)), "{}", bytes(&long));
+        assert_eq!(caps(&query(NAMES + 1)).notify.len(), 0);
+        let presence = |node: usize| {
+            let c = Element::new("c", ns::CAPS)
+                .attr("node", "x".repeat(node))
+                .attr("hash", "sha-1")
+                .attr("ver", "y");
+            Stanza::from_element(&Element::new("presence", ns::CLIENT).child(c)).unwrap()
+        };
+        assert!(Claim::find(&presence(CLAIMED)).is_some());
+        assert!(Claim::find(&presence(CLAIMED + 1)).is_none());
     }
 }

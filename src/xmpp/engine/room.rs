@@ -3,7 +3,7 @@
 //! A room changes in place and says what is to be sent, kept and archived; nothing here waits. What
 //! all occupants get is made once, and its bytes are shared.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -27,10 +27,14 @@ pub use iq::Answer;
 const AFFILIATIONS: usize = 10_000;
 /// Messages in memory, for those who enter.
 pub const HISTORY: usize = 100;
-/// Messages that an occupant can send at once,
-const BURST: u64 = 50;
+/// Things that somebody can send at once, from all of their clients,
+const BURST: u64 = 100;
 /// and the time in which it gains another, in microseconds.
 const GAIN: u64 = 100_000;
+/// People whose sending is counted.
+const COUNTED: usize = 10_000;
+/// Bytes of what a client says of itself, which everybody who enters is shown.
+const PRESENCE: usize = 16 * 1024;
 
 /// What lasts of somebody's relation to a room (section 5.2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,7 +125,7 @@ pub struct Kept {
 }
 
 /// Somebody in a room, under one nick with one or several clients.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Occupant {
     nick: String,
     /// The room's address with the nick.
@@ -131,11 +135,9 @@ struct Occupant {
     clients: Vec<Client>,
     /// See XEP-0421.
     id: String,
-    /// When it would have sent all that it may.
-    spent: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Client {
     jid: Jid,
     /// What it says of itself: what is in its presence.
@@ -148,16 +150,6 @@ impl Occupant {
             .last()
             .map(|client| client.jid.bare_str())
             .unwrap_or_default()
-    }
-
-    /// Whether it may send a message now; each costs.
-    fn may_send(&mut self, now: u64) -> bool {
-        let spent = self.spent.max(now.saturating_sub(BURST * GAIN));
-        if spent.saturating_add(GAIN) > now.saturating_add(GAIN) {
-            return false;
-        }
-        self.spent = spent.saturating_add(GAIN);
-        true
     }
 }
 
@@ -192,13 +184,17 @@ impl Outcome {
 }
 
 /// A room in use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Room {
     jid: BareJid,
     /// What is kept of it.
     pub kept: Kept,
     occupants: Vec<Occupant>,
     history: VecDeque<(u64, Stanza)>,
+    /// Who invited whom lately.
+    invited: VecDeque<(BareJid, BareJid)>,
+    /// When people will have gained what they have spent on sending. Leaving doesn't give it back.
+    spent: HashMap<String, u64>,
     /// Occupants that it holds.
     most: usize,
     /// Nobody has entered yet since it was made.
@@ -232,6 +228,8 @@ impl Room {
             kept,
             occupants: Vec::new(),
             history: history.into(),
+            invited: VecDeque::new(),
+            spent: HashMap::new(),
             most,
             fresh: false,
         }
@@ -269,10 +267,24 @@ impl Room {
         }
     }
 
-    fn owners(&self) -> usize {
-        let all = self.kept.affiliations.values();
-        all.filter(|&&affiliation| affiliation == Affiliation::Owner)
-            .count()
+    /// Something that the room passes on costs; nobody can send more than they gain.
+    fn spend(&mut self, from: &Jid, now: u64) -> Result<(), StanzaError> {
+        let rested = now.saturating_sub(BURST * GAIN);
+        if self.spent.len() >= COUNTED {
+            self.spent.retain(|_, spent| *spent > rested);
+        }
+        let bare = from.bare_str();
+        let spent = match self.spent.get(bare) {
+            Some(spent) => rested.max(*spent),
+            None if self.spent.len() >= COUNTED => now,
+            None => rested,
+        };
+        let spent = spent.saturating_add(GAIN);
+        if spent > now {
+            return refuse(Condition::PolicyViolation, "too much at once");
+        }
+        self.spent.insert(bare.to_owned(), spent);
+        Ok(())
     }
 
     /// The role that goes with an affiliation.
@@ -335,10 +347,12 @@ impl Room {
             Kind::Message(_) => self.message(stanza, from, to, next),
             Kind::Iq(_) => Ok(Outcome::default()),
         };
-        done.unwrap_or_else(|error| Outcome {
+        let out = done.unwrap_or_else(|error| Outcome {
             wishes: super::account::bounce_with(stanza, &error),
             ..Outcome::default()
-        })
+        });
+        // Nor does a room stay that was made by somebody who was not let in.
+        self.finish(out)
     }
 
     /// Presence of an occupant, for everybody.

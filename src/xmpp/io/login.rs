@@ -34,6 +34,8 @@ use crate::{
 
 /// How long the last words to a client may take.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a client that resumes waits for what its other connection is doing.
+const TURN: Duration = Duration::from_secs(30);
 /// Bytes that a client may send until it is logged in, over all its frames.
 const PREAMBLE: usize = 64 * 1024;
 
@@ -499,7 +501,11 @@ async fn resume(
         let handled = peer.server.expired(resuming.previous(), resuming.account());
         return Err(Box::new(resuming.failed(handled, out)));
     };
-    // What we say was handled must be on disk.
+    // What the other connection, if it still is one, is handling is finished first; and what we
+    // say was handled must be on disk.
+    let Ok(turn) = tokio::time::timeout(TURN, session.outbox.turn()).await else {
+        return Err(Box::new(resuming.failed(None, out)));
+    };
     let archive = &peer.server.archive;
     if !archive.settled(session.outbox.last_archived()).await {
         return Err(Box::new(resuming.failed(None, out)));
@@ -510,13 +516,14 @@ async fn resume(
     // the client missed must come right behind the answer.
     let mut resuming = Some(resuming);
     let mut bound = None;
-    let connection = session.outbox.resume(handled, |handled| {
+    let connection = session.outbox.resume(&turn, handled, |handled| {
         let mut greeting = Output::default();
         bound = resuming
             .take()
             .and_then(|resuming| resuming.resumed(jid, handled, &mut greeting));
         greeting.text
     });
+    drop(turn);
     match (connection, bound, resuming) {
         (Ok(connection), Some(bound), _) => {
             peer.server.metrics.resumed.inc();

@@ -43,6 +43,13 @@ pub(crate) struct Outbox {
     /// The last entry that the client's messages made in archives.
     archived: AtomicU64,
     state: Mutex<State>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// The right to handle what the session's client sent, one thing at a time, or to give the session
+/// to another connection: while one of them is being done, the other waits.
+pub(crate) struct Turn<'a> {
+    _alone: tokio::sync::MutexGuard<'a, ()>,
 }
 
 type Callback = Box<dyn FnOnce(bool) + Send>;
@@ -125,7 +132,22 @@ impl Outbox {
             limit,
             archived: AtomicU64::new(0),
             state: Mutex::new(state),
+            turn: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// The turn of whoever takes the session over.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        Turn {
+            _alone: self.turn.lock().await,
+        }
+    }
+
+    /// The turn of `connection`, for one thing that its client sent; none once another has the
+    /// session, whose client sends again what was not handled.
+    pub(crate) async fn turn_of(&self, connection: u32) -> Option<Turn<'_>> {
+        let turn = self.turn().await;
+        (self.state().connection == connection).then_some(turn)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -249,12 +271,14 @@ impl Outbox {
 
     /// Gives the session to a new connection, whose client has had `handled` of our stanzas: the
     /// connection's number and how many of the client's stanzas were handled. `greeting` gets that
-    /// count, and what it returns is written before the stanzas that the client missed.
+    /// count, and what it returns is written before the stanzas that the client missed. Nothing that
+    /// the client sent is being handled meanwhile, so that the count is of all that ever will be.
     ///
     /// # Errors
     /// When the session can't be resumed.
     pub(crate) fn resume(
         &self,
+        _turn: &Turn<'_>,
         handled: u32,
         greeting: impl FnOnce(u32) -> String,
     ) -> Result<u32, ()> {

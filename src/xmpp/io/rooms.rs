@@ -65,7 +65,7 @@ impl Rooms {
         }
     }
 
-    /// Lets go of rooms that nobody is in and that are kept elsewhere.
+    /// Lets go of rooms that nobody is in: they are kept elsewhere, or not at all.
     pub(crate) fn sweep(&self) {
         self.open().retain(|_, cell| {
             // Nobody else holds it, and nobody can get it while the table is locked.
@@ -74,7 +74,7 @@ impl Rooms {
             }
             match cell.try_lock() {
                 Ok(state) => match &*state {
-                    State::Open(room) => room.occupancy() > 0 || !room.kept.config.persistent,
+                    State::Open(room) => room.occupancy() > 0,
                     State::Unknown | State::Gone => false,
                 },
                 Err(_) => true,
@@ -98,6 +98,9 @@ impl Server {
                 }
                 _ => bounce(stanza, Condition::ServiceUnavailable),
             };
+        }
+        if matches!(stanza.kind(), Kind::Message(_)) && !self.archive.has_room() {
+            return bounce(stanza, Condition::ResourceConstraint);
         }
         let address = to.to_bare();
         // A room that is gone by the time it is its turn is looked for again.
@@ -202,89 +205,120 @@ impl Server {
         kept.config.history = settings.config.rooms.history;
         kept.affiliations
             .insert(creator.as_str().to_owned(), Affiliation::Owner);
+        self.clear_archive(address).await?;
         Ok(Some(Room::made(address.clone(), kept, most)))
+    }
+
+    /// Whoever makes a room does not get what was said in another one of the same name: rooms that
+    /// nobody keeps can end with the process, their archives stay until here.
+    async fn clear_archive(&self, address: &BareJid) -> Result<(), StanzaError> {
+        // What still waits to be written would come after.
+        if !self.archive.settled(self.archive.count()).await {
+            return Err(Condition::InternalServerError.into());
+        }
+        let whose = address.clone();
+        self.ground
+            .database
+            .write(move |tx| data::archive::clear(tx, whose.as_str()))
+            .await
+            .map_err(|error| failed(&error))
     }
 
     /// A stanza's turn in a room: decided, kept, archived and sent. What is left to be done when the
     /// turn is over, and whether the room is no more.
     async fn in_room(&self, room: &mut Room, stanza: &Stanza) -> (Wishes, bool) {
+        // What can't be kept has not happened.
+        let before = may_be_kept(stanza).then(|| room.clone());
+        let (outcome, then) = match self.decide(room, stanza).await {
+            Ok(decided) => decided,
+            Err(error) => return (bounce_with(stanza, &error), false),
+        };
+        if let Err(error) = self.keep_room(room, &outcome).await {
+            // A room that ends because nobody is in it has ended all the same: nothing of it is
+            // kept, and what it left in the archive is cleared when the room is made again.
+            if let Some(before) = before {
+                *room = before;
+                return (bounce_with(stanza, &failed(&error)), false);
+            }
+            failed(&error);
+        }
+        self.carry_out(room, outcome, then)
+    }
+
+    /// What comes of a stanza in a room, and what is sent behind that.
+    async fn decide(
+        &self,
+        room: &mut Room,
+        stanza: &Stanza,
+    ) -> Result<(Outcome, Wishes), StanzaError> {
         if !matches!(stanza.kind(), Kind::Iq(_)) {
             let outcome = room.handle(stanza, &mut || self.archive.next_id());
-            return self.carry_out(room, outcome, Wishes::new()).await;
+            return Ok((outcome, Wishes::new()));
         }
         let result = |payload: Option<Element>| -> Wishes {
             let result = iq_result(stanza).children_from(payload);
             Wish::route(&result).into_iter().collect()
         };
-        match room.iq(stanza) {
-            Ok(Answer::Result(payload, outcome)) => {
-                self.carry_out(room, outcome, result(payload)).await
-            }
-            Ok(Answer::Pass(outcome)) => self.carry_out(room, outcome, Wishes::new()).await,
-            Ok(Answer::Archive) => {
+        match room.iq(stanza)? {
+            Answer::Result(payload, outcome) => Ok((outcome, result(payload))),
+            Answer::Pass(outcome) => Ok((outcome, Wishes::new())),
+            Answer::Archive => {
                 // What was said a moment ago is asked for, too.
                 self.archive.settled(self.archive.count()).await;
-                (self.archive_of_room(room, stanza).await, false)
+                let answer = self.archive_of_room(room, stanza).await;
+                Ok((Outcome::default(), answer))
             }
-            Ok(Answer::Moderate(id, tombstone, outcome)) => {
+            Answer::Moderate(id, tombstone, outcome) => {
                 self.archive.settled(self.archive.count()).await;
                 let (owner, bytes) = (room.jid().clone(), tombstone.bytes());
                 let replaced = self
                     .ground
                     .database
                     .write(move |tx| data::archive::replace(tx, owner.as_str(), id, &bytes))
-                    .await;
-                match replaced {
-                    Ok(true) => {
-                        room.forget_said(id);
-                        self.carry_out(room, outcome, result(None)).await
-                    }
-                    Ok(false) => (bounce(stanza, Condition::ItemNotFound), false),
-                    Err(error) => (bounce_with(stanza, &failed(&error)), false),
+                    .await
+                    .map_err(|error| failed(&error))?;
+                if !replaced {
+                    return Err(Condition::ItemNotFound.into());
                 }
+                room.forget_said(id);
+                Ok((outcome, result(None)))
             }
-            Err(error) => (bounce_with(stanza, &error), false),
         }
     }
 
-    async fn carry_out(&self, room: &Room, outcome: Outcome, then: Wishes) -> (Wishes, bool) {
+    /// Keeps what is to be kept of a room.
+    async fn keep_room(&self, room: &Room, outcome: &Outcome) -> Result<(), StoreError> {
         let address = room.jid().clone();
         if outcome.gone {
-            let whose = address.clone();
-            let gone = self
-                .ground
-                .database
-                .write(move |tx| {
-                    data::rooms::forget(tx, whose.as_str())?;
-                    data::archive::clear(tx, whose.as_str())
-                })
-                .await;
-            if let Err(error) = gone {
-                failed(&error);
-            }
-        } else if outcome.keep {
-            let (kept, host) = (room.kept.clone(), address.domain().to_owned());
-            let whose = address.clone();
-            let done = self
-                .ground
-                .database
-                .write(move |tx| {
-                    if kept.config.persistent {
-                        data::rooms::keep(tx, whose.as_str(), &host, &kept)
-                    } else {
-                        data::rooms::forget(tx, whose.as_str())
-                    }
-                })
-                .await;
-            if let Err(error) = done {
-                failed(&error);
-            }
+            self.archive.settled(self.archive.count()).await;
+            let gone = self.ground.database.write(move |tx| {
+                data::rooms::forget(tx, address.as_str())?;
+                data::archive::clear(tx, address.as_str())
+            });
+            return gone.await;
         }
+        if !outcome.keep {
+            return Ok(());
+        }
+        let kept = room.kept.clone();
+        let done = self.ground.database.write(move |tx| {
+            if kept.config.persistent {
+                data::rooms::keep(tx, address.as_str(), address.domain(), &kept)
+            } else {
+                data::rooms::forget(tx, address.as_str())
+            }
+        });
+        done.await
+    }
+
+    /// Archives and sends.
+    fn carry_out(&self, room: &Room, outcome: Outcome, then: Wishes) -> (Wishes, bool) {
         if let Some(said) = outcome.said.filter(|_| self.settings.load().archives) {
+            let address = room.jid().as_str();
             self.archive.append(Entry {
-                owner: address.as_str().into(),
+                owner: address.into(),
                 id: said.id,
-                peer: address.as_str().into(),
+                peer: address.into(),
                 resource: said.nick.into(),
                 stanza: said.stanza.bytes(),
             });
@@ -393,6 +427,18 @@ impl Server {
         };
         let result = iq_result(iq).children_from(payload);
         Wish::route(&result).into_iter().collect()
+    }
+}
+
+/// Whether a stanza can change what is kept of a room: requests, another subject, and invitations,
+/// which make members.
+fn may_be_kept(stanza: &Stanza) -> bool {
+    match stanza.kind() {
+        Kind::Iq(kind) => kind == IqType::Set && stanza.to().is_some_and(Jid::is_bare),
+        Kind::Message(_) => {
+            stanza.has_child("subject", ns::CLIENT) || stanza.has_child("x", ns::MUC_USER)
+        }
+        Kind::Presence(_) => false,
     }
 }
 

@@ -554,7 +554,7 @@ impl Server {
     ) -> (Stanza, Option<Archived>) {
         // An id by us that isn't of our making is a lie (XEP-0359 6).
         let stanza = if stanza.has_child("stanza-id", ns::SID) {
-            without_ids(stanza, account.jid().as_str())
+            without_ids(stanza, account.jid())
         } else {
             stanza.clone()
         };
@@ -598,12 +598,15 @@ pub(crate) fn with_id(stanza: &Stanza, by: &str, id: u64) -> Stanza {
     stanza.with_child(&child)
 }
 
-/// Without the ids that it says to have by `by`.
-fn without_ids(stanza: &Stanza, by: &str) -> Stanza {
+/// Without the ids that it says to have by `by`, in whatever case that is written.
+fn without_ids(stanza: &Stanza, by: &BareJid) -> Stanza {
     let Ok(mut element) = stanza.to_element() else {
         return stanza.clone();
     };
-    element.retain(|child| !(child.is("stanza-id", ns::SID) && child.get_attr("by") == Some(by)));
+    let ours = |text: &str| Jid::new(text).is_ok_and(|jid| jid == *by.as_jid());
+    element.retain(|child| {
+        !(child.is("stanza-id", ns::SID) && child.get_attr("by").is_some_and(ours))
+    });
     Stanza::from_element(&element).unwrap_or_else(|| stanza.clone())
 }
 
@@ -639,4 +642,28 @@ pub(crate) fn token() -> String {
             }
             text
         })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ids_by_us_are_ours_in_any_case() {
+        let id = |by: &str| Element::new("stanza-id", ns::SID).attr("by", by);
+        let message = Element::new("message", ns::CLIENT)
+            .child(id("Alice@ONE.test"))
+            .child(id("alice@one.test"))
+            .child(id("alice@one.test/x"))
+            .child(id("bob@one.test"));
+        let stanza = Stanza::from_element(&message).unwrap();
+        let left = without_ids(&stanza, &BareJid::new("alice@one.test").unwrap());
+        let left = left.to_element().unwrap();
+        let by: Vec<_> = left
+            .children()
+            .map(|id| id.get_attr("by").unwrap())
+            .collect();
+        assert_eq!(by, ["alice@one.test/x", "bob@one.test"]);
+    }
 }

@@ -88,6 +88,10 @@ pub(crate) async fn run(
     let outcome = loop {
         let mut over = false;
         for item in items.drain(..) {
+            let Some(_turn) = client.outbox.turn_of(pipe.connection.number).await else {
+                over = true;
+                break;
+            };
             match item {
                 Item::Stanza(stanza) => {
                     if let Err(stanza) = pipe.connection.server.quick(&client, stanza) {

@@ -91,6 +91,7 @@ impl Room {
         if changes.is_empty() {
             return Err(Condition::BadRequest.into());
         }
+        self.possible(&changes)?;
         let actor = self.of(from).map(|occupant| occupant.nick.clone());
         let mut out = Outcome::default();
         for (wanted, reason) in changes {
@@ -105,11 +106,37 @@ impl Room {
                         actor.as_deref(),
                         reason.as_deref(),
                         &mut out,
-                    )?;
+                    );
                 }
             }
         }
         Ok(self.finish(out))
+    }
+
+    /// Whether the room could be as it would be after all of the changes.
+    fn possible(&self, changes: &[(Wanted, Option<String>)]) -> Result<(), StanzaError> {
+        let before = &self.kept.affiliations;
+        let mut after = before.clone();
+        for (wanted, _) in changes {
+            match wanted {
+                Wanted::Affiliation {
+                    jid,
+                    affiliation: Affiliation::None,
+                } => after.remove(jid.bare_str()),
+                Wanted::Affiliation { jid, affiliation } => {
+                    after.insert(jid.bare_str().to_owned(), *affiliation)
+                }
+                Wanted::Role { .. } => None,
+            };
+        }
+        if after.len() > AFFILIATIONS.max(before.len()) {
+            return Err(Condition::ResourceConstraint.into());
+        }
+        // 10.7: somebody must own it.
+        if !after.values().any(|one| *one == Affiliation::Owner) {
+            return refuse(Condition::Conflict, "the last owner");
+        }
+        Ok(())
     }
 
     fn wanted(&self, item: &Element) -> Result<Wanted, StanzaError> {
@@ -179,13 +206,6 @@ impl Room {
                     };
                     return Err(condition.into());
                 }
-                // 10.7: somebody must own it.
-                if theirs == Affiliation::Owner
-                    && *affiliation != Affiliation::Owner
-                    && self.owners() <= 1
-                {
-                    return refuse(Condition::Conflict, "the last owner");
-                }
                 Ok(())
             }
         }
@@ -235,16 +255,7 @@ impl Room {
         actor: Option<&str>,
         reason: Option<&str>,
         out: &mut Outcome,
-    ) -> Result<(), StanzaError> {
-        if self.affiliation(bare) == Affiliation::Owner
-            && affiliation != Affiliation::Owner
-            && self.owners() <= 1
-        {
-            return refuse(Condition::Conflict, "the last owner");
-        }
-        if self.kept.affiliations.len() >= AFFILIATIONS && affiliation != Affiliation::None {
-            return Err(Condition::ResourceConstraint.into());
-        }
+    ) {
         self.set_affiliation(bare, affiliation);
         out.keep = true;
         let shut_out = match affiliation {
@@ -279,7 +290,6 @@ impl Room {
                 self.show(occupant, &change, out);
             }
         }
-        Ok(())
     }
 
     /// 10.2 and 10.9: an owner configures the room, or destroys it.

@@ -1,6 +1,6 @@
 //! What is said (sections 7.4 to 7.13 and 8.1).
 
-use super::{Affiliation, Change, Outcome, Role, Room, Said, Subject, refuse};
+use super::{AFFILIATIONS, Affiliation, Change, Outcome, Role, Room, Said, Subject, refuse};
 use crate::engine::wish::Wish;
 use crate::wire::{
     Condition, Element, Jid, Kind, MessageType, Stanza, StanzaError,
@@ -10,6 +10,10 @@ use crate::wire::{
 
 /// Bytes of what a room is about.
 const SUBJECT: usize = 4096;
+/// Invitations in one message.
+const INVITES: usize = 10;
+/// Invitations that can be declined: the last ones.
+const INVITED: usize = 256;
 
 impl Room {
     pub(super) fn message(
@@ -24,7 +28,7 @@ impl Room {
             (Kind::Message(MessageType::Groupchat), None) => self.speak(stanza, from, next),
             (Kind::Message(MessageType::Groupchat), Some(_)) => Err(Condition::BadRequest.into()),
             (_, Some(nick)) => self.whisper(stanza, from, nick, next),
-            (_, None) => self.request(stanza, from),
+            (_, None) => self.request(stanza, from, next()),
         }
     }
 
@@ -41,15 +45,11 @@ impl Room {
         let id = next();
         let config = &self.kept.config;
         let (archive, change_subject) = (config.archive, config.change_subject);
-        let Some(occupant) = self.occupants.get_mut(at) else {
-            return Err(Condition::NotAcceptable.into());
-        };
-        if occupant.role < Role::Participant {
+        let role = self.occupants.get(at).map_or(Role::None, |one| one.role);
+        if role < Role::Participant {
             return refuse(Condition::Forbidden, "visitors can't speak");
         }
-        if !occupant.may_send(id) {
-            return refuse(Condition::PolicyViolation, "too many messages at once");
-        }
+        self.spend(from, id)?;
         let mut tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         let subject = tree
             .get_child("subject", ns::CLIENT)
@@ -59,14 +59,14 @@ impl Room {
             && tree.get_child("thread", ns::CLIENT).is_none();
         let subject = subject.filter(|_| only);
         if let Some(subject) = &subject {
-            if !change_subject && occupant.role < Role::Moderator {
+            if !change_subject && role < Role::Moderator {
                 return refuse(Condition::Forbidden, "moderators change the subject");
             }
             if subject.len() > SUBJECT {
                 return Err(Condition::NotAcceptable.into());
             }
         }
-        self.strip(&mut tree);
+        Self::strip(&mut tree);
         let occupant = self.occupants.get(at).ok_or(Condition::NotAcceptable)?;
         tree.remove_attr("to");
         tree.set_attr("from", occupant.address.as_str());
@@ -113,12 +113,12 @@ impl Room {
         }
     }
 
-    /// Takes out what only the room may say.
-    fn strip(&self, tree: &mut Element) {
-        let room = self.jid.as_str();
+    /// Takes out what only the room may say, and what only archives behind it may: nothing that
+    /// gives ids is between a client and the room, so whatever id is there, whoever it is said to
+    /// be by, an occupant's own account among them, is a lie (XEP-0359 6).
+    fn strip(tree: &mut Element) {
         tree.retain(|child| {
-            let forged = child.is("stanza-id", ns::SID) && child.get_attr("by") == Some(room);
-            !(forged
+            !(child.is("stanza-id", ns::SID)
                 || child.is("x", ns::MUC_USER)
                 || child.ns() == ns::OCCUPANT_ID
                 || child.is("delay", ns::DELAY))
@@ -138,17 +138,13 @@ impl Room {
         };
         let free = self.kept.config.private_messages;
         let now = next();
-        let Some(sender) = self.occupants.get_mut(at) else {
-            return Err(Condition::NotAcceptable.into());
-        };
-        if !free && sender.role < Role::Moderator {
+        let role = self.occupants.get(at).map_or(Role::None, |one| one.role);
+        if !free && role < Role::Moderator {
             return refuse(Condition::Forbidden, "no private messages here");
         }
-        if !sender.may_send(now) {
-            return refuse(Condition::PolicyViolation, "too many messages at once");
-        }
+        self.spend(from, now)?;
         let mut tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
-        self.strip(&mut tree);
+        Self::strip(&mut tree);
         let sender = self.occupants.get(at).ok_or(Condition::NotAcceptable)?;
         let receiver = self.by_nick(nick).ok_or(Condition::ItemNotFound)?;
         tree.remove_attr("to");
@@ -165,13 +161,14 @@ impl Room {
     }
 
     /// 7.8.2 and 8.6: what occupants ask of the room.
-    fn request(&mut self, stanza: &Stanza, from: &Jid) -> Result<Outcome, StanzaError> {
+    fn request(&mut self, stanza: &Stanza, from: &Jid, now: u64) -> Result<Outcome, StanzaError> {
+        self.spend(from, now)?;
         let tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         if let Some(x) = tree.get_child("x", ns::MUC_USER) {
             if let Some(decline) = x.get_child("decline", ns::MUC_USER) {
-                return self.decline(decline, from);
+                return Ok(self.decline(decline, from));
             }
-            return self.invite(x, from);
+            return self.invite(x, from, now);
         }
         if let Some(form) = Form::find(&tree, ns::MUC_REQUEST) {
             return self.voice(&form, from);
@@ -179,7 +176,7 @@ impl Room {
         Err(Condition::BadRequest.into())
     }
 
-    fn invite(&mut self, x: &Element, from: &Jid) -> Result<Outcome, StanzaError> {
+    fn invite(&mut self, x: &Element, from: &Jid, now: u64) -> Result<Outcome, StanzaError> {
         let Some(inviter) = self.of(from) else {
             return refuse(Condition::NotAcceptable, "only occupants can invite");
         };
@@ -191,17 +188,26 @@ impl Room {
         if !may {
             return refuse(Condition::Forbidden, "not everybody can invite here");
         }
-        let mut out = Outcome::default();
+        let mut invites = Vec::new();
         for invite in x
             .children()
             .filter(|child| child.name() == "invite")
-            .take(10)
+            .take(INVITES)
         {
             let to = Jid::new(invite.get_attr("to").unwrap_or_default())
                 .map_err(|_| Condition::JidMalformed)?;
             if self.affiliation(to.bare_str()) == Affiliation::Outcast {
                 return refuse(Condition::Forbidden, "banned from this room");
             }
+            self.spend(from, now)?;
+            invites.push((to, invite));
+        }
+        let known = self.kept.affiliations.len();
+        if self.kept.config.members_only && known.saturating_add(invites.len()) > AFFILIATIONS {
+            return Err(Condition::ResourceConstraint.into());
+        }
+        let mut out = Outcome::default();
+        for (to, invite) in invites {
             // 9.3: an invitation to a room for members makes one.
             if self.kept.config.members_only && self.affiliation(to.bare_str()) == Affiliation::None
             {
@@ -221,30 +227,41 @@ impl Room {
                 .attr("to", to.as_str())
                 .child(x);
             out.wishes.extend(Wish::route(&message));
+            self.invited.push_back((from.to_bare(), to.to_bare()));
         }
+        let old = self.invited.len().saturating_sub(INVITED);
+        self.invited.drain(..old);
         Ok(out)
     }
 
-    fn decline(&self, decline: &Element, from: &Jid) -> Result<Outcome, StanzaError> {
-        let to = Jid::new(decline.get_attr("to").unwrap_or_default())
-            .map_err(|_| Condition::JidMalformed)?;
-        let there = self
-            .clients()
-            .any(|(_, client)| client.jid.bare_str() == to.bare_str());
-        if !there {
-            return Err(Condition::ItemNotFound.into());
-        }
-        let mut decline = decline.clone();
-        decline.remove_attr("to");
-        decline.set_attr("from", from.bare_str());
+    /// An invitation is declined. What answers none goes nowhere, and nobody learns from that who is
+    /// in.
+    fn decline(&mut self, decline: &Element, from: &Jid) -> Outcome {
+        let mut out = Outcome::default();
+        let to = Jid::new(decline.get_attr("to").unwrap_or_default()).ok();
+        let pair = to.map(|to| (to.to_bare(), from.to_bare()));
+        let Some(at) = self
+            .invited
+            .iter()
+            .position(|one| Some(one) == pair.as_ref())
+        else {
+            return out;
+        };
+        let Some((inviter, invited)) = self.invited.remove(at) else {
+            return out;
+        };
+        let reason = decline.get_child("reason", ns::MUC_USER);
+        let reason =
+            reason.map(|reason| Element::new("reason", ns::MUC_USER).text(reason.text_content()));
+        let decline = Element::new("decline", ns::MUC_USER)
+            .attr("from", invited.as_str())
+            .children_from(reason);
         let message = Element::new("message", ns::CLIENT)
             .attr("from", self.jid.as_str())
-            .attr("to", to.as_str())
+            .attr("to", inviter.as_str())
             .child(Element::new("x", ns::MUC_USER).child(decline));
-        Ok(Outcome {
-            wishes: Wish::route(&message).into_iter().collect(),
-            ..Outcome::default()
-        })
+        out.wishes.extend(Wish::route(&message));
+        out
     }
 
     /// 7.13, 8.6: a visitor asks for voice, or a moderator gives it.

@@ -1,6 +1,8 @@
 //! Entering, changing and leaving (section 7).
 
-use super::{Affiliation, Change, Client, Occupant, Outcome, Role, Room, delayed, refuse};
+use super::{
+    Affiliation, Change, Client, Occupant, Outcome, PRESENCE, Role, Room, delayed, refuse,
+};
 use crate::wire::{Condition, Element, Jid, Stanza, StanzaError, ns, time};
 
 /// Bytes of what was said before that one who enters is shown.
@@ -20,18 +22,34 @@ impl Room {
             // 7.2.1: which nick?
             return Err(Condition::JidMalformed.into());
         };
+        if stanza.size() > PRESENCE {
+            return refuse(Condition::PolicyViolation, "the presence is too big");
+        }
+        let now = next();
         let tree = stanza.to_element().map_err(|_| Condition::BadRequest)?;
         let wants_in = tree.get_child("x", ns::MUC).cloned();
         match (self.index_of(from), wants_in) {
             (None, None) => refuse(Condition::NotAcceptable, "enter the room first"),
-            (None, Some(x)) => self.enter(tree, from, to, nick, &x, next),
-            // A client that lost track begins anew.
-            (Some(at), Some(x)) if self.nick_of(at) == Some(nick) => {
-                self.forget(at, from);
-                self.enter(tree, from, to, nick, &x, next)
+            (None, Some(x)) => {
+                self.admit(from, nick, &x)?;
+                self.spend(from, now)?;
+                Ok(self.enter(tree, from, to, nick, &x, now))
             }
-            (Some(at), _) if self.nick_of(at) == Some(nick) => Ok(self.update(at, from, tree)),
-            (Some(at), _) => self.rename(at, from, to, nick, tree),
+            // A client that lost track begins anew, if it is still let in.
+            (Some(at), Some(x)) if self.nick_of(at) == Some(nick) => {
+                self.admit(from, nick, &x)?;
+                self.spend(from, now)?;
+                self.forget(at, from);
+                Ok(self.enter(tree, from, to, nick, &x, now))
+            }
+            (Some(at), _) if self.nick_of(at) == Some(nick) => {
+                self.spend(from, now)?;
+                Ok(self.update(at, from, tree))
+            }
+            (Some(at), _) => {
+                self.spend(from, now)?;
+                self.rename(at, from, to, nick, tree)
+            }
         }
     }
 
@@ -52,7 +70,8 @@ impl Room {
     }
 
     /// 7.2: whether somebody is let in.
-    fn admit(&self, bare: &str, nick: &str, x: &Element) -> Result<(), StanzaError> {
+    fn admit(&self, from: &Jid, nick: &str, x: &Element) -> Result<(), StanzaError> {
+        let bare = from.bare_str();
         let affiliation = self.affiliation(bare);
         let config = &self.kept.config;
         if affiliation == Affiliation::Outcast {
@@ -70,10 +89,15 @@ impl Room {
             Some(other) if other.bare() != bare => {
                 refuse(Condition::Conflict, "somebody else has that nick")
             }
-            Some(other) if other.clients.len() >= CLIENTS => refuse(
-                Condition::ResourceConstraint,
-                "too many clients with that nick",
-            ),
+            Some(other)
+                if other.clients.len() >= CLIENTS
+                    && other.clients.iter().all(|client| client.jid != *from) =>
+            {
+                refuse(
+                    Condition::ResourceConstraint,
+                    "too many clients with that nick",
+                )
+            }
             None if self.occupants.len() >= self.most && affiliation < Affiliation::Admin => {
                 refuse(Condition::ServiceUnavailable, "the room is full")
             }
@@ -88,9 +112,8 @@ impl Room {
         to: &Jid,
         nick: &str,
         x: &Element,
-        next: &mut dyn FnMut() -> u64,
-    ) -> Result<Outcome, StanzaError> {
-        self.admit(from.bare_str(), nick, x)?;
+        now: u64,
+    ) -> Outcome {
         let mut out = Outcome::default();
         // 7.2.2: the others, then oneself.
         for occupant in &self.occupants {
@@ -116,7 +139,6 @@ impl Room {
                     role: self.role_for(affiliation),
                     clients: vec![client],
                     id: self.occupant_id(from.bare_str()),
-                    spent: 0,
                 });
             }
         }
@@ -137,11 +159,11 @@ impl Room {
             };
             self.show(occupant, &change, &mut out);
         }
-        self.replay(from, x, next(), &mut out);
+        self.replay(from, x, now, &mut out);
         if let Some(subject) = self.subject() {
             out.send(&subject, from);
         }
-        Ok(out)
+        out
     }
 
     /// An occupant's presence for somebody who enters.
@@ -267,7 +289,9 @@ impl Room {
 
     /// 7.14: an occupant leaves.
     pub(super) fn unavailable(&mut self, stanza: &Stanza, from: &Jid) -> Outcome {
-        let tree = stanza.to_element().ok();
+        // Somebody who says too much leaves all the same.
+        let short = stanza.size() <= PRESENCE;
+        let tree = short.then(|| stanza.to_element().ok()).flatten();
         self.leave(from, tree, &Change::default())
     }
 

@@ -187,6 +187,171 @@ fn who_may_do_what() {
     }
 }
 
+/// Two owners, and both are to go: what is asked for can't be done, and so nothing is.
+#[test]
+fn all_changes_or_none() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    let make = |who: &str, what: &str| format!("<item jid='{who}@b' affiliation='{what}'/>");
+    assert!(stage.administer("owner", &make("x", "owner")).is_ok());
+    let before = stage.room.kept.clone();
+    let both = make("x", "none") + &make("owner", "none");
+    assert_eq!(
+        stage.administer("owner", &both).map(|_| ()),
+        Err(Condition::Conflict)
+    );
+    assert_eq!(stage.room.kept, before);
+    // The room in other hands, in one request.
+    let over = make("owner", "none") + &make("x", "none") + &make("y", "owner");
+    assert!(stage.administer("owner", &over).is_ok());
+    assert_eq!(stage.room.affiliation("y@b"), Affiliation::Owner);
+}
+
+/// Nobody but the room says where a message is in an archive: not in the room's, and not in that of
+/// another occupant's account.
+#[test]
+fn ids_in_archives_cant_be_forged() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    stage.enter("x");
+    let forged: String = ["room@rooms.b", "ROOM@Rooms.b", "owner@b", "x@b"]
+        .map(|by| format!("<stanza-id xmlns='{}' by='{by}' id='1'/>", ns::SID))
+        .concat();
+    for (to, kind) in [
+        ("room@rooms.b", "groupchat"),
+        ("room@rooms.b/owner", "chat"),
+    ] {
+        let text = format!("<message type='{kind}'><body>x</body>{forged}</message>");
+        for heard in routed(&stage.stanza(&text, "x@b/c", to)) {
+            let tree = heard.to_element().unwrap();
+            let ids = tree
+                .children()
+                .filter(|child| child.is("stanza-id", ns::SID));
+            let ids: Vec<_> = ids
+                .map(|id| id.get_attr("id").unwrap().to_owned())
+                .collect();
+            assert!(!ids.contains(&"1".to_owned()), "{ids:?}");
+        }
+    }
+}
+
+/// Who was invited can decline, once, and say why; nobody else reaches or finds anybody so.
+#[test]
+fn invitations_are_declined() {
+    let mut stage = Stage::new(RoomConfig {
+        invites: true,
+        ..RoomConfig::default()
+    });
+    stage.enter("owner");
+    let user = |inside: &str| {
+        format!(
+            "<message><x xmlns='{}'>{inside}</x></message>",
+            ns::MUC_USER
+        )
+    };
+    let decline = user(
+        "<decline to='owner@b'><reason>busy</reason><body xmlns='jabber:client'>spam</body></decline>",
+    );
+    let nobody = decline.replace("owner@b", "nobody@b");
+    for text in [&decline, &nobody] {
+        assert!(routed(&stage.stanza(text, "x@d/c", "room@rooms.b")).is_empty());
+    }
+    let invited = stage.stanza(&user("<invite to='x@d'/>"), "owner@b/c", "room@rooms.b");
+    assert_eq!(routed(&invited).len(), 1);
+    let declined = routed(&stage.stanza(&decline, "x@d/c", "room@rooms.b"));
+    assert_eq!(declined[0].to().unwrap().as_str(), "owner@b");
+    let tree = declined[0].to_element().unwrap();
+    let x = tree.get_child("x", ns::MUC_USER).unwrap();
+    let told = x.get_child("decline", ns::MUC_USER).unwrap();
+    assert_eq!(told.get_attr("from"), Some("x@d"));
+    assert_eq!(
+        (told.children().count(), told.text_content()),
+        (1, String::new())
+    );
+    assert!(routed(&stage.stanza(&decline, "x@d/c", "room@rooms.b")).is_empty());
+}
+
+/// An invitation that is refused has made nobody a member, and there is an end to members.
+#[test]
+fn invitations_are_bounded() {
+    let mut stage = Stage::new(RoomConfig {
+        members_only: true,
+        ..RoomConfig::default()
+    });
+    stage.enter("owner");
+    let invite = |who: &str| {
+        let to = format!("<invite to='new@b'/><invite to='{who}'/>");
+        format!("<message><x xmlns='{}'>{to}</x></message>", ns::MUC_USER)
+    };
+    let refused = stage.stanza(&invite("@"), "owner@b/c", "room@rooms.b");
+    assert_eq!(error(&refused).as_deref(), Some("jid-malformed"));
+    assert_eq!(stage.room.affiliation("new@b"), Affiliation::None);
+    for n in stage.room.kept.affiliations.len()..AFFILIATIONS - 1 {
+        stage
+            .room
+            .set_affiliation(&format!("{n}@b"), Affiliation::Member);
+    }
+    let refused = stage.stanza(&invite("other@b"), "owner@b/c", "room@rooms.b");
+    assert_eq!(error(&refused).as_deref(), Some("resource-constraint"));
+    assert_eq!(stage.room.kept.affiliations.len(), AFFILIATIONS - 1);
+}
+
+/// What a room passes on is bounded in size and rate, and entering again is no way around that.
+#[test]
+fn much_is_too_much() {
+    let big = "x".repeat(PRESENCE);
+    let join = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    let (room, place) = ("room@rooms.b", "room@rooms.b/x");
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    let text = format!("<presence>{join}<status>{big}</status></presence>");
+    let refused = stage.stanza(&text, "x@b/c", place);
+    assert_eq!(error(&refused).as_deref(), Some("policy-violation"));
+    stage.enter("x");
+    let text = format!("<presence><status>{big}</status></presence>");
+    let refused = stage.stanza(&text, "x@b/c", place);
+    assert_eq!(error(&refused).as_deref(), Some("policy-violation"));
+    let user = format!("<x xmlns='{}'><decline to='owner@b'/></x>", ns::MUC_USER);
+    for (text, to) in [
+        ("<presence/>".to_owned(), place),
+        (format!("<presence>{join}</presence>"), place),
+        (format!("<message>{user}</message>"), room),
+        (
+            "<message type='chat'><body>x</body></message>".to_owned(),
+            "room@rooms.b/owner",
+        ),
+        (
+            "<message type='groupchat'><body>x</body></message>".to_owned(),
+            room,
+        ),
+    ] {
+        stage.now += BURST * GAIN;
+        let mut sent = (0..=BURST).map(|_| error(&stage.stanza(&text, "x@b/c", to)));
+        assert!(
+            sent.by_ref()
+                .take(BURST as usize)
+                .all(|error| error.is_none()),
+            "{text}"
+        );
+        assert_eq!(
+            sent.next().flatten().as_deref(),
+            Some("policy-violation"),
+            "{text}"
+        );
+    }
+    // Out, however much has been said, and in again; but not to begin anew.
+    let text = format!("<presence type='unavailable'><status>{big}</status></presence>");
+    let left = stage.stanza(&text, "x@b/c", place);
+    assert!(routed(&left).iter().all(|seen| seen.size() < 1000));
+    assert_eq!(stage.room.occupancy(), 1);
+    assert_eq!(
+        error(&stage.enter("x")).as_deref(),
+        Some("policy-violation")
+    );
+    stage.now += GAIN;
+    assert_eq!(error(&stage.enter("x")), None);
+}
+
 #[test]
 fn a_room_without_occupants_is_gone() {
     for persistent in [false, true] {
@@ -203,6 +368,50 @@ fn a_room_without_occupants_is_gone() {
         assert_eq!(left.gone, !persistent);
         assert_eq!(stage.room.occupancy(), 0);
     }
+}
+
+/// One who is in and enters again without the new password is in as before.
+#[test]
+fn who_is_not_let_in_again_stays() {
+    let mut stage = Stage::new(RoomConfig::default());
+    stage.enter("owner");
+    stage.enter("x");
+    stage.room.kept.config.password = Some("sesame".into());
+    assert_eq!(error(&stage.enter("x")).as_deref(), Some("not-authorized"));
+    let said = stage.stanza(
+        "<message type='groupchat'><body>still here</body></message>",
+        "x@b/c",
+        "room@rooms.b",
+    );
+    assert_eq!(routed(&said).len(), 2);
+}
+
+/// Sixteen clients under one nick, and each may enter again.
+#[test]
+fn a_full_nick_can_be_entered_again() {
+    let mut stage = Stage::new(RoomConfig::default());
+    let mut enter = |n: usize| {
+        let entered = stage.stanza(
+            "<presence><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+            &format!("owner@b/{n}"),
+            "room@rooms.b/owner",
+        );
+        error(&entered)
+    };
+    assert!((0..16).all(|n| enter(n).is_none()));
+    assert_eq!(enter(16).as_deref(), Some("resource-constraint"));
+    assert_eq!(enter(3), None);
+}
+
+#[test]
+fn a_room_that_its_maker_is_not_let_into_is_gone() {
+    let mut stage = Stage::new(RoomConfig {
+        password: Some("sesame".into()),
+        ..RoomConfig::default()
+    });
+    let refused = stage.enter("x");
+    assert_eq!(error(&refused).as_deref(), Some("not-authorized"));
+    assert!(refused.gone);
 }
 
 /// Whatever configurations are stored, later ones read them.

@@ -78,8 +78,8 @@ fn callbacks_follow_what_is_written() {
     assert_eq!(count(), 2011);
 }
 
-#[test]
-fn resuming() {
+#[tokio::test]
+async fn resuming() {
     let outbox = outbox(1000);
     assert!(outbox.manage(Some("token".into()), "") && !outbox.manage(None, ""));
     let done = Arc::new(AtomicU32::new(0));
@@ -106,9 +106,15 @@ fn resuming() {
     // While nobody is there.
     assert!(outbox.send(&stanza("4")));
     assert_eq!(take(&outbox, 0), "lost");
-    assert!(outbox.resume(9, |_| String::new()).is_err());
+    assert!(
+        outbox
+            .resume(&outbox.turn().await, 9, |_| String::new())
+            .is_err()
+    );
     let connection = outbox
-        .resume(2, |handled| format!("<resumed h='{handled}'/>"))
+        .resume(&outbox.turn().await, 2, |handled| {
+            format!("<resumed h='{handled}'/>")
+        })
         .unwrap();
     assert_eq!(
         take(&outbox, connection),
@@ -129,15 +135,38 @@ fn resuming() {
     assert_eq!(left, ["4"]);
 }
 
-#[test]
-fn without_management_nothing_sleeps() {
+/// What is being handled when another connection comes is counted before it has the session, and
+/// what comes after is not handled: its client sends it again.
+#[tokio::test]
+async fn one_connection_at_a_time_is_handled() {
+    let outbox = outbox(1000);
+    assert!(outbox.manage(Some("token".into()), ""));
+    let turn = outbox.turn_of(0).await.unwrap();
+    let resumed = async {
+        let turn = outbox.turn().await;
+        outbox.resume(&turn, 0, |handled| handled.to_string())
+    };
+    let handled = async {
+        tokio::task::yield_now().await;
+        outbox.handled();
+        drop(turn);
+        tokio::task::yield_now().await;
+        assert!(outbox.turn_of(0).await.is_none());
+    };
+    let (connection, ()) = tokio::join!(resumed, handled);
+    assert_eq!(take(&outbox, connection.unwrap()), "1");
+    assert!(outbox.turn_of(1).await.is_some());
+}
+
+#[tokio::test]
+async fn without_management_nothing_sleeps() {
     let outbox = outbox(1000);
     assert!(!outbox.sleep(0));
     outbox.manage(None, "");
     assert!(!outbox.sleep(0));
     assert!(
         outbox
-            .resume(0, |_| String::new())
+            .resume(&outbox.turn().await, 0, |_| String::new())
             .is_ok_and(|connection| connection == 1)
     );
 }

@@ -13,7 +13,10 @@ use omnid_telemetry::limited;
 use tokio::{sync::mpsc, time::Instant};
 use tracing::info;
 
-use super::link::{Got, Link, Over};
+use super::{
+    link::{Got, Link, Over},
+    queue::{self, Queue, Refused, Waiting},
+};
 use crate::{
     engine::{account::bounce, wish::Wishes},
     io::server::{Server, token},
@@ -24,13 +27,15 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long it may say nothing: they have no keep-alives of their own.
 const IDLE: Duration = Duration::from_secs(365 * 86_400);
-/// Stanzas that may wait for one.
+/// Stanzas that may wait for one,
 const WAITING: usize = 10_000;
+/// and their bytes.
+const BYTES: u32 = 16 * 1024 * 1024;
 
 /// The components that are connected, by domain.
 #[derive(Default)]
 pub(crate) struct Components {
-    connected: Mutex<HashMap<String, mpsc::Sender<Stanza>>>,
+    connected: Mutex<HashMap<String, Queue>>,
 }
 
 impl Server {
@@ -38,14 +43,9 @@ impl Server {
     pub(crate) fn to_component(&self, domain: &str, stanza: &Stanza) -> Wishes {
         let connected = &self.components.connected;
         let connected = connected.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = connected
-            .get(domain)
-            .map(|queue| queue.try_send(stanza.clone()));
-        match sent {
+        match connected.get(domain).map(|queue| queue.push(stanza)) {
             Some(Ok(())) => Wishes::new(),
-            Some(Err(mpsc::error::TrySendError::Full(_))) => {
-                bounce(stanza, Condition::ResourceConstraint)
-            }
+            Some(Err(Refused::Full)) => bounce(stanza, Condition::ResourceConstraint),
             _ => bounce(stanza, Condition::RemoteServerTimeout),
         }
     }
@@ -126,30 +126,36 @@ async fn admit(server: &Server, link: &mut Link) -> Result<String, Over> {
 }
 
 async fn serve(server: &Server, link: &mut Link, domain: &str) -> Over {
-    let (queue, mut stanzas) = mpsc::channel(WAITING);
+    let (queue, mut stanzas) = Queue::new(WAITING, BYTES, None);
     {
         let connected = &server.components.connected;
         let mut connected = connected.lock().unwrap_or_else(PoisonError::into_inner);
         // The one that comes is there; the other may not know yet that its connection is gone.
         connected.insert(domain.to_owned(), queue.clone());
     }
-    let over = exchange(server, link, domain, &mut stanzas).await;
-    let connected = &server.components.connected;
-    let mut connected = connected.lock().unwrap_or_else(PoisonError::into_inner);
-    if connected
-        .get(domain)
-        .is_some_and(|known| known.same_channel(&queue))
+    let mut batch = Vec::new();
+    let over = exchange(server, link, domain, &mut stanzas, &mut batch).await;
     {
-        connected.remove(domain);
+        let connected = &server.components.connected;
+        let mut connected = connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if connected.get(domain).is_some_and(|known| known.is(&queue)) {
+            connected.remove(domain);
+        }
+    }
+    for stanza in queue::close(batch, &mut stanzas) {
+        let back = bounce(&stanza, Condition::RemoteServerTimeout);
+        Box::pin(server.apply(back)).await;
     }
     over
 }
 
+/// Passes on, both ways, until the stream ends. What could not be written stays in `batch`.
 async fn exchange(
     server: &Server,
     link: &mut Link,
     domain: &str,
-    stanzas: &mut mpsc::Receiver<Stanza>,
+    stanzas: &mut mpsc::Receiver<Waiting>,
+    batch: &mut Vec<Waiting>,
 ) -> Over {
     loop {
         let idle = Instant::now() + IDLE;
@@ -172,16 +178,13 @@ async fn exchange(
                 }
                 Err(over) => return over,
             },
-            stanza = stanzas.recv() => {
-                let Some(stanza) = stanza else { return Over::Gone };
-                let mut bytes = Vec::with_capacity(stanza.size());
-                stanza.write(&mut bytes);
-                while bytes.len() < 64 * 1024 && let Ok(stanza) = stanzas.try_recv() {
-                    stanza.write(&mut bytes);
-                }
+            first = stanzas.recv() => {
+                let Some(first) = first else { return Over::Gone };
+                let bytes = queue::gather(first, stanzas, batch);
                 if let Err(over) = link.send(&bytes).await {
                     return over;
                 }
+                batch.clear();
             }
         }
     }

@@ -7,44 +7,61 @@ mod components;
 mod incoming;
 mod link;
 mod outgoing;
+mod queue;
 mod trust;
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::Semaphore;
 
 use super::server::{Server, token};
 use crate::{
     engine::{account::bounce, wish::Wishes},
-    wire::{Condition, Kind, PresenceType, Stanza},
+    wire::{BareJid, Condition, Kind, PresenceType, Stanza},
 };
+use queue::{Budget, Queue, Refused};
 
 pub(crate) use components::{Components, begin as begin_component};
 pub(crate) use incoming::{begin_plain, begin_tls};
 pub(crate) use trust::Trust;
 
-/// Stanzas that may wait for one domain.
+/// Stanzas that may wait for one domain,
 const WAITING: usize = 1000;
-/// Pairs of domains with a connection out.
+/// their bytes,
+const BYTES: u32 = 1024 * 1024;
+/// and those of all together.
+const ALL_BYTES: usize = 64 * 1024 * 1024;
+/// Pairs of domains with a connection out,
 const PAIRS: usize = 10_000;
+/// and those that one account may have us try to connect at a time.
+const TRIED: usize = 200;
 
 /// Our domain and theirs.
 type Pair = (String, String);
 
 /// Connections to other servers.
 pub(crate) struct Remotes {
-    queues: Mutex<HashMap<Pair, mpsc::Sender<Stanza>>>,
+    out: Mutex<HashMap<Pair, Out>>,
+    budget: Budget,
     /// Makes the keys by which others know that we are who we are.
     secret: String,
+}
+
+/// A connection out.
+struct Out {
+    queue: Queue,
+    /// Who had it made; nobody once it is there.
+    wanted: Option<BareJid>,
 }
 
 impl Remotes {
     pub(crate) fn new() -> Remotes {
         Remotes {
-            queues: Mutex::default(),
+            out: Mutex::default(),
+            budget: Arc::new(Semaphore::new(ALL_BYTES)),
             secret: token() + &token(),
         }
     }
@@ -53,18 +70,30 @@ impl Remotes {
         self.secret.as_bytes()
     }
 
-    /// The connection has ended: what comes later gets another.
-    fn closed(&self, pair: &Pair, queue: &mpsc::WeakSender<Stanza>) {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |known: &mpsc::Sender<Stanza>| {
-            queue
-                .upgrade()
-                .is_none_or(|queue| known.same_channel(&queue))
-        };
-        if queues.get(pair).is_some_and(same) {
-            queues.remove(pair);
+    fn out(&self) -> MutexGuard<'_, HashMap<Pair, Out>> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection is there.
+    fn connected(&self, pair: &Pair) {
+        if let Some(out) = self.out().get_mut(pair) {
+            out.wanted = None;
         }
     }
+
+    /// The connection has ended: what comes later gets another.
+    fn closed(&self, pair: &Pair, queue: &Queue) {
+        let mut out = self.out();
+        if out.get(pair).is_some_and(|known| known.queue.is(queue)) {
+            out.remove(pair);
+        }
+    }
+}
+
+/// Whether there may be another connection, for `who`.
+fn may_connect(out: &HashMap<Pair, Out>, who: &BareJid) -> bool {
+    let tried = out.values().filter(|out| out.wanted.as_ref() == Some(who));
+    out.len() < PAIRS && tried.count() < TRIED
 }
 
 impl Server {
@@ -87,35 +116,64 @@ impl Server {
         }
         let pair = (from.domain().to_owned(), to.domain().to_owned());
         let full = || bounce(stanza, Condition::ResourceConstraint);
-        let mut queues = self
-            .remotes
-            .queues
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut stanza = stanza.clone();
-        if let Some(queue) = queues.get(&pair) {
-            match queue.try_send(stanza) {
+        let mut out = self.remotes.out();
+        if let Some(known) = out.get(&pair) {
+            match known.queue.push(stanza) {
                 Ok(()) => return Wishes::new(),
-                Err(mpsc::error::TrySendError::Full(_)) => return full(),
-                Err(mpsc::error::TrySendError::Closed(back)) => stanza = back,
+                Err(Refused::Full) => return full(),
+                Err(Refused::Closed) => {}
             }
         }
-        if queues.len() >= PAIRS {
+        let who = from.to_bare();
+        if !may_connect(&out, &who) {
             return full();
         }
-        let (queue, stanzas) = mpsc::channel(WAITING);
-        if queue.try_send(stanza).is_err() {
+        let (queue, stanzas) = Queue::new(WAITING, BYTES, Some(&self.remotes.budget));
+        if queue.push(stanza).is_err() {
             return full();
         }
         let runner = self.runner.load();
         let (Some(runner), Some(server)) = (&**runner, self.me.upgrade()) else {
             return full();
         };
-        let weak = queue.downgrade();
-        queues.insert(pair.clone(), queue);
-        drop(queues);
+        let own = queue.clone();
+        let wanted = Some(who);
+        out.insert(pair.clone(), Out { queue, wanted });
+        drop(out);
         let span = tracing::info_span!("remote", from = %pair.0, to = %pair.1);
-        runner.spawn("remote", span, outgoing::run(server, pair, stanzas, weak));
+        runner.spawn("remote", span, outgoing::run(server, pair, stanzas, own));
         Wishes::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nobody_takes_all_connections() {
+        let jid = |text: &str| BareJid::new(text).unwrap();
+        let remotes = Remotes::new();
+        let pair = |n: usize| ("b".to_owned(), format!("{n}.test"));
+        let (queue, _waiting) = Queue::new(1, 1, None);
+        for n in 0..TRIED {
+            assert!(may_connect(&remotes.out(), &jid("a@b")), "{n}");
+            let out = Out {
+                queue: queue.clone(),
+                wanted: Some(jid("a@b")),
+            };
+            remotes.out().insert(pair(n), out);
+        }
+        assert!(!may_connect(&remotes.out(), &jid("a@b")));
+        assert!(may_connect(&remotes.out(), &jid("c@b")));
+        // One that is there is everybody's.
+        remotes.connected(&pair(7));
+        assert!(may_connect(&remotes.out(), &jid("a@b")));
+        let (other, _waiting) = Queue::new(1, 1, None);
+        remotes.closed(&pair(8), &other);
+        assert_eq!(remotes.out().len(), TRIED);
+        remotes.closed(&pair(8), &queue);
+        assert_eq!(remotes.out().len(), TRIED - 1);
     }
 }

@@ -17,12 +17,13 @@ use tracing::info;
 use super::{
     Pair,
     link::{Got, Link, Over, open},
+    queue::{self, Queue, Waiting},
     trust,
 };
 use crate::{
     engine::{account::bounce, dialback},
     io::server::Server,
-    wire::{Condition, Element, Stanza, ns},
+    wire::{Condition, Element, ns},
 };
 
 /// How long it may take until a stream can be used.
@@ -36,14 +37,16 @@ const IDLE: Duration = Duration::from_secs(600);
 pub(super) async fn run(
     server: Arc<Server>,
     pair: Pair,
-    mut stanzas: mpsc::Receiver<Stanza>,
-    weak: mpsc::WeakSender<Stanza>,
+    mut stanzas: mpsc::Receiver<Waiting>,
+    queue: Queue,
 ) -> ChildResult {
     let deadline = Instant::now() + PATIENCE;
-    let outcome = match connect(&server, &pair, deadline).await {
+    let mut batch = Vec::new();
+    match connect(&server, &pair, deadline).await {
         Ok(mut link) => {
             info!("connected");
-            serve(&mut link, &mut stanzas).await
+            server.remotes.connected(&pair);
+            serve(&mut link, &mut stanzas, &mut batch).await;
         }
         Err(reason) => {
             limited!(
@@ -52,26 +55,19 @@ pub(super) async fn run(
                 "another server can't be reached",
                 reason
             );
-            None
         }
-    };
-    server.remotes.closed(&pair, &weak);
-    stanzas.close();
-    // Their senders hear that they did not get there.
-    let condition = Condition::RemoteServerNotFound;
-    let mut lost: Vec<Stanza> = outcome.into_iter().collect();
-    while let Ok(stanza) = stanzas.try_recv() {
-        lost.push(stanza);
     }
-    for stanza in lost {
-        let back = bounce(&stanza, condition);
+    server.remotes.closed(&pair, &queue);
+    // Their senders hear that they did not get there, or that it isn't known whether they did.
+    for stanza in queue::close(batch, &mut stanzas) {
+        let back = bounce(&stanza, Condition::RemoteServerNotFound);
         Box::pin(server.apply(back)).await;
     }
     Ok(())
 }
 
-/// Writes until the stream ends; the stanza that could not be.
-async fn serve(link: &mut Link, stanzas: &mut mpsc::Receiver<Stanza>) -> Option<Stanza> {
+/// Writes until the stream ends. What could not be written stays in `batch`.
+async fn serve(link: &mut Link, stanzas: &mut mpsc::Receiver<Waiting>, batch: &mut Vec<Waiting>) {
     loop {
         let idle = Instant::now() + IDLE;
         tokio::select! {
@@ -81,22 +77,16 @@ async fn serve(link: &mut Link, stanzas: &mut mpsc::Receiver<Stanza>) -> Option<
                 Ok(Got::Element(_) | Got::Stanza(_)) => {}
                 Ok(Got::Header(_) | Got::End) | Err(_) => {
                     let _closed = link.send(crate::wire::stream::CLOSE.as_bytes()).await;
-                    return None;
+                    return;
                 }
             },
-            stanza = stanzas.recv() => {
-                let stanza = stanza?;
-                let mut bytes = Vec::with_capacity(stanza.size());
-                stanza.write(&mut bytes);
-                // What waits goes along.
-                let mut last = stanza;
-                while bytes.len() < 64 * 1024 && let Ok(stanza) = stanzas.try_recv() {
-                    stanza.write(&mut bytes);
-                    last = stanza;
-                }
+            first = stanzas.recv() => {
+                let Some(first) = first else { return };
+                let bytes = queue::gather(first, stanzas, batch);
                 if link.send(&bytes).await.is_err() {
-                    return Some(last);
+                    return;
                 }
+                batch.clear();
             }
         }
     }
