@@ -8,7 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::journal::{self, Contents, Entry, Journal, write_whole, zone_digest};
+use super::durable::write_whole;
+use super::journal::{self, Contents, Entry, Journal, zone_digest};
 use crate::control::zone_text;
 use crate::engine::change::{Change, Mismatch, apply_all};
 use crate::engine::zone::Zone;

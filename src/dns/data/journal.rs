@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 
+use super::durable::{self, Step, check};
 use crate::engine::change::Change;
 use crate::engine::zone::Zone;
 use crate::wire::code::{Class, RrType};
@@ -69,6 +70,10 @@ pub(crate) struct Journal {
     /// None until the first entry is to be written.
     file: Option<File>,
     len: u64,
+    /// There may be octets behind the last entry that belong to none.
+    ragged: bool,
+    /// The directory may not have it on the disk yet that the name leads to this file.
+    unnamed: bool,
 }
 
 /// What a journal holds.
@@ -246,6 +251,8 @@ impl Journal {
             path: path.to_owned(),
             file: None,
             len: contents.len,
+            ragged: false,
+            unnamed: false,
         };
         if contents.len > 0 || contents.torn > 0 {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
@@ -271,30 +278,48 @@ impl Journal {
             write_entry(entry, &mut bytes)?;
         }
         if self.file.is_none() {
-            let directory = self.path.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(directory)?;
+            std::fs::create_dir_all(self.path.parent().unwrap_or(Path::new(".")))?;
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .open(&self.path)?;
-            File::open(directory)?.sync_all()?;
-            self.file = Some(file);
+            (self.file, self.unnamed) = (Some(file), true);
         }
+        self.settle()?;
         let Some(file) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
+        self.ragged = true;
         let written = file
             .seek(SeekFrom::Start(self.len))
-            .and_then(|_| file.write_all(&bytes))
+            .and_then(|_| check(Step::Write))
+            .and_then(|()| file.write_all(&bytes))
+            .and_then(|()| check(Step::Sync))
             .and_then(|()| file.sync_data());
         if let Err(error) = written {
             // What was written of it is not to be found by a later start.
-            file.set_len(self.len)?;
+            self.settle()?;
             return Err(error);
         }
+        self.ragged = false;
         self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes up for what failed before: without it an entry could be written where no later start
+    /// finds it, or in front of the rest of another.
+    fn settle(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.as_ref().filter(|_| self.ragged) {
+            check(Step::Truncate)?;
+            file.set_len(self.len)?;
+            self.ragged = false;
+        }
+        if self.unnamed {
+            durable::sync_directory(&self.path)?;
+            self.unnamed = false;
+        }
         Ok(())
     }
 
@@ -304,35 +329,20 @@ impl Journal {
         for entry in entries {
             write_entry(entry, &mut bytes)?;
         }
-        write_whole(&self.path, &bytes)?;
-        self.file = Some(OpenOptions::new().read(true).write(true).open(&self.path)?);
+        // The name leads to this file from here on, whatever fails behind: the one before is no
+        // journal any more.
+        self.file = Some(durable::replace(&self.path, &bytes)?);
         self.len = bytes.len() as u64;
-        Ok(())
+        (self.ragged, self.unnamed) = (false, true);
+        self.settle()
     }
-}
-
-/// Writes a file so that at any instant the old or the new one is there, whole.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = directory.join(name);
-    let mut file = File::create(&beside)?;
-    // The mode is the operator's choice where the file is the operator's.
-    if let Ok(metadata) = std::fs::metadata(path) {
-        file.set_permissions(metadata.permissions())?;
-    }
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::data::durable::faults::failing;
     use crate::engine::zone::tests::load;
 
     fn entries() -> Vec<Entry> {
@@ -388,5 +398,52 @@ mod tests {
         bytes[MAGIC.len() + HEAD + 3] ^= 1;
         assert_eq!(parse(&bytes).err(), Some(MAGIC.len()));
         assert_eq!(parse(b"something else").err(), Some(0));
+    }
+
+    /// Whatever fails: an entry that was taken is read again, and one that was not is not.
+    #[test]
+    fn steps_that_fail() {
+        let all = entries();
+        let steps = [
+            Step::Write,
+            Step::Sync,
+            Step::Truncate,
+            Step::Rename,
+            Step::SyncDirectory,
+        ];
+        for first in steps {
+            for second in steps {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("dns/zone.journal");
+                let mut journal = Journal::open(&path, &read(&path).unwrap()).unwrap();
+                let mut taken = Vec::new();
+                for entry in &all {
+                    let one = std::slice::from_ref(entry);
+                    if failing(&[first, second], || journal.append(one)).is_ok() {
+                        taken.push(entry.clone());
+                    }
+                    // Longer than what comes next, so that something of it would be left over.
+                    if failing(&[first, second], || journal.append(&all)).is_ok() {
+                        taken.extend(all.iter().cloned());
+                    }
+                    journal.append(one).unwrap();
+                    taken.push(entry.clone());
+                    let case = format!("{first:?} {second:?}");
+                    assert_eq!(read(&path).unwrap().entries, taken, "{case}");
+
+                    // Either the old entries or the new ones, and what is added is added to those.
+                    let before = read(&path).unwrap().entries;
+                    let rewritten = failing(&[first, second], || journal.rewrite(&all));
+                    taken = read(&path).unwrap().entries;
+                    assert!(
+                        taken == all || rewritten.is_err() && taken == before,
+                        "{case}"
+                    );
+                    journal.append(one).unwrap();
+                    taken.push(entry.clone());
+                    assert_eq!(read(&path).unwrap().entries, taken, "{case}");
+                }
+            }
+        }
     }
 }

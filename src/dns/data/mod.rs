@@ -1,6 +1,7 @@
 //! What the service keeps: zones read from files, the records other services publish in them, and
 //! the serials that tell secondaries of both.
 
+mod durable;
 mod files;
 mod held;
 mod journal;
