@@ -9,7 +9,7 @@ use crate::wire::code::{Class, RrType};
 use crate::wire::master::{Place, Records, Sources};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::rdata::canonical_into;
-use crate::wire::record::OwnRecord;
+use crate::wire::record::{OwnRecord, read_ttl};
 
 /// The way from one version of a zone to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +170,8 @@ pub fn apply_all<'c>(
             if set.position(record.rr_type, &record.rdata).is_some() {
                 return Err(Mismatch::Present(record.to_string()));
             }
-            set.ttl = record.ttl;
+            // A journal may hold one of a peer from before it was looked at.
+            set.ttl = read_ttl(record.ttl);
             set.rows.push(record.rdata.clone());
         }
         held = change.to;

@@ -11,7 +11,7 @@ use crate::wire::code::{Class, Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::rdata::decompress;
 use crate::wire::reader::{Header, Malformed, Reader};
-use crate::wire::record::OwnRecord;
+use crate::wire::record::{OwnRecord, read_ttl};
 
 /// A request for changes, read.
 #[derive(Debug, Clone)]
@@ -338,7 +338,7 @@ impl Draft<'_> {
             RrType::CNAME | RrType::DNAME => set.rows.clear(),
             _ => {}
         }
-        set.ttl = record.ttl;
+        set.ttl = read_ttl(record.ttl);
         match set.position(*rr_type, &record.rdata) {
             Some(at) => {
                 if let Some(row) = set.rows.get_mut(at) {
@@ -437,7 +437,11 @@ mod tests {
         for text in texts {
             let mut words = text.splitn(5, ' ');
             let mut word = || words.next().unwrap_or_default();
-            let owner = Name::from_text(&format!("{}.example.", word())).unwrap();
+            let owner = match word() {
+                "@" => "example.".to_owned(),
+                label => format!("{label}.example."),
+            };
+            let owner = Name::from_text(&owner).unwrap();
             let class: u16 = match word() {
                 "any" => 255,
                 "none" => 254,
@@ -539,6 +543,24 @@ mod tests {
         assert!(matches!(refused, Outcome::Refused(Rcode::NXDOMAIN, _)));
         let same = carry_out(&[], &["a in 9 A 192.0.2.2", "nothing any 0 ANY"]);
         assert!(matches!(same, Outcome::Unchanged));
+    }
+
+    /// What no zone file can say must not get into a zone: the file written of it would read as
+    /// another zone.
+    #[test]
+    fn a_ttl_beyond_the_highest() {
+        let rows = [
+            "b in 2147483648 TXT x",
+            "c2 in 2147483647 TXT x",
+            "@ in 4294967295 SOA ns. hm. 9 2 3 4 5",
+        ];
+        let Outcome::Changed(after, change) = carry_out(&[], &rows) else {
+            panic!();
+        };
+        let ttls: Vec<u32> = change.added.iter().map(|record| record.ttl).collect();
+        assert_eq!(ttls, [0, 0, i32::MAX as u32]);
+        let read = load("example", &crate::control::zone_text(&after)).zone;
+        assert!(Change::between(&after, &read.unwrap()).is_none());
     }
 
     proptest! {
