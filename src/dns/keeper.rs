@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::data::Held;
+use crate::engine::answer::log_update_refused;
 use crate::engine::change::Change;
 use crate::engine::deferred::{Deferred, Request};
 use crate::engine::policy::Requester;
@@ -73,13 +74,18 @@ impl Dns {
                 key: key.as_ref().map(Name::as_ref),
             };
             if held.frozen {
-                info!(%zone, %requester, "update refused: the zone is frozen");
+                log_update_refused(
+                    zone.as_ref(),
+                    &requester,
+                    Rcode::REFUSED,
+                    "the zone is frozen",
+                );
                 return Err(Rcode::REFUSED);
             }
             match update::run(&held.zone, &update, &rules.update, &requester) {
                 update::Outcome::Unchanged => Ok(None),
                 update::Outcome::Refused(rcode, reason) => {
-                    info!(%zone, %requester, %rcode, reason, "update refused");
+                    log_update_refused(zone.as_ref(), &requester, rcode, &reason);
                     Err(rcode)
                 }
                 update::Outcome::Changed(after, change) => {
