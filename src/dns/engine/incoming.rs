@@ -161,13 +161,11 @@ impl Incoming {
 
     /// Takes the next message. Gives what was received once all of it has come.
     pub fn take(&mut self, message: &[u8]) -> Result<Option<Received>, Fault> {
-        self.size = self.size.saturating_add(message.len());
-        if self.size > self.max_size {
-            return Err(Fault::TooLarge(self.max_size));
-        }
         let apex = self.apex.clone();
         let mut reader = open(message, self.id, apex.as_ref())?;
         let header = Header::read(message).map_err(|_| Fault::Malformed("no header"))?;
+        // Names that are pointers in a message are whole in memory.
+        let mut taken = 0;
         for _ in 0..header.answers {
             let raw = reader
                 .record()
@@ -181,10 +179,15 @@ impl Incoming {
                 &mut rdata,
             )
             .map_err(|_| Fault::Malformed("a broken record"))?;
+            taken += raw.owner.as_ref().wire().len() + rdata.len() + size_of::<OwnRecord>();
             if raw.class != Class::IN || raw.rr_type.is_meta() {
                 return Err(Fault::Malformed("a record that stands in no zone"));
             }
             self.record(raw.owner.as_ref(), raw.rr_type, read_ttl(raw.ttl), rdata)?;
+        }
+        self.size = self.size.saturating_add(taken.max(message.len()));
+        if self.size > self.max_size {
+            return Err(Fault::TooLarge(self.max_size));
         }
         match self.stage {
             Stage::Begin => Err(Fault::Malformed("no record in the first message")),
@@ -465,6 +468,34 @@ mod tests {
             panic!("{taken:?}")
         };
         assert!(changes[0].added.iter().all(|record| record.ttl == 0));
+    }
+
+    /// A zone is as large as its records are in memory, however short they come.
+    #[test]
+    fn the_bound_is_on_what_records_take() {
+        let apex = Name::from_text("example").unwrap();
+        let soa = "example SOA . . 2 1 1 1 1";
+        let first = message(9, &[soa]);
+        let long = format!("{0}.{0}.{0}.example A 192.0.2.1", "x".repeat(60));
+        let mut second = message(9, &[&long]);
+        let row = second.split_off(second.len() - 14);
+        let owner = second.len() - Name::from_text(&long[..190]).unwrap().as_ref().wire().len();
+        second.extend(&row);
+        for number in 1..1000u16 {
+            // The owner as a pointer to the first one.
+            second.extend((0xc000 | owner as u16).to_be_bytes());
+            second.extend(&row[..10]);
+            second.extend([10, 0]);
+            second.extend(number.to_be_bytes());
+        }
+        second[6..8].copy_from_slice(&1000u16.to_be_bytes());
+        assert!(second.len() < 17_000);
+        for (bound, good) in [(1 << 17, false), (1 << 19, true)] {
+            let mut incoming = Incoming::new(&apex, 7, None, bound);
+            assert!(matches!(incoming.take(&first), Ok(None)));
+            let taken = incoming.take(&second);
+            assert_eq!(taken.is_ok(), good, "{bound}: {taken:?}");
+        }
     }
 
     #[test]
