@@ -217,27 +217,31 @@ impl Held {
         Ok(())
     }
 
-    /// The zone is another altogether; `change` is what leads to it, if anybody may ask.
+    /// The zone is another altogether; `change` is what leads to it, if anybody may ask. It is on
+    /// the disk when this returns; after an error the zone is the one that it was.
     pub(crate) fn replace(&mut self, zone: Arc<Zone>, change: Option<Change>) -> io::Result<()> {
+        self.write_file(&zone)?;
+        self.zone = zone;
         match change {
             Some(change) => self.changes.push(change),
             None => self.changes.clear(),
         }
-        self.zone = zone;
-        self.write_file()?;
-        self.cut_down()
+        if let Err(error) = self.cut_down() {
+            tracing::warn!(file = %self.file.display(), %error, "the journal stays as long as it is");
+        }
+        Ok(())
     }
 
     /// Writes the zone to its file, so that the journal holds nothing that it lacks.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.unsaved > 0 {
-            self.write_file()?;
+            self.write_file(&self.zone.clone())?;
         }
         self.cut_down()
     }
 
-    fn write_file(&mut self) -> io::Result<()> {
-        let base = zone_digest(&self.zone);
+    fn write_file(&mut self, zone: &Zone) -> io::Result<()> {
+        let base = zone_digest(zone);
         // First the journal, which then knows the file before and the file after.
         let mut entries = Vec::new();
         if self.journal.len() == 0 {
@@ -245,7 +249,7 @@ impl Held {
         }
         entries.push(Entry::Base(base));
         self.journal.append(&entries)?;
-        write_whole(&self.file, zone_text(&self.zone).as_bytes())?;
+        write_whole(&self.file, zone_text(zone).as_bytes())?;
         self.base = base;
         self.unsaved = 0;
         Ok(())

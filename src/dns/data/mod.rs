@@ -12,6 +12,8 @@ mod resolver;
 mod serials;
 mod signed;
 
+#[cfg(test)]
+pub(crate) use durable::faults;
 pub(crate) use held::{Held, HeldError, copy_path, journal_path, peek};
 pub(crate) use journal::fuzz_journal;
 pub(crate) use keys::KeyStore;
