@@ -111,7 +111,10 @@ fn version(file: &Arc<Zone>, journal: &Path, contents: &Contents) -> Result<Vers
         .entries
         .iter()
         .rposition(|entry| matches!(entry, Entry::Base(_)));
-    let Some(at) = contents.entries.iter().rposition(base) else {
+    // A frozen file had all changes when it was given away: what it says counts, even if it is what
+    // it was before them.
+    let at = contents.entries.iter().rposition(base);
+    let Some(at) = at.filter(|at| !frozen || Some(*at) == last_base) else {
         let after = last_base.map_or(0, |at| at + 1);
         let lost = contents
             .entries
@@ -198,7 +201,10 @@ impl Held {
             base: zone_digest(zone),
         };
         if based.is_some_and(|based| based != held.base) && held.unsaved == 0 {
-            held.journal.append(&[Entry::Base(held.base)])?;
+            let mut entries = vec![Entry::Base(held.base)];
+            // The operator has not given the file back.
+            entries.extend(held.frozen.then_some(Entry::Frozen));
+            held.journal.append(&entries)?;
         }
         Ok(held)
     }
@@ -276,6 +282,7 @@ impl Held {
         self.changes.drain(..kept);
         let mut entries: Vec<Entry> = self.changes.iter().cloned().map(Entry::Change).collect();
         entries.push(Entry::Base(self.base));
+        entries.extend(self.frozen.then_some(Entry::Frozen));
         self.journal.rewrite(&entries)
     }
 
@@ -382,10 +389,12 @@ mod tests {
             "the file holds what updates made of the zone"
         );
         drop(held);
-        // A start in between takes the file as it was left.
-        let held = Held::open(four, &file, &path).unwrap();
-        assert!(held.frozen && same(&held.zone, four));
-        drop(held);
+        // A start in between takes the file as it was left, and leaves it to the operator: again,
+        // and edited once more, and back to what it was before all changes.
+        for left in [four, four, two, one, one] {
+            let held = Held::open(left, &file, &path).unwrap();
+            assert!(held.frozen && same(&held.zone, left));
+        }
 
         let directory = tempfile::tempdir().unwrap();
         let (file, path) = (

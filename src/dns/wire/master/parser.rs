@@ -127,8 +127,6 @@ struct Parser<'f> {
 /// A fault under way to its place: an offset in the file, and what is wrong.
 type Wrong = (usize, String);
 
-/// TTLs above this are taken for zero (RFC 2181 8).
-
 impl Parser<'_> {
     fn file(&mut self, file: u32, text: &[u8]) {
         let mut lexer = Lexer::new(text);
