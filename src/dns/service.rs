@@ -459,13 +459,13 @@ impl Dns {
             }
             if let Some(running) = applied.held.remove(&apex) {
                 if zone.is_dynamic() {
-                    let (own, file) = (running.clone(), loaded.zone.clone());
+                    let own = running.clone();
                     let adopt = move || {
                         let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
-                        own.adopt(&file)
+                        own.adopt()
                     };
                     let adopted = tokio::task::spawn_blocking(adopt).await;
-                    if let Err(error) = adopted.map_err(std::io::Error::other).flatten() {
+                    if let Err(error) = adopted.map_err(|error| error.to_string()).flatten() {
                         tracing::warn!(zone = %apex, %error, "the zone's file is not taken");
                     }
                 }

@@ -232,6 +232,8 @@ impl Held {
             Some(change) => self.changes.push(change),
             None => self.changes.clear(),
         }
+        // Here the journal does not grow with them, which would cut them down.
+        self.trim();
         if let Err(error) = self.cut_down() {
             tracing::warn!(file = %self.file.display(), %error, "the journal stays as long as it is");
         }
@@ -271,6 +273,15 @@ impl Held {
         if !self.is_long() || self.unsaved > 0 {
             return Ok(());
         }
+        self.trim();
+        let mut entries: Vec<Entry> = self.changes.iter().cloned().map(Entry::Change).collect();
+        entries.push(Entry::Base(self.base));
+        entries.extend(self.frozen.then_some(Entry::Frozen));
+        self.journal.rewrite(&entries)
+    }
+
+    /// Forgets the oldest changes, until those left are no more than the zone itself.
+    fn trim(&mut self) {
         let mut room = self.zone.size();
         let mut kept = self.changes.len();
         for change in self.changes.iter().rev() {
@@ -280,10 +291,6 @@ impl Held {
             (room, kept) = (left, kept - 1);
         }
         self.changes.drain(..kept);
-        let mut entries: Vec<Entry> = self.changes.iter().cloned().map(Entry::Change).collect();
-        entries.push(Entry::Base(self.base));
-        entries.extend(self.frozen.then_some(Entry::Frozen));
-        self.journal.rewrite(&entries)
     }
 
     /// Gives the file to the operator to edit.
@@ -299,10 +306,20 @@ impl Held {
         Ok(())
     }
 
-    /// The file was read again: where nothing would be lost, what it says now counts.
-    pub(crate) fn adopt(&mut self, file: &Arc<Zone>) -> io::Result<()> {
-        if !self.frozen && self.unsaved == 0 && zone_digest(file) != self.base {
-            self.thaw(file.clone())?;
+    /// Reads the file again: where nothing would be lost, what it says now counts. Read before, by
+    /// whoever does not hold the zone, it may be older than an update that was written to it since.
+    pub(crate) fn adopt(&mut self) -> Result<(), String> {
+        if self.frozen || self.unsaved > 0 {
+            return Ok(());
+        }
+        let read = super::load(&self.zone.apex().to_owned(), &self.file);
+        let file = read.map_err(|faults| {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            faults.join("; ")
+        })?;
+        if zone_digest(&file.zone) != self.base {
+            let thawed = self.thaw(file.zone.clone());
+            thawed.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -411,6 +428,54 @@ mod tests {
         let held = Held::open(three, &file, &path).unwrap();
         assert!(same(&held.zone, four));
         assert_eq!(held.changes.len(), 3, "history goes back behind the thaw");
+    }
+
+    /// An update comes between the check of a configuration and its turn, and is written to the
+    /// file: it stays. An edit of the file counts.
+    #[test]
+    fn a_file_is_taken_as_it_is_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, path) = (
+            directory.path().join("zone"),
+            directory.path().join("journal"),
+        );
+        std::fs::write(&file, zone_text(&zone(1, ""))).unwrap();
+        let apex = Name::from_text("example.org").unwrap();
+        let checked = super::super::load(&apex, &file).unwrap();
+        let mut held = Held::open(&checked.zone, &file, &path).unwrap();
+        let (two, three) = (zone(2, "a A 192.0.2.2"), zone(3, "b A 192.0.2.2"));
+        held.commit(&[change(&checked.zone, &two)], two.clone())
+            .unwrap();
+        held.adopt().unwrap();
+        assert!(same(&held.zone, &two));
+        held.sync().unwrap();
+        held.adopt().unwrap();
+        assert!(same(&held.zone, &two));
+        std::fs::write(&file, zone_text(&three)).unwrap();
+        held.adopt().unwrap();
+        assert!(same(&held.zone, &three));
+        std::fs::write(&file, "broken").unwrap();
+        assert!(held.adopt().is_err());
+        assert!(same(&held.zone, &three));
+    }
+
+    /// A primary that gives whole zones only: what differs is not kept for ever.
+    #[test]
+    fn whole_zones_one_after_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, path) = (
+            directory.path().join("zone"),
+            directory.path().join("journal"),
+        );
+        let version = |serial: u32| zone(serial, &format!("a TXT {}{serial}", "x".repeat(200)));
+        let mut held = Held::open(&version(1), &file, &path).unwrap();
+        for serial in 2..100 {
+            let after = version(serial);
+            let change = Change::between(&held.zone, &after);
+            held.replace(after, change).unwrap();
+            let kept: usize = held.changes.iter().map(Change::size).sum();
+            assert!(kept <= held.zone.size(), "{serial}: {kept}");
+        }
     }
 
     #[test]
