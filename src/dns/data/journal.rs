@@ -3,7 +3,9 @@
 //!
 //! A file of entries, each with its length and a digest. It only ever grows at its end, and an
 //! entry is on the disk before anybody is told that it counts. An entry that a crash cut off is
-//! one that nobody was told of, and goes; a broken entry with others behind it is an error.
+//! one that nobody was told of, and goes; a broken entry with others behind it is an error. The
+//! length has a digest of its own: a broken one would else look like an entry that was cut off,
+//! with all that are behind it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,9 +22,12 @@ use crate::wire::rdata::canonical_into;
 use crate::wire::reader::Reader;
 use crate::wire::record::OwnRecord;
 
-const MAGIC: &[u8; 16] = b"omnid journal 1\n";
-/// Octets before an entry's own: length and digest.
-const HEAD: usize = 4 + CHECK;
+const MAGIC: &[u8; 16] = b"omnid journal 2\n";
+/// Of journals whose entries have no digest of their heads: read, and written anew when opened.
+const OLD_MAGIC: &[u8; 16] = b"omnid journal 1\n";
+/// Octets before an entry's own: length, digest, and a digest of these two.
+const HEAD: usize = OLD_HEAD + CHECK;
+const OLD_HEAD: usize = 4 + CHECK;
 const CHECK: usize = 8;
 /// Largest entry.
 const MAX_ENTRY: usize = 1 << 30;
@@ -84,6 +89,8 @@ pub(crate) struct Contents {
     pub(crate) len: u64,
     /// Octets behind them that a crash left.
     pub(crate) torn: u64,
+    /// It is in the form before this one.
+    old: bool,
 }
 
 /// Reads a journal; one that does not exist is empty.
@@ -102,27 +109,47 @@ pub(crate) fn read(path: &Path) -> io::Result<Contents> {
 
 /// Reads the octets of a journal; where they are broken other than by a crash, gives the place.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, usize> {
+    let old = bytes.starts_with(OLD_MAGIC);
     let torn = |len: usize, entries| {
         Ok(Contents {
             entries,
             len: len as u64,
             torn: (bytes.len() - len) as u64,
+            old,
         })
     };
-    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+    let blank = |bytes: &[u8]| bytes.iter().all(|octet| *octet == 0);
+    let (magic, head_len) = if old {
+        (OLD_MAGIC, OLD_HEAD)
+    } else {
+        (MAGIC, HEAD)
+    };
+    let Some(mut rest) = bytes.strip_prefix(magic) else {
         let end = bytes.iter().rposition(|octet| *octet != 0);
         let written = bytes.get(..end.map_or(0, |at| at + 1)).unwrap_or_default();
-        let begun = MAGIC.starts_with(written);
+        let begun = MAGIC.starts_with(written) || OLD_MAGIC.starts_with(written);
         return if begun { torn(0, Vec::new()) } else { Err(0) };
     };
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();
-        let head = rest.split_at_checked(HEAD);
+        let head = rest.split_at_checked(head_len);
+        if let Some((head, tail)) = head
+            && let Some((fields, check)) = head.split_at_checked(OLD_HEAD)
+            && !old
+            && check_of(fields) != check
+        {
+            // Its end may never have been written; with anything behind it, it was.
+            return if blank(tail) {
+                torn(at, entries)
+            } else {
+                Err(at)
+            };
+        }
         let body = head.and_then(|(head, tail)| {
-            let (length, check) = head.split_first_chunk::<4>()?;
+            let (length, rest) = head.split_first_chunk::<4>()?;
             let (body, tail) = tail.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-            Some((check, body, tail))
+            Some((rest.get(..CHECK)?, body, tail))
         });
         let Some((check, body, tail)) = body else {
             // Longer than the file: its end was never written.
@@ -133,7 +160,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, usize> {
         match entry {
             Some(entry) => entries.push(entry),
             // The last entry, with room behind it that the file system set aside and never filled.
-            None if tail.iter().all(|octet| *octet == 0) => {
+            None if blank(tail) => {
                 return if whole { Err(at) } else { torn(at, entries) };
             }
             None => return Err(at),
@@ -155,8 +182,8 @@ pub(crate) fn fuzz_journal(bytes: &[u8]) {
     }
 }
 
-fn check_of(body: &[u8]) -> [u8; CHECK] {
-    let digest = digest::digest(&digest::SHA256, body);
+fn check_of(bytes: &[u8]) -> [u8; CHECK] {
+    let digest = digest::digest(&digest::SHA256, bytes);
     let mut check = [0; CHECK];
     check
         .iter_mut()
@@ -238,8 +265,10 @@ fn write_entry(entry: &Entry, to: &mut Vec<u8>) -> io::Result<()> {
             "the change is too large",
         ));
     }
-    to.extend((body.len() as u32).to_be_bytes());
-    to.extend(check_of(&body));
+    let mut head = (body.len() as u32).to_be_bytes().to_vec();
+    head.extend(check_of(&body));
+    to.extend(&head);
+    to.extend(check_of(&head));
     to.extend(body);
     Ok(())
 }
@@ -254,7 +283,9 @@ impl Journal {
             ragged: false,
             unnamed: false,
         };
-        if contents.len > 0 || contents.torn > 0 {
+        if contents.old {
+            journal.rewrite(&contents.entries)?;
+        } else if contents.len > 0 || contents.torn > 0 {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
             file.set_len(contents.len)?;
             journal.file = Some(file);
@@ -398,6 +429,49 @@ mod tests {
         bytes[MAGIC.len() + HEAD + 3] ^= 1;
         assert_eq!(parse(&bytes).err(), Some(MAGIC.len()));
         assert_eq!(parse(b"something else").err(), Some(0));
+    }
+
+    /// One bit that is not as it was written, anywhere but in what the last entry says, takes no
+    /// entry away in silence.
+    #[test]
+    fn a_bit_that_turns() {
+        let mut bytes = MAGIC.to_vec();
+        for entry in entries() {
+            write_entry(&entry, &mut bytes).unwrap();
+        }
+        // The last one is of one octet.
+        for bit in 0..(bytes.len() - 1) * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let parsed = parse(&bytes);
+            assert!(parsed.is_err(), "bit {bit}: {parsed:?}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn the_form_before_this_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("zone.journal");
+        let mut bytes = OLD_MAGIC.to_vec();
+        for entry in entries() {
+            let mut written = Vec::new();
+            write_entry(&entry, &mut written).unwrap();
+            written.drain(OLD_HEAD..HEAD);
+            bytes.extend(written);
+        }
+        for torn in [0, 7] {
+            let cut = [&bytes[..], &bytes[16..16 + torn]].concat();
+            std::fs::write(&path, &cut).unwrap();
+            let contents = read(&path).unwrap();
+            assert_eq!(contents.entries, entries());
+            assert_eq!(contents.torn, torn as u64);
+            let mut journal = Journal::open(&path, &contents).unwrap();
+            journal.append(&[Entry::Frozen]).unwrap();
+            assert!(std::fs::read(&path).unwrap().starts_with(MAGIC));
+            let now = read(&path).unwrap();
+            assert_eq!(now.entries[..entries().len()], entries());
+            assert_eq!((now.entries.len(), now.torn), (entries().len() + 1, 0));
+        }
     }
 
     /// Whatever fails: an entry that was taken is read again, and one that was not is not.
