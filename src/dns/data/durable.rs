@@ -43,12 +43,6 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Writes a file so that at any instant the old or the new one is there, whole.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace(path, bytes)?;
-    sync_directory(path)
-}
-
 /// Where tests let a step fail.
 #[cfg(not(test))]
 pub(super) fn check(_: Step) -> io::Result<()> {
