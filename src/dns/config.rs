@@ -26,7 +26,7 @@ omnid_config::section! {
         /// Transfers of zones into this server at one time.
         #[range(1..=1000)]
         pub transfers_in: u16 = 10,
-        /// Largest zone taken from a primary, in octets as they come.
+        /// Largest zone taken from a primary, in octets that its records take in memory.
         #[range(ByteSize::kib(64)..=ByteSize::gib(16))]
         pub transfer_size: ByteSize = ByteSize::gib(1),
         /// Longest time a transfer from a primary may take.

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::data::Held;
+use crate::engine::answer::log_update_refused;
 use crate::engine::change::Change;
 use crate::engine::deferred::{Deferred, Request};
 use crate::engine::policy::Requester;
@@ -73,13 +74,18 @@ impl Dns {
                 key: key.as_ref().map(Name::as_ref),
             };
             if held.frozen {
-                info!(%zone, %requester, "update refused: the zone is frozen");
+                log_update_refused(
+                    zone.as_ref(),
+                    &requester,
+                    Rcode::REFUSED,
+                    "the zone is frozen",
+                );
                 return Err(Rcode::REFUSED);
             }
             match update::run(&held.zone, &update, &rules.update, &requester) {
                 update::Outcome::Unchanged => Ok(None),
                 update::Outcome::Refused(rcode, reason) => {
-                    info!(%zone, %requester, %rcode, reason, "update refused");
+                    log_update_refused(zone.as_ref(), &requester, rcode, &reason);
                     Err(rcode)
                 }
                 update::Outcome::Changed(after, change) => {
@@ -137,18 +143,31 @@ impl Dns {
             held.ok_or_else(|| format!("{name} is not a zone that updates or transfers change"))?;
         let work = move || {
             let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = held.zone.clone();
-            let change = work(&mut held)?;
-            let after = held.zone.clone();
-            Ok::<_, String>((!Arc::ptr_eq(&before, &after)).then_some((after, change)))
+            watched(&mut held, work)
         };
-        let done = tokio::task::spawn_blocking(work)
+        let (after, done) = tokio::task::spawn_blocking(work)
             .await
-            .map_err(|error| error.to_string())??;
-        if let Some((own, change)) = done {
+            .map_err(|error| error.to_string())?;
+        let (change, result) = match done {
+            Ok(change) => (change, Ok(())),
+            Err(reason) => (None, Err(reason)),
+        };
+        if let Some(own) = after {
             self.publish_zone(applied, name, &own, change.map(Arc::new))
                 .await;
         }
-        Ok(())
+        result
     }
+}
+
+/// Does something with a zone; gives what has become of it, if anything has. That is to be served
+/// also where something went wrong behind the change: nothing would look at it again.
+pub(crate) fn watched<R>(
+    held: &mut Held,
+    work: impl FnOnce(&mut Held) -> R,
+) -> (Option<Arc<Zone>>, R) {
+    let before = held.zone.clone();
+    let done = work(held);
+    let after = held.zone.clone();
+    ((!Arc::ptr_eq(&before, &after)).then_some(after), done)
 }

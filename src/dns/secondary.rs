@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
 use crate::data::Held;
-use crate::engine::change::{apply_all, is_later};
+use crate::engine::change::{Change, apply_all, is_later};
 use crate::engine::deferred::Deferred;
 use crate::engine::incoming::Received;
 use crate::engine::schedule::{Schedule, Timers};
@@ -273,33 +273,7 @@ impl Dns {
             Received::Changes(_) => "IXFR",
             Received::Whole(_) => "AXFR",
         };
-        let work = move |held: &mut Held| match received {
-            Received::Changes(changes) => {
-                let after = apply_all(&held.zone, &changes).map_err(|error| error.to_string())?;
-                held.commit(&changes, Arc::new(after))
-                    .map_err(|error| error.to_string())?;
-                if held.is_long() {
-                    held.sync().map_err(|error| error.to_string())?;
-                }
-                // One change is what led here; of several the comparison makes one.
-                let mut changes = changes.into_iter();
-                Ok(changes.next().filter(|_| changes.next().is_none()))
-            }
-            Received::Whole(whole) => {
-                let whole = Arc::<Zone>::from(whole);
-                let had = held.zone.set(0, crate::wire::code::RrType::SOA).is_some();
-                let later = had && is_later(whole.serial(), held.zone.serial());
-                let change = if later {
-                    crate::engine::change::Change::between(&held.zone, &whole)
-                } else {
-                    None
-                };
-                held.replace(whole, change.clone())
-                    .map_err(|error| error.to_string())?;
-                Ok(change)
-            }
-            Received::UpToDate => Ok(None),
-        };
+        let work = move |held: &mut Held| keep(held, received);
         self.with_held(zone, work).await?;
         Ok(how)
     }
@@ -310,4 +284,115 @@ fn version(held: &SharedHeld) -> Arc<Zone> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     held.zone.clone()
+}
+
+/// Puts what a primary has sent on the disk; gives the change that it was, where it was one.
+fn keep(held: &mut Held, received: Received) -> Result<Option<Change>, String> {
+    match received {
+        Received::Changes(changes) => {
+            let after = apply_all(&held.zone, &changes).map_err(|error| error.to_string())?;
+            held.commit(&changes, Arc::new(after))
+                .map_err(|error| error.to_string())?;
+            // The journal has the changes: the file can wait.
+            if held.is_long()
+                && let Err(error) = held.sync()
+            {
+                warn!(file = %held.file.display(), %error, "the zone's copy cannot be written");
+            }
+            // One change is what led here; of several the comparison makes one.
+            let mut changes = changes.into_iter();
+            Ok(changes.next().filter(|_| changes.next().is_none()))
+        }
+        Received::Whole(whole) => {
+            let whole = Arc::<Zone>::from(whole);
+            let had = held.zone.set(0, crate::wire::code::RrType::SOA).is_some();
+            let later = had && is_later(whole.serial(), held.zone.serial());
+            let change = if later {
+                Change::between(&held.zone, &whole)
+            } else {
+                None
+            };
+            held.replace(whole, change.clone())
+                .map_err(|error| error.to_string())?;
+            Ok(change)
+        }
+        Received::UpToDate => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::data::faults::{Step, failing};
+    use crate::engine::zone::tests::load;
+    use crate::keeper::watched;
+
+    fn zone(serial: u32, text: &str) -> Zone {
+        let rows = format!("$TTL 9\n@ SOA ns hm {serial} 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n{text}");
+        load("example", &rows).zone.unwrap()
+    }
+
+    /// A disk that fails: the version held is the one that the disk has, and what it has is served.
+    #[test]
+    fn what_cannot_be_written_is_fetched_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, path) = (
+            directory.path().join("zone"),
+            directory.path().join("journal"),
+        );
+        let unknown = Arc::new(Zone::unknown(zone(1, "").apex()));
+        let mut held = Held::open(&unknown, &file, &path).unwrap();
+        let whole = |serial: u32| Received::Whole(Box::new(zone(serial, "")));
+        for step in [Step::Write, Step::Sync, Step::Rename] {
+            let (after, done) =
+                watched(&mut held, |held| failing(&[step], || keep(held, whole(1))));
+            assert!(done.is_err() && after.is_none(), "{step:?}");
+            assert_eq!(held.zone.serial(), 0, "{step:?}");
+        }
+        // The file is there, though its name may not last: it counts, and is settled before a change.
+        let (after, done) = watched(&mut held, |held| {
+            failing(&[Step::SyncDirectory], || keep(held, whole(1)))
+        });
+        assert!(done.is_ok() && after.is_some());
+        assert_eq!(held.changes.len(), 0);
+
+        // So long a change that the file is written with it: it is in the journal, so it counts.
+        let text: String = (0..9000)
+            .map(|row| format!("n{row} TXT \"{}\"\n", "x".repeat(200)))
+            .collect();
+        let (long, short) = (zone(2, &text), zone(3, ""));
+        let changes = vec![
+            Change::between(&held.zone, &long).unwrap(),
+            Change::between(&long, &short).unwrap(),
+        ];
+        let (after, done) = watched(&mut held, |held| {
+            failing(&[Step::Rename], || keep(held, Received::Changes(changes)))
+        });
+        assert!(done.is_ok());
+        assert_eq!(after.map(|zone| zone.serial()), Some(3));
+        assert!(held.is_long(), "the file could not be written");
+        drop(held);
+        let file_now = crate::data::load(&short.apex().to_owned(), &file).unwrap();
+        let held = Held::open(&file_now.zone, &file, &path).unwrap();
+        assert_eq!(held.zone.serial(), 3);
+    }
+
+    /// Behind a change that counts something may fail: the change is to be served all the same.
+    #[test]
+    fn a_change_is_served_whatever_fails_behind_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, path) = (
+            directory.path().join("zone"),
+            directory.path().join("journal"),
+        );
+        let (one, two) = (Arc::new(zone(1, "")), Arc::new(zone(2, "a A 192.0.2.2")));
+        let mut held = Held::open(&one, &file, &path).unwrap();
+        let (after, done) = watched(&mut held, |held| {
+            let change = Change::between(&one, &two).unwrap();
+            held.commit(&[change], two.clone()).unwrap();
+            Err::<(), &str>("too late")
+        });
+        assert!(done.is_err() && after.is_some());
+    }
 }

@@ -443,68 +443,109 @@ fn check_journal(
     }
 }
 
+/// Opens a zone that lives by changes.
+fn open(
+    apex: &Name,
+    base: &Loaded,
+    secondary: bool,
+    data_dir: &std::path::Path,
+) -> Result<Held, String> {
+    let path = data::journal_path(data_dir, apex.as_ref());
+    if !secondary {
+        return Held::open(&base.zone, &base.file, &path).map_err(|error| error.to_string());
+    }
+    let file = data::copy_path(data_dir, apex.as_ref());
+    // A copy that cannot be read is fetched anew.
+    let copy = data::load(apex, &file).ok();
+    let zone = copy.map_or_else(|| base.zone.clone(), |copy| copy.zone.clone());
+    let opened = Held::open(&zone, &file, &path).or_else(|_| {
+        forget(&path)?;
+        Held::open(&base.zone, &file, &path)
+    });
+    opened.map_err(|error| error.to_string())
+}
+
+/// Removes a journal that goes with nothing any more.
+fn forget(journal: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_file(journal) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A zone that lives by changes goes on under another configuration: as it is, which is told by
+/// none, or opened in another file.
+fn take_over(
+    running: &SharedHeld,
+    apex: &Name,
+    base: &Loaded,
+    secondary: bool,
+    data_dir: &std::path::Path,
+) -> Result<Option<Held>, String> {
+    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = if secondary {
+        data::copy_path(data_dir, apex.as_ref())
+    } else {
+        base.file.clone()
+    };
+    if running.file != file {
+        // A zone that comes from other servers from now on begins its journal anew: the updates
+        // that it has had belong in the operator's file. For another file of the operator's they
+        // stay in the journal, which the configuration was checked against.
+        if secondary {
+            let synced = running.sync();
+            synced
+                .and_then(|()| forget(&data::journal_path(data_dir, apex.as_ref())))
+                .map_err(|error| error.to_string())?;
+        }
+        return open(apex, base, secondary, data_dir).map(Some);
+    }
+    if !secondary && let Err(error) = running.adopt() {
+        tracing::warn!(zone = %apex, %error, "the zone's file is not taken");
+    }
+    Ok(None)
+}
+
 impl Dns {
-    /// Opens the journals of zones that have become ones that live by changes, and closes those of
-    /// zones that are so no more.
+    /// Opens the journals of zones that have become ones that live by changes, or that do so in
+    /// another file, and closes those of zones that are so no more.
     async fn open_held(&self, applied: &mut Applied) -> Result<(), ServiceError> {
         let Some(config) = &applied.config else {
             return Ok(());
         };
         let data_dir = self.shared.ground.database.data_dir().to_owned();
-        let mut held = HashMap::new();
+        let (mut held, mut failed) = (HashMap::new(), None);
         for (zone, loaded) in zip(config, &applied.zones) {
             let apex = loaded.zone.apex().to_owned();
             if !zone.is_dynamic() && !zone.is_secondary() {
                 continue;
             }
-            if let Some(running) = applied.held.remove(&apex) {
-                if zone.is_dynamic() {
-                    let (own, file) = (running.clone(), loaded.zone.clone());
-                    let adopt = move || {
-                        let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
-                        own.adopt(&file)
-                    };
-                    let adopted = tokio::task::spawn_blocking(adopt).await;
-                    if let Err(error) = adopted.map_err(std::io::Error::other).flatten() {
-                        tracing::warn!(zone = %apex, %error, "the zone's file is not taken");
-                    }
-                }
-                held.insert(apex, running);
-                continue;
-            }
+            let running = applied.held.remove(&apex);
             let (base, secondary) = (loaded.clone(), zone.is_secondary());
-            let (data_dir, name) = (data_dir.clone(), apex.clone());
-            let open = move || {
-                let path = data::journal_path(&data_dir, name.as_ref());
-                if !secondary {
-                    return Held::open(&base.zone, &base.file, &path);
+            let (data_dir, name, kept) = (data_dir.clone(), apex.clone(), running.clone());
+            let take = move || match kept {
+                Some(kept) => take_over(&kept, &name, &base, secondary, &data_dir),
+                None => open(&name, &base, secondary, &data_dir).map(Some),
+            };
+            let taken = tokio::task::spawn_blocking(take).await;
+            match taken.map_err(|error| error.to_string()).flatten() {
+                Ok(Some(opened)) => {
+                    held.insert(apex, Arc::new(Mutex::new(opened)));
                 }
-                let file = data::copy_path(&data_dir, name.as_ref());
-                // A copy that cannot be read is fetched anew.
-                let copy = data::load(&name, &file).ok();
-                let zone = copy.map_or_else(|| base.zone.clone(), |copy| copy.zone.clone());
-                Held::open(&zone, &file, &path).or_else(|_| {
-                    match std::fs::remove_file(&path) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(error.into());
-                        }
-                        _ => {}
-                    }
-                    Held::open(&base.zone, &file, &path)
-                })
-            };
-            let opened = tokio::task::spawn_blocking(open).await;
-            let failed = |reason: String| ServiceError {
-                service: Self::NAME,
-                reason: format!("zone {apex}: {reason}"),
-            };
-            let opened = opened
-                .map_err(|error| failed(error.to_string()))?
-                .map_err(|error| failed(error.to_string()))?;
-            held.insert(apex.clone(), Arc::new(Mutex::new(opened)));
+                Ok(None) => held.extend(running.map(|running| (apex, running))),
+                // The other zones are looked after all the same, and this one as it was.
+                Err(reason) => {
+                    let reason = format!("zone {apex}: {reason}");
+                    failed.get_or_insert(ServiceError {
+                        service: Self::NAME,
+                        reason,
+                    });
+                    held.extend(running.map(|running| (apex, running)));
+                }
+            }
         }
         applied.held = held;
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     pub(crate) fn shared(&self) -> &Shared {

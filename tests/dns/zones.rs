@@ -17,6 +17,8 @@ use crate::{
     support::{Background, Daemon, Output, free_port, run, run_with, wait_until},
 };
 
+mod reloads;
+
 const SECRET: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0cywgMzIgb2N0ZXRzIQ==";
 const OTHER: &str = "YW5vdGhlciBzZWNyZXQsIHdoaWNoIG5vYm9keSBrbm93cw==";
 const ALGORITHMS: [&str; 6] = [

@@ -3,7 +3,9 @@
 //!
 //! A file of entries, each with its length and a digest. It only ever grows at its end, and an
 //! entry is on the disk before anybody is told that it counts. An entry that a crash cut off is
-//! one that nobody was told of, and goes; a broken entry with others behind it is an error.
+//! one that nobody was told of, and goes; a broken entry with others behind it is an error. The
+//! length has a digest of its own: a broken one would else look like an entry that was cut off,
+//! with all that are behind it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 
+use super::durable::{self, Step, check};
 use crate::engine::change::Change;
 use crate::engine::zone::Zone;
 use crate::wire::code::{Class, RrType};
@@ -19,9 +22,12 @@ use crate::wire::rdata::canonical_into;
 use crate::wire::reader::Reader;
 use crate::wire::record::OwnRecord;
 
-const MAGIC: &[u8; 16] = b"omnid journal 1\n";
-/// Octets before an entry's own: length and digest.
-const HEAD: usize = 4 + CHECK;
+const MAGIC: &[u8; 16] = b"omnid journal 2\n";
+/// Of journals whose entries have no digest of their heads: read, and written anew when opened.
+const OLD_MAGIC: &[u8; 16] = b"omnid journal 1\n";
+/// Octets before an entry's own: length, digest, and a digest of these two.
+const HEAD: usize = OLD_HEAD + CHECK;
+const OLD_HEAD: usize = 4 + CHECK;
 const CHECK: usize = 8;
 /// Largest entry.
 const MAX_ENTRY: usize = 1 << 30;
@@ -69,6 +75,10 @@ pub(crate) struct Journal {
     /// None until the first entry is to be written.
     file: Option<File>,
     len: u64,
+    /// There may be octets behind the last entry that belong to none.
+    ragged: bool,
+    /// The directory may not have it on the disk yet that the name leads to this file.
+    unnamed: bool,
 }
 
 /// What a journal holds.
@@ -79,6 +89,8 @@ pub(crate) struct Contents {
     pub(crate) len: u64,
     /// Octets behind them that a crash left.
     pub(crate) torn: u64,
+    /// It is in the form before this one.
+    old: bool,
 }
 
 /// Reads a journal; one that does not exist is empty.
@@ -97,27 +109,47 @@ pub(crate) fn read(path: &Path) -> io::Result<Contents> {
 
 /// Reads the octets of a journal; where they are broken other than by a crash, gives the place.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, usize> {
+    let old = bytes.starts_with(OLD_MAGIC);
     let torn = |len: usize, entries| {
         Ok(Contents {
             entries,
             len: len as u64,
             torn: (bytes.len() - len) as u64,
+            old,
         })
     };
-    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+    let blank = |bytes: &[u8]| bytes.iter().all(|octet| *octet == 0);
+    let (magic, head_len) = if old {
+        (OLD_MAGIC, OLD_HEAD)
+    } else {
+        (MAGIC, HEAD)
+    };
+    let Some(mut rest) = bytes.strip_prefix(magic) else {
         let end = bytes.iter().rposition(|octet| *octet != 0);
         let written = bytes.get(..end.map_or(0, |at| at + 1)).unwrap_or_default();
-        let begun = MAGIC.starts_with(written);
+        let begun = MAGIC.starts_with(written) || OLD_MAGIC.starts_with(written);
         return if begun { torn(0, Vec::new()) } else { Err(0) };
     };
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();
-        let head = rest.split_at_checked(HEAD);
+        let head = rest.split_at_checked(head_len);
+        if let Some((head, tail)) = head
+            && let Some((fields, check)) = head.split_at_checked(OLD_HEAD)
+            && !old
+            && check_of(fields) != check
+        {
+            // Its end may never have been written; with anything behind it, it was.
+            return if blank(tail) {
+                torn(at, entries)
+            } else {
+                Err(at)
+            };
+        }
         let body = head.and_then(|(head, tail)| {
-            let (length, check) = head.split_first_chunk::<4>()?;
+            let (length, rest) = head.split_first_chunk::<4>()?;
             let (body, tail) = tail.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-            Some((check, body, tail))
+            Some((rest.get(..CHECK)?, body, tail))
         });
         let Some((check, body, tail)) = body else {
             // Longer than the file: its end was never written.
@@ -128,7 +160,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, usize> {
         match entry {
             Some(entry) => entries.push(entry),
             // The last entry, with room behind it that the file system set aside and never filled.
-            None if tail.iter().all(|octet| *octet == 0) => {
+            None if blank(tail) => {
                 return if whole { Err(at) } else { torn(at, entries) };
             }
             None => return Err(at),
@@ -150,8 +182,8 @@ pub(crate) fn fuzz_journal(bytes: &[u8]) {
     }
 }
 
-fn check_of(body: &[u8]) -> [u8; CHECK] {
-    let digest = digest::digest(&digest::SHA256, body);
+fn check_of(bytes: &[u8]) -> [u8; CHECK] {
+    let digest = digest::digest(&digest::SHA256, bytes);
     let mut check = [0; CHECK];
     check
         .iter_mut()
@@ -233,8 +265,10 @@ fn write_entry(entry: &Entry, to: &mut Vec<u8>) -> io::Result<()> {
             "the change is too large",
         ));
     }
-    to.extend((body.len() as u32).to_be_bytes());
-    to.extend(check_of(&body));
+    let mut head = (body.len() as u32).to_be_bytes().to_vec();
+    head.extend(check_of(&body));
+    to.extend(&head);
+    to.extend(check_of(&head));
     to.extend(body);
     Ok(())
 }
@@ -246,8 +280,12 @@ impl Journal {
             path: path.to_owned(),
             file: None,
             len: contents.len,
+            ragged: false,
+            unnamed: false,
         };
-        if contents.len > 0 || contents.torn > 0 {
+        if contents.old {
+            journal.rewrite(&contents.entries)?;
+        } else if contents.len > 0 || contents.torn > 0 {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
             file.set_len(contents.len)?;
             journal.file = Some(file);
@@ -271,30 +309,48 @@ impl Journal {
             write_entry(entry, &mut bytes)?;
         }
         if self.file.is_none() {
-            let directory = self.path.parent().unwrap_or(Path::new("."));
-            std::fs::create_dir_all(directory)?;
+            std::fs::create_dir_all(self.path.parent().unwrap_or(Path::new(".")))?;
             let file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .open(&self.path)?;
-            File::open(directory)?.sync_all()?;
-            self.file = Some(file);
+            (self.file, self.unnamed) = (Some(file), true);
         }
+        self.settle()?;
         let Some(file) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
+        self.ragged = true;
         let written = file
             .seek(SeekFrom::Start(self.len))
-            .and_then(|_| file.write_all(&bytes))
+            .and_then(|_| check(Step::Write))
+            .and_then(|()| file.write_all(&bytes))
+            .and_then(|()| check(Step::Sync))
             .and_then(|()| file.sync_data());
         if let Err(error) = written {
             // What was written of it is not to be found by a later start.
-            file.set_len(self.len)?;
+            self.settle()?;
             return Err(error);
         }
+        self.ragged = false;
         self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes up for what failed before: without it an entry could be written where no later start
+    /// finds it, or in front of the rest of another.
+    fn settle(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.as_ref().filter(|_| self.ragged) {
+            check(Step::Truncate)?;
+            file.set_len(self.len)?;
+            self.ragged = false;
+        }
+        if self.unnamed {
+            durable::sync_directory(&self.path)?;
+            self.unnamed = false;
+        }
         Ok(())
     }
 
@@ -304,35 +360,20 @@ impl Journal {
         for entry in entries {
             write_entry(entry, &mut bytes)?;
         }
-        write_whole(&self.path, &bytes)?;
-        self.file = Some(OpenOptions::new().read(true).write(true).open(&self.path)?);
+        // The name leads to this file from here on, whatever fails behind: the one before is no
+        // journal any more.
+        self.file = Some(durable::replace(&self.path, &bytes)?);
         self.len = bytes.len() as u64;
-        Ok(())
+        (self.ragged, self.unnamed) = (false, true);
+        self.settle()
     }
-}
-
-/// Writes a file so that at any instant the old or the new one is there, whole.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = directory.join(name);
-    let mut file = File::create(&beside)?;
-    // The mode is the operator's choice where the file is the operator's.
-    if let Ok(metadata) = std::fs::metadata(path) {
-        file.set_permissions(metadata.permissions())?;
-    }
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::data::durable::faults::failing;
     use crate::engine::zone::tests::load;
 
     fn entries() -> Vec<Entry> {
@@ -388,5 +429,95 @@ mod tests {
         bytes[MAGIC.len() + HEAD + 3] ^= 1;
         assert_eq!(parse(&bytes).err(), Some(MAGIC.len()));
         assert_eq!(parse(b"something else").err(), Some(0));
+    }
+
+    /// One bit that is not as it was written, anywhere but in what the last entry says, takes no
+    /// entry away in silence.
+    #[test]
+    fn a_bit_that_turns() {
+        let mut bytes = MAGIC.to_vec();
+        for entry in entries() {
+            write_entry(&entry, &mut bytes).unwrap();
+        }
+        // The last one is of one octet.
+        for bit in 0..(bytes.len() - 1) * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let parsed = parse(&bytes);
+            assert!(parsed.is_err(), "bit {bit}: {parsed:?}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn the_form_before_this_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("zone.journal");
+        let mut bytes = OLD_MAGIC.to_vec();
+        for entry in entries() {
+            let mut written = Vec::new();
+            write_entry(&entry, &mut written).unwrap();
+            written.drain(OLD_HEAD..HEAD);
+            bytes.extend(written);
+        }
+        for torn in [0, 7] {
+            let cut = [&bytes[..], &bytes[16..16 + torn]].concat();
+            std::fs::write(&path, &cut).unwrap();
+            let contents = read(&path).unwrap();
+            assert_eq!(contents.entries, entries());
+            assert_eq!(contents.torn, torn as u64);
+            let mut journal = Journal::open(&path, &contents).unwrap();
+            journal.append(&[Entry::Frozen]).unwrap();
+            assert!(std::fs::read(&path).unwrap().starts_with(MAGIC));
+            let now = read(&path).unwrap();
+            assert_eq!(now.entries[..entries().len()], entries());
+            assert_eq!((now.entries.len(), now.torn), (entries().len() + 1, 0));
+        }
+    }
+
+    /// Whatever fails: an entry that was taken is read again, and one that was not is not.
+    #[test]
+    fn steps_that_fail() {
+        let all = entries();
+        let steps = [
+            Step::Write,
+            Step::Sync,
+            Step::Truncate,
+            Step::Rename,
+            Step::SyncDirectory,
+        ];
+        for first in steps {
+            for second in steps {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("dns/zone.journal");
+                let mut journal = Journal::open(&path, &read(&path).unwrap()).unwrap();
+                let mut taken = Vec::new();
+                for entry in &all {
+                    let one = std::slice::from_ref(entry);
+                    if failing(&[first, second], || journal.append(one)).is_ok() {
+                        taken.push(entry.clone());
+                    }
+                    // Longer than what comes next, so that something of it would be left over.
+                    if failing(&[first, second], || journal.append(&all)).is_ok() {
+                        taken.extend(all.iter().cloned());
+                    }
+                    journal.append(one).unwrap();
+                    taken.push(entry.clone());
+                    let case = format!("{first:?} {second:?}");
+                    assert_eq!(read(&path).unwrap().entries, taken, "{case}");
+
+                    // Either the old entries or the new ones, and what is added is added to those.
+                    let before = read(&path).unwrap().entries;
+                    let rewritten = failing(&[first, second], || journal.rewrite(&all));
+                    taken = read(&path).unwrap().entries;
+                    assert!(
+                        taken == all || rewritten.is_err() && taken == before,
+                        "{case}"
+                    );
+                    journal.append(one).unwrap();
+                    taken.push(entry.clone());
+                    assert_eq!(read(&path).unwrap().entries, taken, "{case}");
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the service keeps: zones read from files, the records other services publish in them, and
 //! the serials that tell secondaries of both.
 
+mod durable;
 mod files;
 mod held;
 mod journal;
@@ -11,6 +12,8 @@ mod resolver;
 mod serials;
 mod signed;
 
+#[cfg(test)]
+pub(crate) use durable::faults;
 pub(crate) use held::{Held, HeldError, copy_path, journal_path, peek};
 pub(crate) use journal::fuzz_journal;
 pub(crate) use keys::KeyStore;

@@ -6,6 +6,7 @@ use super::access::{Access, Who};
 use super::chaos;
 use super::deferred::{Deferred, Request};
 use super::lookup::{Lookup, Pending};
+use super::policy::Requester;
 use super::reply::{ExtendedError, Reply, bare_reply};
 use super::signed::answer_signed;
 use super::state::State;
@@ -354,9 +355,37 @@ fn other_opcode(
             log_refusal("update", question.name, &who, &rules.update.from);
             Err((Rcode::REFUSED, ExtendedError::PROHIBITED))
         }
-        Opcode::UPDATE => Ok(Request::Update),
+        // Who may change nothing takes no place in the queue.
+        Opcode::UPDATE => match rules.update.admits(&requester(&who)) {
+            Ok(()) => Ok(Request::Update),
+            Err((rcode, reason)) => {
+                log_update_refused(question.name, &requester(&who), rcode, &reason);
+                Err((Rcode::REFUSED, ExtendedError::PROHIBITED))
+            }
+        },
         _ => Err((Rcode::REFUSED, ExtendedError::NOT_SUPPORTED)),
     }
+}
+
+fn requester<'a>(who: &Who<'a>) -> Requester<'a> {
+    Requester {
+        address: who.address,
+        key: who.key,
+    }
+}
+
+/// Says why an update was refused. The reason names the rule and the record, so that each is told
+/// of once in a while, however many come.
+pub(crate) fn log_update_refused(
+    zone: NameRef<'_>,
+    requester: &Requester<'_>,
+    rcode: Rcode,
+    reason: &str,
+) {
+    let every = std::time::Duration::from_secs(1);
+    omnid_telemetry::limited!(
+        every, key = (zone.wire(), reason), info, %zone, %requester, %rcode, reason, "update refused"
+    );
 }
 
 /// Says who was refused what, and by which rule: a client is told only that it was.

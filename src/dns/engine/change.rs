@@ -9,7 +9,7 @@ use crate::wire::code::{Class, RrType};
 use crate::wire::master::{Place, Records, Sources};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::rdata::canonical_into;
-use crate::wire::record::OwnRecord;
+use crate::wire::record::{OwnRecord, read_ttl};
 
 /// The way from one version of a zone to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,25 +51,63 @@ pub enum Mismatch {
 pub struct OwnSet {
     /// Time to live.
     pub ttl: u32,
-    /// Data of the records; none means that there is no such set.
-    pub rows: Vec<Vec<u8>>,
+    /// Data of the records, by its canonical form (RFC 4034 6.2), which tells them apart; none
+    /// means that there is no such set. A peer may send as many records of one set as a message
+    /// or a transfer holds: to look for one costs no walk over the others.
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl OwnSet {
     /// A set of a zone.
     pub fn of(set: &RrSet<'_>) -> OwnSet {
+        let rows = set.records();
         OwnSet {
             ttl: set.ttl,
-            rows: set.records().map(|(rdata, _)| rdata.to_vec()).collect(),
+            rows: rows
+                .map(|(rdata, _)| (canonical(set.rr_type, rdata), rdata.to_vec()))
+                .collect(),
         }
     }
 
-    /// Where a record's data stands, compared as RFC 4034 6.2 does.
-    pub fn position(&self, rr_type: RrType, rdata: &[u8]) -> Option<usize> {
-        let sought = canonical(rr_type, rdata);
-        self.rows
-            .iter()
-            .position(|row| row == rdata || canonical(rr_type, row) == sought)
+    /// Data of the records.
+    pub fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        self.rows.values().map(Vec::as_slice)
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// True if there is no such set.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// True if a record with such data is in it.
+    pub fn holds(&self, rr_type: RrType, rdata: &[u8]) -> bool {
+        self.rows.contains_key(&canonical(rr_type, rdata))
+    }
+
+    /// True if both hold the same records, whatever their time to live.
+    pub fn has_rows_of(&self, other: &OwnSet) -> bool {
+        self.rows.keys().eq(other.rows.keys())
+    }
+
+    /// Puts a record in, in place of its like; true if there was none.
+    pub fn put(&mut self, rr_type: RrType, rdata: &[u8]) -> bool {
+        let before = self.rows.insert(canonical(rr_type, rdata), rdata.to_vec());
+        before.is_none()
+    }
+
+    /// Takes a record out; true if it was there.
+    pub fn take(&mut self, rr_type: RrType, rdata: &[u8]) -> bool {
+        self.rows.remove(&canonical(rr_type, rdata)).is_some()
+    }
+
+    /// Takes all records out.
+    pub fn clear(&mut self) {
+        self.rows.clear();
     }
 }
 
@@ -78,6 +116,9 @@ fn canonical(rr_type: RrType, rdata: &[u8]) -> Vec<u8> {
     canonical_into(rr_type, rdata, &mut bytes);
     bytes
 }
+
+/// Records that a set of a zone holds at most.
+const MAX_ROWS: usize = u16::MAX as usize;
 
 /// Sets to stand in a zone in place of its own, by owner and type.
 pub type Sets = BTreeMap<Name, BTreeMap<RrType, OwnSet>>;
@@ -161,17 +202,22 @@ pub fn apply_all<'c>(
         }
         for record in &change.removed {
             let set = editable(zone, &mut sets, record);
-            let at = set.position(record.rr_type, &record.rdata);
-            let at = at.ok_or_else(|| Mismatch::Missing(record.to_string()))?;
-            set.rows.swap_remove(at);
+            if !set.take(record.rr_type, &record.rdata) {
+                return Err(Mismatch::Missing(record.to_string()));
+            }
         }
         for record in &change.added {
             let set = editable(zone, &mut sets, record);
-            if set.position(record.rr_type, &record.rdata).is_some() {
+            if !set.put(record.rr_type, &record.rdata) {
                 return Err(Mismatch::Present(record.to_string()));
             }
-            set.ttl = record.ttl;
-            set.rows.push(record.rdata.clone());
+            if set.len() > MAX_ROWS {
+                let (owner, rr_type) = (&record.owner, record.rr_type);
+                let message = format!("{owner} {rr_type}: more than {MAX_ROWS} records");
+                return Err(Mismatch::Broken(message));
+            }
+            // A journal may hold one of a peer from before it was looked at.
+            set.ttl = read_ttl(record.ttl);
         }
         held = change.to;
     }
@@ -224,7 +270,7 @@ pub fn replace(zone: &Zone, sets: &Sets) -> Result<Zone, String> {
             }
         }
         for (rr_type, set) in types.into_iter().copied().flatten() {
-            for rdata in &set.rows {
+            for rdata in set.rows() {
                 push(zone.name(id), *rr_type, set.ttl, rdata);
             }
         }
@@ -235,7 +281,7 @@ pub fn replace(zone: &Zone, sets: &Sets) -> Result<Zone, String> {
             continue;
         }
         for (rr_type, set) in types {
-            for rdata in &set.rows {
+            for rdata in set.rows() {
                 push(owner.as_ref(), *rr_type, set.ttl, rdata);
             }
         }
@@ -378,6 +424,36 @@ mod tests {
                 own(old.apex(), &set, rdata)
             }));
         assert!(matches!(broken.apply(&old), Err(Mismatch::Broken(_))));
+    }
+
+    /// A primary may send a set of any size: it is told at the bound, and soon.
+    #[test]
+    fn a_set_without_end() {
+        let old = zone(1, "");
+        let row = |number: usize| OwnRecord {
+            owner: old.apex().to_owned(),
+            rr_type: RrType::A,
+            class: Class::IN,
+            ttl: 9,
+            rdata: (number as u32).to_be_bytes().to_vec(),
+        };
+        let soa = |serial: u32| soa(&zone(serial, "")).into_iter();
+        let change = |from: u32, rows: std::ops::Range<usize>, added: bool| {
+            let (head, tail) = (rows.clone().map(row), rows.map(row));
+            Change {
+                from,
+                to: from + 1,
+                removed: soa(from).chain(head.filter(|_| !added)).collect(),
+                added: soa(from + 1).chain(tail.filter(|_| added)).collect(),
+            }
+        };
+        let begun = std::time::Instant::now();
+        let full = [change(1, 0..MAX_ROWS, true), change(2, 0..MAX_ROWS, false)];
+        assert!(same(&apply_all(&old, &full).unwrap(), &zone(3, "")));
+        let over = change(1, 0..MAX_ROWS + 1, true).apply(&old);
+        assert!(matches!(over, Err(Mismatch::Broken(_))), "{over:?}");
+        // Looked for one after the other they take minutes.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::wire::master::{Place, Records, Severity, Sources};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::rdata::decompress;
 use crate::wire::reader::{Header, Reader};
-use crate::wire::record::OwnRecord;
+use crate::wire::record::{OwnRecord, read_ttl};
 
 /// What came of a transfer.
 #[derive(Debug)]
@@ -161,13 +161,11 @@ impl Incoming {
 
     /// Takes the next message. Gives what was received once all of it has come.
     pub fn take(&mut self, message: &[u8]) -> Result<Option<Received>, Fault> {
-        self.size = self.size.saturating_add(message.len());
-        if self.size > self.max_size {
-            return Err(Fault::TooLarge(self.max_size));
-        }
         let apex = self.apex.clone();
         let mut reader = open(message, self.id, apex.as_ref())?;
         let header = Header::read(message).map_err(|_| Fault::Malformed("no header"))?;
+        // Names that are pointers in a message are whole in memory.
+        let mut taken = 0;
         for _ in 0..header.answers {
             let raw = reader
                 .record()
@@ -181,10 +179,15 @@ impl Incoming {
                 &mut rdata,
             )
             .map_err(|_| Fault::Malformed("a broken record"))?;
+            taken += raw.owner.as_ref().wire().len() + rdata.len() + size_of::<OwnRecord>();
             if raw.class != Class::IN || raw.rr_type.is_meta() {
                 return Err(Fault::Malformed("a record that stands in no zone"));
             }
-            self.record(raw.owner.as_ref(), raw.rr_type, raw.ttl, rdata)?;
+            self.record(raw.owner.as_ref(), raw.rr_type, read_ttl(raw.ttl), rdata)?;
+        }
+        self.size = self.size.saturating_add(taken.max(message.len()));
+        if self.size > self.max_size {
+            return Err(Fault::TooLarge(self.max_size));
         }
         match self.stage {
             Stage::Begin => Err(Fault::Malformed("no record in the first message")),
@@ -422,30 +425,84 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn a_primary_that_lies() {
+    /// A message of records as `OWNER TYPE DATA`.
+    fn message(ttl: u32, texts: &[&str]) -> Vec<u8> {
         let apex = Name::from_text("example").unwrap();
-        let record = |text: &str| -> OwnRecord {
+        let mut message = question(7, apex.as_ref(), RrType::IXFR);
+        message[2] |= 0x80;
+        message[6..8].copy_from_slice(&(texts.len() as u16).to_be_bytes());
+        for text in texts {
             let mut words = text.splitn(3, ' ');
             let mut word = || words.next().unwrap();
             let owner = Name::from_text(word()).unwrap();
             let rr_type = RrType::from_text(word().as_bytes()).unwrap();
-            OwnRecord::from_text(owner, rr_type, 9, word()).unwrap()
+            let record = OwnRecord::from_text(owner, rr_type, 9, word()).unwrap();
+            message.extend(record.owner.as_ref().wire());
+            message.extend(record.rr_type.0.to_be_bytes());
+            message.extend([0, 1]);
+            message.extend(ttl.to_be_bytes());
+            message.extend((record.rdata.len() as u16).to_be_bytes());
+            message.extend(record.rdata);
+        }
+        message
+    }
+
+    #[test]
+    fn a_ttl_beyond_the_highest() {
+        let apex = Name::from_text("example").unwrap();
+        let (one, two) = ("example SOA . . 1 1 1 1 1", "example SOA . . 2 1 1 1 1");
+        let (ns, row) = ("example NS a.example", "a.example A 192.0.2.1");
+        let whole = message(1 << 31, &[two, ns, row, two]);
+        let taken = Incoming::new(&apex, 7, None, 10_000).take(&whole);
+        let Ok(Some(Received::Whole(zone))) = taken else {
+            panic!("{taken:?}")
         };
-        let take = |held, texts: &[&str]| {
-            let mut message = question(7, apex.as_ref(), RrType::IXFR);
-            message[2] |= 0x80;
-            message[7] = texts.len() as u8;
-            for text in texts {
-                let record = record(text);
-                message.extend(record.owner.as_ref().wire());
-                message.extend(record.rr_type.0.to_be_bytes());
-                message.extend([0, 1, 0, 0, 0, 9]);
-                message.extend((record.rdata.len() as u16).to_be_bytes());
-                message.extend(record.rdata);
-            }
-            Incoming::new(&apex, 7, held, 10_000).take(&message)
+        let ttl = |name: &str| {
+            let (node, _) = zone.search(Name::from_text(name).unwrap().as_ref());
+            zone.sets(node.unwrap()).map(|set| set.ttl).max()
         };
+        assert_eq!((ttl("example"), ttl("a.example")), (Some(0), Some(0)));
+        let changes = message(u32::MAX, &[two, one, two, row, two]);
+        let taken = Incoming::new(&apex, 7, Some(1), 10_000).take(&changes);
+        let Ok(Some(Received::Changes(changes))) = taken else {
+            panic!("{taken:?}")
+        };
+        assert!(changes[0].added.iter().all(|record| record.ttl == 0));
+    }
+
+    /// A zone is as large as its records are in memory, however short they come.
+    #[test]
+    fn the_bound_is_on_what_records_take() {
+        let apex = Name::from_text("example").unwrap();
+        let soa = "example SOA . . 2 1 1 1 1";
+        let first = message(9, &[soa]);
+        let long = format!("{0}.{0}.{0}.example A 192.0.2.1", "x".repeat(60));
+        let mut second = message(9, &[&long]);
+        let row = second.split_off(second.len() - 14);
+        let owner = second.len() - Name::from_text(&long[..190]).unwrap().as_ref().wire().len();
+        second.extend(&row);
+        for number in 1..1000u16 {
+            // The owner as a pointer to the first one.
+            second.extend((0xc000 | owner as u16).to_be_bytes());
+            second.extend(&row[..10]);
+            second.extend([10, 0]);
+            second.extend(number.to_be_bytes());
+        }
+        second[6..8].copy_from_slice(&1000u16.to_be_bytes());
+        assert!(second.len() < 17_000);
+        for (bound, good) in [(1 << 17, false), (1 << 19, true)] {
+            let mut incoming = Incoming::new(&apex, 7, None, bound);
+            assert!(matches!(incoming.take(&first), Ok(None)));
+            let taken = incoming.take(&second);
+            assert_eq!(taken.is_ok(), good, "{bound}: {taken:?}");
+        }
+    }
+
+    #[test]
+    fn a_primary_that_lies() {
+        let apex = Name::from_text("example").unwrap();
+        let take =
+            |held, texts: &[&str]| Incoming::new(&apex, 7, held, 10_000).take(&message(9, texts));
         let (one, two, three) = (
             "example SOA . . 1 1 1 1 1",
             "example SOA . . 2 1 1 1 1",

@@ -88,8 +88,14 @@ impl Policy {
         if self.rules.is_empty() {
             return refused(requester, "no rule of update.from fits");
         }
-        if requester.key.is_none() {
+        let Some(key) = requester.key else {
             return refused(requester, "the rules of update.policy are about keys");
+        };
+        if !self.rules.iter().any(|rule| rule.grant && rule.is_of(key)) {
+            return refused(
+                requester,
+                "no rule of update.policy grants its key anything",
+            );
         }
         Ok(())
     }
@@ -138,6 +144,11 @@ impl<'a> Requester<'a> {
 }
 
 impl Rule {
+    /// True if it is about a key.
+    fn is_of(&self, key: NameRef<'_>) -> bool {
+        key == self.identity.as_ref() || stands_for(self.identity.as_ref(), key)
+    }
+
     fn fits(
         &self,
         requester: &Requester<'_>,
@@ -148,7 +159,6 @@ impl Rule {
         let Some(key) = requester.key else {
             return false;
         };
-        let identity = key == self.identity.as_ref() || stands_for(self.identity.as_ref(), key);
         let scope = match &self.scope {
             Scope::Name(name) => owner == name.as_ref(),
             Scope::Subdomain(name) => owner.is_within(name.as_ref()),
@@ -167,7 +177,7 @@ impl Rule {
         } else {
             self.types.contains(&rr_type) || self.types.contains(&RrType::ANY)
         };
-        identity && scope && types
+        self.is_of(key) && scope && types
     }
 }
 

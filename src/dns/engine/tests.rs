@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::access::Access;
 use super::answer::{Client, Outcome, Scratch, Transport, answer};
+use super::policy::{Policy, read_rule};
 use super::state::{Settings, State};
 use super::tsig::Keys;
 use super::zone::tests::load;
@@ -616,5 +617,53 @@ proptest! {
             let _ = send(state, Transport::Tls, &bytes);
         });
         let _ = NameRef::from_wire(&bytes);
+    }
+}
+
+/// A stranger's update takes no place in the queue of those that wait for the disk.
+#[test]
+fn updates_of_strangers_are_refused_at_once() {
+    let mut message = request("example", "SOA", &[]);
+    message[2] = 5 << 3;
+    // One prerequisite: that somebody uses a name.
+    message[7] = 1;
+    message.extend(Name::from_text("www.example").unwrap().as_ref().wire());
+    message.extend([0, 255, 0, 255, 0, 0, 0, 0, 0, 0]);
+    let apex = Name::from_text("example").unwrap();
+    let rule = |text: &str| read_rule(text, &apex).unwrap();
+    let cases = [
+        (
+            Access::networks(["192.0.2.0/24".parse().unwrap()]),
+            vec![],
+            true,
+        ),
+        (
+            Access::networks(["198.51.100.0/24".parse().unwrap()]),
+            vec![],
+            false,
+        ),
+        (Access::default(), vec![rule("grant k zonesub")], false),
+        (Access::default(), vec![], false),
+    ];
+    for (from, rules, let_in) in cases {
+        let mut served = served("example", ZONE);
+        let update = Policy { from, rules };
+        served.rules = Arc::new(Rules {
+            update,
+            ..Rules::default()
+        });
+        let state = State {
+            zones: Zones::new(vec![served]),
+            ..state()
+        };
+        let client = Client::new("192.0.2.7".parse().unwrap(), Transport::Udp);
+        let (mut out, mut scratch) = (vec![0; 65_535], Scratch::default());
+        match answer(&state, &client, 0, &message, &mut out, &mut scratch) {
+            Outcome::Deferred(_) => assert!(let_in),
+            Outcome::Reply(answered) => {
+                assert!(!let_in && answered.rcode == Rcode::REFUSED, "{answered:?}");
+            }
+            _ => panic!("neither refused nor let in"),
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::wire::code::{Class, Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::rdata::decompress;
 use crate::wire::reader::{Header, Malformed, Reader};
-use crate::wire::record::OwnRecord;
+use crate::wire::record::{OwnRecord, read_ttl};
 
 /// A request for changes, read.
 #[derive(Debug, Clone)]
@@ -112,9 +112,10 @@ fn attempt(
     policy: &Policy,
     requester: &Requester<'_>,
 ) -> Result<Option<(Zone, Change)>, Refusal> {
-    prerequisites(zone, &update.prerequisites)?;
-    // RFC 2136 3.3: who may not is told so before anything of what is asked is looked at.
+    // RFC 2136 has prerequisites come first (3.2, 3.3). Who may change nothing would learn from
+    // them what is in the zone, and is told so before anything of what is asked is looked at.
     policy.admits(requester)?;
+    prerequisites(zone, &update.prerequisites)?;
     for record in &update.changes {
         prescan(zone, record)?;
         permitted(zone, record, policy, requester)?;
@@ -136,7 +137,7 @@ fn attempt(
 /// RFC 2136 3.2.
 fn prerequisites(zone: &Zone, records: &[OwnRecord]) -> Result<(), Refusal> {
     let malformed = || (Rcode::FORMERR, "malformed prerequisite".to_owned());
-    let mut sets: BTreeMap<(&Name, RrType), Vec<Vec<u8>>> = BTreeMap::new();
+    let mut sets: BTreeMap<(&Name, RrType), OwnSet> = BTreeMap::new();
     for record in records {
         let OwnRecord { owner, rr_type, .. } = record;
         if record.ttl != 0 {
@@ -162,24 +163,14 @@ fn prerequisites(zone: &Zone, records: &[OwnRecord]) -> Result<(), Refusal> {
             Class::IN if !rr_type.is_meta() => {
                 sets.entry((owner, *rr_type))
                     .or_default()
-                    .push(record.rdata.clone());
+                    .put(*rr_type, &record.rdata);
             }
             _ => return Err(malformed()),
         }
     }
-    for ((owner, rr_type), rows) in sets {
+    for ((owner, rr_type), wanted) in sets {
         let held = set_of(zone, owner.as_ref(), rr_type).unwrap_or_default();
-        let mut wanted = OwnSet::default();
-        for row in rows {
-            if wanted.position(rr_type, &row).is_none() {
-                wanted.rows.push(row);
-            }
-        }
-        let all = wanted
-            .rows
-            .iter()
-            .all(|row| held.position(rr_type, row).is_some());
-        if !all || wanted.rows.len() != held.rows.len() {
+        if !wanted.has_rows_of(&held) {
             let reason = format!("prerequisite on {owner} {rr_type} fails");
             return Err((Rcode::NXRRSET, reason));
         }
@@ -278,7 +269,7 @@ impl Draft<'_> {
         let edited = edited.into_iter().flatten();
         types.extend(
             edited
-                .filter(|(_, set)| !set.rows.is_empty())
+                .filter(|(_, set)| !set.is_empty())
                 .map(|(rr_type, _)| *rr_type),
         );
         types
@@ -293,19 +284,19 @@ impl Draft<'_> {
             Class::ANY if *rr_type == RrType::ANY => {
                 for held in self.types(owner) {
                     if !(apex && matches!(held, RrType::SOA | RrType::NS)) {
-                        self.set(owner, held).rows.clear();
+                        self.set(owner, held).clear();
                     }
                 }
             }
             Class::ANY if !(apex && matches!(*rr_type, RrType::SOA | RrType::NS)) => {
-                self.set(owner, *rr_type).rows.clear();
+                self.set(owner, *rr_type).clear();
             }
             Class::NONE if *rr_type != RrType::SOA => {
                 let set = self.set(owner, *rr_type);
                 // 3.4.2.4: the last NS of the zone itself stays.
-                let last = apex && *rr_type == RrType::NS && set.rows.len() == 1;
-                if let Some(at) = set.position(*rr_type, &record.rdata).filter(|_| !last) {
-                    set.rows.remove(at);
+                let last = apex && *rr_type == RrType::NS && set.len() == 1;
+                if !last {
+                    set.take(*rr_type, &record.rdata);
                 }
             }
             _ => {}
@@ -333,20 +324,13 @@ impl Draft<'_> {
                 if !apex || !serial.is_some_and(|serial| is_later(serial, zone_serial)) {
                     return;
                 }
-                set.rows.clear();
+                set.clear();
             }
-            RrType::CNAME | RrType::DNAME => set.rows.clear(),
+            RrType::CNAME | RrType::DNAME => set.clear(),
             _ => {}
         }
-        set.ttl = record.ttl;
-        match set.position(*rr_type, &record.rdata) {
-            Some(at) => {
-                if let Some(row) = set.rows.get_mut(at) {
-                    row.clone_from(&record.rdata);
-                }
-            }
-            None => set.rows.push(record.rdata.clone()),
-        }
+        set.ttl = read_ttl(record.ttl);
+        set.put(*rr_type, &record.rdata);
     }
 
     /// The change that the draft makes, with a serial that has grown; none if it makes none.
@@ -367,7 +351,7 @@ impl Draft<'_> {
         }
         let held = self.zone.serial();
         let after = self.set(&apex, RrType::SOA);
-        let mut rdata = after.rows.first().cloned().ok_or_else(broken)?;
+        let mut rdata = after.rows().next().ok_or_else(broken)?.to_vec();
         let untouched = removed.is_empty() && added.is_empty();
         if untouched && rdata == before.rdata && after.ttl == before.ttl {
             return Ok(None);
@@ -379,7 +363,8 @@ impl Draft<'_> {
             next_serial(held)
         };
         set_soa_serial(&mut rdata, serial);
-        after.rows = vec![rdata.clone()];
+        after.clear();
+        after.put(RrType::SOA, &rdata);
         let mut soa = before.clone();
         (soa.ttl, soa.rdata) = (after.ttl, rdata);
         removed.insert(0, before);
@@ -400,15 +385,14 @@ pub fn next_serial(serial: u32) -> u32 {
 
 /// The records of a set that another has not, or has with another TTL.
 fn difference(owner: &Name, rr_type: RrType, of: &OwnSet, other: &OwnSet, to: &mut Vec<OwnRecord>) {
-    for row in &of.rows {
-        let held = other.position(rr_type, row).filter(|_| of.ttl == other.ttl);
-        if held.is_none() {
+    for row in of.rows() {
+        if of.ttl != other.ttl || !other.holds(rr_type, row) {
             to.push(OwnRecord {
                 owner: owner.clone(),
                 rr_type,
                 class: Class::IN,
                 ttl: of.ttl,
-                rdata: row.clone(),
+                rdata: row.to_vec(),
             });
         }
     }
@@ -437,7 +421,11 @@ mod tests {
         for text in texts {
             let mut words = text.splitn(5, ' ');
             let mut word = || words.next().unwrap_or_default();
-            let owner = Name::from_text(&format!("{}.example.", word())).unwrap();
+            let owner = match word() {
+                "@" => "example.".to_owned(),
+                label => format!("{label}.example."),
+            };
+            let owner = Name::from_text(&owner).unwrap();
             let class: u16 = match word() {
                 "any" => 255,
                 "none" => 254,
@@ -475,17 +463,59 @@ mod tests {
     }
 
     fn carry_out(prerequisites: &[&str], changes: &[&str]) -> Outcome {
-        let zone = load("example", TEXT).zone.unwrap();
         let update = Update::read(&message(prerequisites, changes)).unwrap();
-        let everybody = Policy {
-            from: Access::networks(["0.0.0.0/0".parse().unwrap()]),
+        carry_out_for("0.0.0.0/0", &update)
+    }
+
+    /// As [`carry_out`], where clients of one network may.
+    fn carry_out_for(network: &str, update: &Update) -> Outcome {
+        let zone = load("example", TEXT).zone.unwrap();
+        let policy = Policy {
+            from: Access::networks([network.parse().unwrap()]),
             rules: Vec::new(),
         };
         let requester = Requester {
             address: "192.0.2.9".parse().unwrap(),
             key: None,
         };
-        run(&zone, &update, &everybody, &requester)
+        run(&zone, update, &policy, &requester)
+    }
+
+    /// Whatever is asked, who may change nothing gets one answer.
+    #[test]
+    fn prerequisites_tell_strangers_nothing() {
+        for text in [
+            "a any 0 ANY",
+            "b any 0 ANY",
+            "a none 0 A",
+            "a in 0 A 192.0.2.2",
+        ] {
+            let update = Update::read(&message(&[text], &[])).unwrap();
+            let outcome = carry_out_for("198.51.100.0/24", &update);
+            assert!(
+                matches!(outcome, Outcome::Refused(Rcode::REFUSED, _)),
+                "{text}: {outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn as_many_records_of_one_set_as_a_request_holds() {
+        let mut update = Update::read(&message(&["a in 0 A 192.0.2.2"], &[])).unwrap();
+        let row = update.prerequisites.pop().unwrap();
+        let rows = (0..MAX_RECORDS as u32).map(|number| OwnRecord {
+            rdata: number.to_be_bytes().to_vec(),
+            ..row.clone()
+        });
+        update.prerequisites = rows.clone().collect();
+        let begun = std::time::Instant::now();
+        let outcome = carry_out_for("0.0.0.0/0", &update);
+        assert!(matches!(outcome, Outcome::Refused(Rcode::NXRRSET, _)));
+        (update.prerequisites, update.changes) = (Vec::new(), rows.collect());
+        let outcome = carry_out_for("0.0.0.0/0", &update);
+        assert!(matches!(outcome, Outcome::Changed(..)));
+        // Looked for one after the other they take a minute.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
     }
 
     #[test]
@@ -539,6 +569,24 @@ mod tests {
         assert!(matches!(refused, Outcome::Refused(Rcode::NXDOMAIN, _)));
         let same = carry_out(&[], &["a in 9 A 192.0.2.2", "nothing any 0 ANY"]);
         assert!(matches!(same, Outcome::Unchanged));
+    }
+
+    /// What no zone file can say must not get into a zone: the file written of it would read as
+    /// another zone.
+    #[test]
+    fn a_ttl_beyond_the_highest() {
+        let rows = [
+            "b in 2147483648 TXT x",
+            "c2 in 2147483647 TXT x",
+            "@ in 4294967295 SOA ns. hm. 9 2 3 4 5",
+        ];
+        let Outcome::Changed(after, change) = carry_out(&[], &rows) else {
+            panic!();
+        };
+        let ttls: Vec<u32> = change.added.iter().map(|record| record.ttl).collect();
+        assert_eq!(ttls, [0, 0, i32::MAX as u32]);
+        let read = load("example", &crate::control::zone_text(&after)).zone;
+        assert!(Change::between(&after, &read.unwrap()).is_none());
     }
 
     proptest! {

@@ -22,6 +22,15 @@ pub struct OwnRecord {
     pub rdata: Vec<u8>,
 }
 
+/// Longest time to live.
+pub const MAX_TTL: u32 = i32::MAX as u32;
+
+/// A time to live as a peer wrote it: one with the highest bit set counts for none at all
+/// (RFC 2181 8), as it does in a zone's file.
+pub fn read_ttl(ttl: u32) -> u32 {
+    if ttl > MAX_TTL { 0 } else { ttl }
+}
+
 impl OwnRecord {
     /// A record of class IN with its data as a zone file would have it; names in it are absolute.
     pub fn from_text(

@@ -100,6 +100,39 @@ fn refusals() {
     assert_eq!(told, Err(Untrusted::Refused(error::BADTIME)));
 }
 
+/// RFC 8945 5.2.2.1 allows shorter MACs where a policy does: here none does.
+#[test]
+fn shortened_macs() {
+    for (algorithm, ..) in ALGORITHMS {
+        let good = key(algorithm);
+        let keys = Keys::new(vec![good.clone()]);
+        let mut message = request();
+        let mac = good.sign_request(&mut message, 1000);
+        for length in 0..mac.len() {
+            let mut message = request();
+            let len = message.len();
+            message.resize(1000, 0);
+            let end = good
+                .append_signature(&mut message, len, 1000, &mac[..length], 0, &[])
+                .unwrap();
+            let message = &message[..end];
+            let tsig = Query::read(message).unwrap().tsig.unwrap();
+            let refused = verify(&keys, message, &tsig, 1000);
+            assert!(refused.is_err(), "{algorithm:?} {length}: {refused:?}");
+
+            // And so is an answer, by who asked.
+            let mut out = response(message);
+            let len = out.len();
+            out.resize(1000, 0);
+            let end = good
+                .append_signature(&mut out, len, 1000, &mac[..length], 0, &[])
+                .unwrap();
+            let mut verifier = StreamVerifier::new(good.clone(), mac.clone());
+            assert!(verifier.take(&out[..end], 1000).is_err());
+        }
+    }
+}
+
 #[test]
 fn streams() {
     let key = key(Algorithm::Sha512);

@@ -8,6 +8,7 @@ use super::records::{Fault, Place, Records, Severity, Sources};
 use crate::wire::code::{Class, RrType};
 use crate::wire::name::{NameBuf, NameRef};
 use crate::wire::rdata::{Fields, RdataError, Token, parse, read_seconds};
+use crate::wire::record::MAX_TTL;
 
 /// Where `$INCLUDE` finds its files. Zone files name files; this room opens none.
 pub trait Files {
@@ -125,9 +126,6 @@ struct Parser<'f> {
 
 /// A fault under way to its place: an offset in the file, and what is wrong.
 type Wrong = (usize, String);
-
-/// TTLs above this are taken for zero (RFC 2181 8).
-const MAX_TTL: u32 = i32::MAX as u32;
 
 impl Parser<'_> {
     fn file(&mut self, file: u32, text: &[u8]) {
