@@ -2,8 +2,8 @@
 //! before, and what the operator asks.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use omnid_hub::ControlError;
 use omnid_store::{Database, StoreError};
@@ -27,11 +27,21 @@ use crate::wire::name::Name;
 
 /// How often the clock is looked at: it may be set while nothing is due.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between tries to sign a zone once that has failed: the first, and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// Zones that are signed here.
 pub(crate) struct Signer {
     store: KeyStore,
     zones: tokio::sync::Mutex<HashMap<String, Held>>,
+    failed: Mutex<HashMap<String, Failed>>,
+}
+
+/// A zone that could not be signed.
+struct Failed {
+    times: u32,
+    again: Instant,
 }
 
 /// A zone that is signed here.
@@ -60,6 +70,7 @@ impl Signer {
         Ok(Signer {
             store: KeyStore::open(database).await?,
             zones: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -67,10 +78,32 @@ impl Signer {
     pub(crate) async fn retain(&self, config: &Config) {
         let known = |name: &str| config.zone.iter().any(|zone| zone.name.as_str() == name);
         self.zones.lock().await.retain(|name, _| known(name));
+        self.failed().retain(|name, _| known(name));
     }
 
-    /// True if a key or a signature of some zone is due.
+    fn failed(&self) -> MutexGuard<'_, HashMap<String, Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A zone could not be signed; gives how long until it is tried again.
+    fn put_off(&self, name: &str) -> Duration {
+        let mut failed = self.failed();
+        let times = failed.get(name).map_or(0, |failed| failed.times);
+        let wait = FIRST_RETRY
+            .saturating_mul(1 << times.min(16))
+            .min(LAST_RETRY);
+        let again = Instant::now() + wait;
+        let times = times.saturating_add(1);
+        failed.insert(name.to_owned(), Failed { times, again });
+        wait
+    }
+
+    /// True if a key or a signature of some zone is due, or a zone that could not be signed.
     async fn is_due(&self) -> bool {
+        let instant = Instant::now();
+        if self.failed().values().any(|zone| zone.again <= instant) {
+            return true;
+        }
         let now = now();
         self.zones
             .lock()
@@ -92,21 +125,48 @@ fn policy_of(config: &Config, zone: &ZoneConfig) -> Option<Policy> {
 
 impl Dns {
     /// The signed form of a version of a zone; the version itself if it is not signed here. Where
-    /// signing fails, what was served before stays.
+    /// signing fails, what was served before stays, by this run or by the one before; none where
+    /// there is no such thing. Never the zone unsigned: to who has its DS that would be forged.
     pub(crate) async fn signed_version(
         &self,
         config: &Config,
         zone: &ZoneConfig,
         unsigned: &Arc<Zone>,
         served: Option<&Arc<Zone>>,
-    ) -> Arc<Zone> {
-        match self.try_sign(config, zone, unsigned).await {
-            Ok(zone) => zone.unwrap_or_else(|| unsigned.clone()),
-            Err(reason) => {
-                error!(zone = %unsigned.apex(), reason, "cannot sign the zone: it stays as it is");
-                served.unwrap_or(unsigned).clone()
+    ) -> Option<Arc<Zone>> {
+        let name = zone.name.as_str();
+        let reason = match self.try_sign(config, zone, unsigned).await {
+            Ok(signed) => {
+                self.signer.failed().remove(name);
+                return Some(signed.unwrap_or_else(|| unsigned.clone()));
             }
-        }
+            Err(reason) => reason,
+        };
+        let again = self.signer.put_off(name);
+        let mut zones = self.signer.zones.lock().await;
+        let earlier = match zones.get_mut(name) {
+            Some(held) => {
+                // What was due is so no sooner than that.
+                let again = i64::try_from(again.as_secs()).unwrap_or(0);
+                held.next = held.next.max(now().saturating_add(again));
+                held.earlier.clone()
+            }
+            None if served.is_none() => self.earlier(name).await,
+            None => None,
+        };
+        drop(zones);
+        let kept = served.cloned().or(earlier);
+        // Neither to be signed nor ever signed: nobody has a DS of it.
+        let kept = kept.or_else(|| {
+            let plain = policy_of(config, zone).is_none() && !self.signed_path(name).exists();
+            plain.then(|| unsigned.clone())
+        });
+        let what = match kept {
+            Some(_) => "it stays as it is",
+            None => "it is not served",
+        };
+        error!(zone = %unsigned.apex(), reason, ?again, "cannot sign the zone: {what}");
+        kept
     }
 
     async fn try_sign(

@@ -420,6 +420,52 @@ fn a_zone_signs_itself_and_keeps_its_keys_and_signatures() {
     });
 }
 
+/// Where signing fails a validator would take the zone unsigned for forged: the earlier signed one
+/// is served, or none, and signing is tried again.
+#[test]
+fn a_zone_that_cannot_be_signed_is_not_served_unsigned() {
+    let port = free_port();
+    let config = own_config(port, "dnssec = \"default\"", "");
+    // Where this is in the way, the signed form cannot be written.
+    let stone = "data/dns/signed/own.test.zone.new";
+    let mut server = Daemon::start_with(&config, &[], |directory| {
+        fs::write(directory.join("own.test"), TEXT).unwrap();
+        fs::create_dir_all(directory.join(stone)).unwrap();
+    });
+    let ask = || dig(port, &["+dnssec", "zz.own.test", "A"]);
+    let signed = |text: &str| text.contains("status: NOERROR") && text.contains("\tRRSIG\t");
+    let shown = ask();
+    assert!(shown.contains("status: SERVFAIL"), "{shown}");
+    assert!(!shown.contains("192.0.2.99"), "{shown}");
+    let status = server.json(&["zone", "status", "own.test"]);
+    assert_eq!(status["served"], false, "{status}");
+
+    // Tried again without anybody's asking: the start publishes twice.
+    wait_until("it has failed twice", LIMIT, || {
+        server.log().matches("cannot sign the zone").count() >= 2
+    });
+    fs::remove_dir(server.path(stone)).unwrap();
+    wait_until("it is signed", LIMIT, || signed(&ask()));
+    let first = verified(&server, port);
+
+    // The next version cannot be signed: that before stays, over a restart as well.
+    fs::create_dir(server.path(stone)).unwrap();
+    fs::write(
+        server.path("own.test"),
+        TEXT.replace("192.0.2.99", "192.0.2.98"),
+    )
+    .unwrap();
+    server.omnid(&["reload"]).success();
+    assert_eq!(verified(&server, port), first);
+    server = server.kill_and_start();
+    assert_eq!(verified(&server, port), first);
+    fs::remove_dir(server.path(stone)).unwrap();
+    wait_until("the next version is served", LIMIT, || {
+        ask().contains("192.0.2.98")
+    });
+    verified(&server, port);
+}
+
 /// The parent's servers are asked, and a roll goes its way when they have the new DS.
 #[test]
 fn the_parent_is_asked_for_its_ds() {
