@@ -2,13 +2,14 @@
 //! before, and what the operator asks.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use omnid_hub::ControlError;
 use omnid_store::{Database, StoreError};
 use omnid_supervisor::{Child, ChildResult};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ZoneConfig};
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Between tries to sign a zone once that has failed: the first, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Zones whose parents are asked at one time.
+const MAX_ASKING: usize = 16;
 
 /// Zones that are signed here.
 pub(crate) struct Signer {
@@ -58,6 +61,8 @@ struct Held {
     /// Replace every signature at the next occasion.
     all: bool,
     asked_parent: Time,
+    /// Held by who asks.
+    asking: Weak<()>,
 }
 
 fn now() -> Time {
@@ -324,7 +329,8 @@ impl Dns {
     }
 
     /// Looks at the clock, and asks parents for their DS records.
-    pub(crate) async fn watch_keys(&self, child: &Child) -> ChildResult {
+    pub(crate) async fn watch_keys(self: &Arc<Self>, child: &Child) -> ChildResult {
+        let asking = Arc::new(Semaphore::new(MAX_ASKING));
         child.ready();
         loop {
             tokio::select! {
@@ -332,48 +338,69 @@ impl Dns {
                 () = self.look_again.notified() => {}
                 () = child.draining() => return Ok(()),
             }
-            self.ask_parents().await;
             if self.signer.is_due().await {
                 self.publish_again().await;
             }
+            self.ask_parents(child, &asking).await;
         }
     }
 
-    /// Asks the parental agents of zones that wait for their parent.
-    async fn ask_parents(&self) {
+    /// Has the parental agents asked of zones that wait for their parent: by children, as an agent
+    /// that does not answer must hold up neither signing nor the end.
+    async fn ask_parents(self: &Arc<Self>, child: &Child, asking: &Arc<Semaphore>) {
         let now = now();
         for (name, agents, interval) in self.parental_agents().await {
-            let waiting = {
+            let token = Arc::new(());
+            {
                 let mut zones = self.signer.zones.lock().await;
                 let Some(held) = zones.get_mut(&name) else {
                     continue;
                 };
                 let due =
                     now >= held.asked_parent.saturating_add(interval) || now < held.asked_parent;
-                let wait = due && held.waits_for_parent(now);
-                if wait {
-                    held.asked_parent = now;
+                let busy = held.asking.strong_count() > 0;
+                if !due || busy || !held.waits_for_parent(now) {
+                    continue;
                 }
-                wait
-            };
-            if !waiting {
-                continue;
+                held.asked_parent = now;
+                held.asking = Arc::downgrade(&token);
             }
-            match crate::io::parent_ds(&name, &agents).await {
-                Ok(ds) => {
-                    let mut zones = self.signer.zones.lock().await;
-                    if let (Some(held), Ok(apex)) = (zones.get_mut(&name), Name::from_text(&name))
-                        && held.ring.observe_ds(apex.as_ref(), &ds, now)
-                    {
-                        info!(zone = name, "the parent's DS records have changed");
-                        if let Err(reason) = self.save(&name, held).await {
-                            error!(zone = name, reason, "keys");
-                        }
-                        held.next = now;
-                    }
+            let (dns, own, asking) = (self.clone(), child.clone(), asking.clone());
+            let span = tracing::info_span!("parent", zone = name);
+            child.spawn("parent", span, async move {
+                let ask = async {
+                    let _permit = asking.acquire().await;
+                    crate::io::parent_ds(&name, &agents).await
+                };
+                tokio::select! {
+                    told = ask => dns.parent_told(&name, told).await,
+                    () = own.draining() => {}
                 }
-                Err(reason) => warn!(zone = name, reason, "cannot ask for the DS records"),
+                drop(token);
+                Ok(())
+            });
+        }
+    }
+
+    /// What the parental agents of a zone have said.
+    async fn parent_told(&self, name: &str, told: Result<Vec<Vec<u8>>, String>) {
+        let ds = match told {
+            Ok(ds) => ds,
+            Err(reason) => {
+                warn!(zone = name, reason, "cannot ask for the DS records");
+                return;
             }
+        };
+        let now = now();
+        let mut zones = self.signer.zones.lock().await;
+        if let (Some(held), Ok(apex)) = (zones.get_mut(name), Name::from_text(name))
+            && held.ring.observe_ds(apex.as_ref(), &ds, now)
+        {
+            info!(zone = name, "the parent's DS records have changed");
+            if let Err(reason) = self.save(name, held).await {
+                error!(zone = name, reason, "keys");
+            }
+            held.next = now;
         }
     }
 
@@ -484,6 +511,7 @@ impl Held {
             next: 0,
             all: false,
             asked_parent: 0,
+            asking: Weak::new(),
         }
     }
 
