@@ -6,6 +6,8 @@
 mod dnssec;
 #[path = "dns/resolver/mod.rs"]
 mod resolver;
+#[path = "dns/streams.rs"]
+mod streams;
 mod support;
 #[path = "dns/zones.rs"]
 mod zones;

@@ -54,16 +54,20 @@ impl Dns {
                 held.map_or_else(|| (loaded.zone.clone(), Vec::new()), version_of);
             // A secondary without a copy, or whose copy is too old, has nothing to be served.
             served.expired = zone.is_secondary() && !self.is_valid(&own);
-            if served.expired {
+            let records = records.remove(name).unwrap_or_default();
+            let kept = applied.published.get(name);
+            let version = if served.expired {
+                None
+            } else {
+                self.published_version(config, zone, &own, None, &records, kept)
+                    .await
+            };
+            let Some(mut version) = version else {
+                served.expired = true;
                 served.zone = Arc::new(Zone::unknown(own.apex()));
                 zones.push(served);
                 continue;
-            }
-            let records = records.remove(name).unwrap_or_default();
-            let kept = applied.published.get(name);
-            let mut version = self
-                .published_version(config, zone, &own, None, &records, kept)
-                .await;
+            };
             if kept.is_none() {
                 // What the journal knows of the last changes outlives a restart, where the zone is
                 // served as it stands there.
@@ -122,6 +126,9 @@ impl Dns {
         let version = self
             .published_version(config, zone, own, change, &records, kept)
             .await;
+        let Some(version) = version else {
+            return;
+        };
         let before = self.shared.state.load_full();
         let Some(running) = before.zones.get(name.as_ref()) else {
             return;
@@ -139,13 +146,17 @@ impl Dns {
             settings: before.settings.clone(),
         };
         self.shared.state.store(Arc::new(state));
-        let key = applied.rules.notify_key(zone);
-        self.announce(&version.zone, old, zone.notify.clone(), key);
+        // Where it cannot be signed, what is served is what was.
+        if !Arc::ptr_eq(&version.zone, &running.zone) {
+            let key = applied.rules.notify_key(zone);
+            self.announce(&version.zone, old, zone.notify.clone(), key);
+        }
         applied.published.insert(text, version);
     }
 
     /// The version to be served of a zone whose own records are `own`: `change` is what led to
-    /// them from those of `kept`, where that is known without comparing them.
+    /// them from those of `kept`, where that is known without comparing them. None if it was to be
+    /// signed and is not.
     ///
     /// Signing belongs between the merge and the history: it takes the version served before
     /// (`kept.zone`), the unsigned version after the merge and the change that led to it, and
@@ -158,35 +169,35 @@ impl Dns {
         change: Option<Arc<Change>>,
         records: &[Record],
         kept: Option<&Published>,
-    ) -> Published {
+    ) -> Option<Published> {
         let merged = self.with_published(own, records, kept).await;
         let unsigned = merged.as_ref().unwrap_or(own).clone();
         let served = kept.map(|kept| &kept.zone);
         let zone = self
             .signed_version(config, settings, &unsigned, served)
-            .await;
+            .await?;
         let Some(kept) = kept else {
-            return Published {
+            return Some(Published {
                 own: own.clone(),
                 unsigned,
                 zone,
                 history: Arc::default(),
-            };
+            });
         };
         if Arc::ptr_eq(&kept.own, own) && Arc::ptr_eq(&kept.zone, &zone) {
-            return kept.clone();
+            return Some(kept.clone());
         }
         let known = change.filter(|change| {
             let plain = Arc::ptr_eq(&zone, own) && Arc::ptr_eq(&kept.zone, &kept.own);
             plain && change.to == zone.serial()
         });
         let history = with_change(kept, &zone, known).await;
-        Published {
+        Some(Published {
             own: own.clone(),
             unsigned,
             zone,
             history,
-        }
+        })
     }
 
     /// A zone is served that was not, or not as it is now.

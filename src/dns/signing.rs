@@ -2,13 +2,14 @@
 //! before, and what the operator asks.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use omnid_hub::ControlError;
 use omnid_store::{Database, StoreError};
 use omnid_supervisor::{Child, ChildResult};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ZoneConfig};
@@ -27,11 +28,23 @@ use crate::wire::name::Name;
 
 /// How often the clock is looked at: it may be set while nothing is due.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between tries to sign a zone once that has failed: the first, and the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Zones whose parents are asked at one time.
+const MAX_ASKING: usize = 16;
 
 /// Zones that are signed here.
 pub(crate) struct Signer {
     store: KeyStore,
     zones: tokio::sync::Mutex<HashMap<String, Held>>,
+    failed: Mutex<HashMap<String, Failed>>,
+}
+
+/// A zone that could not be signed.
+struct Failed {
+    times: u32,
+    again: Instant,
 }
 
 /// A zone that is signed here.
@@ -48,6 +61,8 @@ struct Held {
     /// Replace every signature at the next occasion.
     all: bool,
     asked_parent: Time,
+    /// Held by who asks.
+    asking: Weak<()>,
 }
 
 fn now() -> Time {
@@ -60,6 +75,7 @@ impl Signer {
         Ok(Signer {
             store: KeyStore::open(database).await?,
             zones: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -67,10 +83,32 @@ impl Signer {
     pub(crate) async fn retain(&self, config: &Config) {
         let known = |name: &str| config.zone.iter().any(|zone| zone.name.as_str() == name);
         self.zones.lock().await.retain(|name, _| known(name));
+        self.failed().retain(|name, _| known(name));
     }
 
-    /// True if a key or a signature of some zone is due.
+    fn failed(&self) -> MutexGuard<'_, HashMap<String, Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A zone could not be signed; gives how long until it is tried again.
+    fn put_off(&self, name: &str) -> Duration {
+        let mut failed = self.failed();
+        let times = failed.get(name).map_or(0, |failed| failed.times);
+        let wait = FIRST_RETRY
+            .saturating_mul(1 << times.min(16))
+            .min(LAST_RETRY);
+        let again = Instant::now() + wait;
+        let times = times.saturating_add(1);
+        failed.insert(name.to_owned(), Failed { times, again });
+        wait
+    }
+
+    /// True if a key or a signature of some zone is due, or a zone that could not be signed.
     async fn is_due(&self) -> bool {
+        let instant = Instant::now();
+        if self.failed().values().any(|zone| zone.again <= instant) {
+            return true;
+        }
         let now = now();
         self.zones
             .lock()
@@ -92,21 +130,48 @@ fn policy_of(config: &Config, zone: &ZoneConfig) -> Option<Policy> {
 
 impl Dns {
     /// The signed form of a version of a zone; the version itself if it is not signed here. Where
-    /// signing fails, what was served before stays.
+    /// signing fails, what was served before stays, by this run or by the one before; none where
+    /// there is no such thing. Never the zone unsigned: to who has its DS that would be forged.
     pub(crate) async fn signed_version(
         &self,
         config: &Config,
         zone: &ZoneConfig,
         unsigned: &Arc<Zone>,
         served: Option<&Arc<Zone>>,
-    ) -> Arc<Zone> {
-        match self.try_sign(config, zone, unsigned).await {
-            Ok(zone) => zone.unwrap_or_else(|| unsigned.clone()),
-            Err(reason) => {
-                error!(zone = %unsigned.apex(), reason, "cannot sign the zone: it stays as it is");
-                served.unwrap_or(unsigned).clone()
+    ) -> Option<Arc<Zone>> {
+        let name = zone.name.as_str();
+        let reason = match self.try_sign(config, zone, unsigned).await {
+            Ok(signed) => {
+                self.signer.failed().remove(name);
+                return Some(signed.unwrap_or_else(|| unsigned.clone()));
             }
-        }
+            Err(reason) => reason,
+        };
+        let again = self.signer.put_off(name);
+        let mut zones = self.signer.zones.lock().await;
+        let earlier = match zones.get_mut(name) {
+            Some(held) => {
+                // What was due is so no sooner than that.
+                let again = i64::try_from(again.as_secs()).unwrap_or(0);
+                held.next = held.next.max(now().saturating_add(again));
+                held.earlier.clone()
+            }
+            None if served.is_none() => self.earlier(name).await,
+            None => None,
+        };
+        drop(zones);
+        let kept = served.cloned().or(earlier);
+        // Neither to be signed nor ever signed: nobody has a DS of it.
+        let kept = kept.or_else(|| {
+            let plain = policy_of(config, zone).is_none() && !self.signed_path(name).exists();
+            plain.then(|| unsigned.clone())
+        });
+        let what = match kept {
+            Some(_) => "it stays as it is",
+            None => "it is not served",
+        };
+        error!(zone = %unsigned.apex(), reason, ?again, "cannot sign the zone: {what}");
+        kept
     }
 
     async fn try_sign(
@@ -264,7 +329,8 @@ impl Dns {
     }
 
     /// Looks at the clock, and asks parents for their DS records.
-    pub(crate) async fn watch_keys(&self, child: &Child) -> ChildResult {
+    pub(crate) async fn watch_keys(self: &Arc<Self>, child: &Child) -> ChildResult {
+        let asking = Arc::new(Semaphore::new(MAX_ASKING));
         child.ready();
         loop {
             tokio::select! {
@@ -272,48 +338,69 @@ impl Dns {
                 () = self.look_again.notified() => {}
                 () = child.draining() => return Ok(()),
             }
-            self.ask_parents().await;
             if self.signer.is_due().await {
                 self.publish_again().await;
             }
+            self.ask_parents(child, &asking).await;
         }
     }
 
-    /// Asks the parental agents of zones that wait for their parent.
-    async fn ask_parents(&self) {
+    /// Has the parental agents asked of zones that wait for their parent: by children, as an agent
+    /// that does not answer must hold up neither signing nor the end.
+    async fn ask_parents(self: &Arc<Self>, child: &Child, asking: &Arc<Semaphore>) {
         let now = now();
         for (name, agents, interval) in self.parental_agents().await {
-            let waiting = {
+            let token = Arc::new(());
+            {
                 let mut zones = self.signer.zones.lock().await;
                 let Some(held) = zones.get_mut(&name) else {
                     continue;
                 };
                 let due =
                     now >= held.asked_parent.saturating_add(interval) || now < held.asked_parent;
-                let wait = due && held.waits_for_parent(now);
-                if wait {
-                    held.asked_parent = now;
+                let busy = held.asking.strong_count() > 0;
+                if !due || busy || !held.waits_for_parent(now) {
+                    continue;
                 }
-                wait
-            };
-            if !waiting {
-                continue;
+                held.asked_parent = now;
+                held.asking = Arc::downgrade(&token);
             }
-            match crate::io::parent_ds(&name, &agents).await {
-                Ok(ds) => {
-                    let mut zones = self.signer.zones.lock().await;
-                    if let (Some(held), Ok(apex)) = (zones.get_mut(&name), Name::from_text(&name))
-                        && held.ring.observe_ds(apex.as_ref(), &ds, now)
-                    {
-                        info!(zone = name, "the parent's DS records have changed");
-                        if let Err(reason) = self.save(&name, held).await {
-                            error!(zone = name, reason, "keys");
-                        }
-                        held.next = now;
-                    }
+            let (dns, own, asking) = (self.clone(), child.clone(), asking.clone());
+            let span = tracing::info_span!("parent", zone = name);
+            child.spawn("parent", span, async move {
+                let ask = async {
+                    let _permit = asking.acquire().await;
+                    crate::io::parent_ds(&name, &agents).await
+                };
+                tokio::select! {
+                    told = ask => dns.parent_told(&name, told).await,
+                    () = own.draining() => {}
                 }
-                Err(reason) => warn!(zone = name, reason, "cannot ask for the DS records"),
+                drop(token);
+                Ok(())
+            });
+        }
+    }
+
+    /// What the parental agents of a zone have said.
+    async fn parent_told(&self, name: &str, told: Result<Vec<Vec<u8>>, String>) {
+        let ds = match told {
+            Ok(ds) => ds,
+            Err(reason) => {
+                warn!(zone = name, reason, "cannot ask for the DS records");
+                return;
             }
+        };
+        let now = now();
+        let mut zones = self.signer.zones.lock().await;
+        if let (Some(held), Ok(apex)) = (zones.get_mut(name), Name::from_text(name))
+            && held.ring.observe_ds(apex.as_ref(), &ds, now)
+        {
+            info!(zone = name, "the parent's DS records have changed");
+            if let Err(reason) = self.save(name, held).await {
+                error!(zone = name, reason, "keys");
+            }
+            held.next = now;
         }
     }
 
@@ -424,6 +511,7 @@ impl Held {
             next: 0,
             all: false,
             asked_parent: 0,
+            asking: Weak::new(),
         }
     }
 

@@ -420,20 +420,97 @@ fn a_zone_signs_itself_and_keeps_its_keys_and_signatures() {
     });
 }
 
-/// The parent's servers are asked, and a roll goes its way when they have the new DS.
+/// Where signing fails a validator would take the zone unsigned for forged: the earlier signed one
+/// is served, or none, and signing is tried again.
 #[test]
-fn the_parent_is_asked_for_its_ds() {
-    let (port, parent) = (free_port(), free_port());
-    let policy = format!(
+fn a_zone_that_cannot_be_signed_is_not_served_unsigned() {
+    let port = free_port();
+    let config = own_config(port, "dnssec = \"default\"", "");
+    // Where this is in the way, the signed form cannot be written.
+    let stone = "data/dns/signed/own.test.zone.new";
+    let mut server = Daemon::start_with(&config, &[], |directory| {
+        fs::write(directory.join("own.test"), TEXT).unwrap();
+        fs::create_dir_all(directory.join(stone)).unwrap();
+    });
+    let ask = || dig(port, &["+dnssec", "zz.own.test", "A"]);
+    let signed = |text: &str| text.contains("status: NOERROR") && text.contains("\tRRSIG\t");
+    let shown = ask();
+    assert!(shown.contains("status: SERVFAIL"), "{shown}");
+    assert!(!shown.contains("192.0.2.99"), "{shown}");
+    let status = server.json(&["zone", "status", "own.test"]);
+    assert_eq!(status["served"], false, "{status}");
+
+    // Tried again without anybody's asking: the start publishes twice.
+    wait_until("it has failed twice", LIMIT, || {
+        server.log().matches("cannot sign the zone").count() >= 2
+    });
+    fs::remove_dir(server.path(stone)).unwrap();
+    wait_until("it is signed", LIMIT, || signed(&ask()));
+    let first = verified(&server, port);
+
+    // The next version cannot be signed: that before stays, over a restart as well.
+    fs::create_dir(server.path(stone)).unwrap();
+    fs::write(
+        server.path("own.test"),
+        TEXT.replace("192.0.2.99", "192.0.2.98"),
+    )
+    .unwrap();
+    server.omnid(&["reload"]).success();
+    assert_eq!(verified(&server, port), first);
+    server = server.kill_and_start();
+    assert_eq!(verified(&server, port), first);
+    fs::remove_dir(server.path(stone)).unwrap();
+    wait_until("the next version is served", LIMIT, || {
+        ask().contains("192.0.2.98")
+    });
+    verified(&server, port);
+}
+
+/// A policy whose waits are over at once, with servers that are asked for the DS records.
+fn quick(agents: &[u16]) -> String {
+    let agents: Vec<String> = agents
+        .iter()
+        .map(|port| format!("\"127.0.0.1:{port}\""))
+        .collect();
+    let agents = agents.join(", ");
+    format!(
         "[dns.policy.quick]\ndnskey_ttl = \"1s\"\nmax_zone_ttl = \"0s\"\nzone_propagation = \"0s\"\n\
          parent_ds_ttl = \"1s\"\nparent_propagation = \"0s\"\npublish_safety = \"0s\"\n\
-         retire_safety = \"0s\"\nparental_agents = [\"127.0.0.1:{parent}\"]\n\
-         parental_interval = \"1s\"\n"
-    );
-    let config = own_config(port, "dnssec = \"quick\"", &policy);
+         retire_safety = \"0s\"\nparental_agents = [{agents}]\nparental_interval = \"1s\"\n"
+    )
+}
+
+const SMALL: &str = "$TTL 1\n@ SOA ns hm 1 2 3 4 1\n@ NS ns\nns A 192.0.2.1\n";
+
+/// named with the parent zone and a DS record in it, or with the root zone alone: that is lame, and
+/// refers to others.
+fn start_parent(server: &Daemon, port: u16, ds: Option<&str>) -> Background {
+    let directory = server.path(&format!("parent{port}"));
+    fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("zone");
+    let (name, text) = match ds {
+        Some(ds) => (
+            "test",
+            format!("{SMALL}own NS ns.own\nns.own A 192.0.2.1\nown DS {ds}\n"),
+        ),
+        None => (
+            ".",
+            format!("{SMALL}test NS ns.test\nns.test A 192.0.2.1\n"),
+        ),
+    };
+    fs::write(&file, text).unwrap();
+    let file = file.display();
+    let zones = format!("zone \"{name}\" {{ type primary; file \"{file}\"; }};\n");
+    start_named(&directory, port, &zones)
+}
+
+/// The parent's servers are asked, and a roll goes its way when they have the new DS, all of them.
+#[test]
+fn the_parent_is_asked_for_its_ds() {
+    let (port, one, other) = (free_port(), free_port(), free_port());
+    let config = own_config(port, "dnssec = \"quick\"", &quick(&[one, other]));
     let server = Daemon::start_with(&config, &[], |directory| {
-        let text = "$TTL 1\n@ SOA ns hm 1 2 3 4 1\n@ NS ns\nns A 192.0.2.1\n";
-        fs::write(directory.join("own.test"), text).unwrap();
+        fs::write(directory.join("own.test"), SMALL).unwrap();
     });
     let state = |tag: u64, what: &str| {
         let keys = server.json(&["zone", "keys", "own.test"]);
@@ -441,26 +518,81 @@ fn the_parent_is_asked_for_its_ds() {
         let key = keys.iter().find(|key| key["tag"] == tag);
         key.map(|key| key[what].as_str().unwrap().to_owned())
     };
+    let cds = || dig(port, &["+short", "+nosplit", "own.test", "CDS"]);
     let first = tags(&server)[0].0;
-    wait_until("CDS is published", LIMIT, || {
-        !dig(port, &["+short", "own.test", "CDS"]).is_empty()
-    });
-    let cds = dig(port, &["+short", "+nosplit", "own.test", "CDS"]);
-    let file = server.path("test.zone");
-    let zone = format!(
-        "$TTL 1\n@ SOA ns hm 1 2 3 4 1\n@ NS ns\nns A 192.0.2.1\nown NS ns.own\nns.own A 192.0.2.1\nown DS {cds}\n"
-    );
-    fs::write(&file, zone).unwrap();
-    let zones = format!(
-        "zone \"test\" {{ type primary; file \"{}\"; }};\n",
-        file.display()
-    );
-    let _named = start_named(server.directory(), parent, &zones);
+    wait_until("CDS is published", LIMIT, || !cds().is_empty());
+    let old = cds();
+    let parents = [one, other].map(|agent| start_parent(&server, agent, Some(&old)));
     wait_until("the DS is everywhere", LIMIT, || {
         state(first, "ds").as_deref() == Some("omnipresent")
     });
     let shown = server.omnid(&["zone", "keys", "own.test"]).success().stdout;
     assert!(shown.contains("its parent vouches for it"), "{shown}");
+
+    // A referral says nothing about the DS, least of all that it is gone.
+    drop(parents);
+    let lame = [one, other].map(|agent| start_parent(&server, agent, None));
+    server.omnid(&["zone", "roll", "own.test"]).success();
+    let second = tags(&server).iter().find(|key| key.0 != first).unwrap().0;
+    wait_until("CDS is the new key's", LIMIT, || cds() != old);
+    let new = cds();
+    assert!(new.starts_with(&second.to_string()), "{new}");
+    let nothing_has_changed = || {
+        assert_eq!(state(first, "ds").as_deref(), Some("omnipresent"));
+        assert_eq!(state(second, "ds").as_deref(), Some("hidden"));
+        verified(&server, port);
+    };
+    wait_until("lame servers are asked", LIMIT, || {
+        server.log().contains("it has not the parent zone")
+    });
+    nothing_has_changed();
+
+    // One of them has the new DS, the other the old one still.
+    drop(lame);
+    let ahead = start_parent(&server, one, Some(&new));
+    let behind = start_parent(&server, other, Some(&old));
+    wait_until("they disagree", LIMIT, || {
+        server.log().contains("do not agree yet")
+    });
+    nothing_has_changed();
+
+    drop(behind);
+    let _behind = (ahead, start_parent(&server, other, Some(&new)));
+    wait_until("the roll is done", LIMIT, || {
+        state(second, "ds").as_deref() == Some("omnipresent")
+            && state(first, "dnskey").is_none_or(|state| state == "hidden")
+    });
+    verified(&server, port);
+}
+
+/// Servers that take a question and never answer hold up neither each other, nor signing, nor the
+/// end.
+#[test]
+fn parental_agents_that_are_silent_hold_up_nothing() {
+    let port = free_port();
+    let agent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    agent.set_nonblocking(true).unwrap();
+    let names = ["a.test", "b.test", "c.test"];
+    let mut config = format!("[dns]\nlisten = [\"127.0.0.1:{port}\"]\nsockets = 1\n");
+    for name in names {
+        config += &format!(
+            "[[dns.zone]]\nname = \"{name}\"\nfile = \"{{dir}}/small\"\ndnssec = \"quick\"\n"
+        );
+    }
+    config += &quick(&[agent.local_addr().unwrap().port()]);
+    let server = Daemon::start_with(&config, &[], |directory| {
+        fs::write(directory.join("small"), SMALL).unwrap();
+    });
+    let mut asked = Vec::new();
+    // One after the other they would take ten seconds each.
+    wait_until("all are asked at once", Duration::from_secs(8), || {
+        asked.extend(agent.accept());
+        asked.len() == names.len()
+    });
+    let (code, took) = server.stop();
+    println!("stopped in {took:?}");
+    assert_eq!(code, Some(0));
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 /// Keys with which named signs by its own policy, files and states as named left them.

@@ -112,6 +112,17 @@ pub fn sign(base: &Zone, previous: Option<&Zone>, plan: &Plan<'_>) -> Result<Sig
             Some(_) => add_nsec3(base, &names, plan, &mut sets)?,
         }
     }
+    // The SOA's serial is settled last: it changes if anything else does. Till then it is the one
+    // that is served, which may be ahead of the file's.
+    let soa = sets.iter().position(|set| set.rr_type == RrType::SOA);
+    let base_serial = base.serial();
+    if let Some(held) = previous.filter(|held| !is_later(base_serial, held.serial()))
+        && let Some(set) = soa.and_then(|at| sets.get_mut(at))
+    {
+        for rdata in &mut set.records {
+            set_serial(rdata, held.serial());
+        }
+    }
     let unchanged = |set: &Set| previous.is_some_and(|previous| is_held(previous, set));
     let same_sets = previous.is_some_and(|previous| {
         let held = previous
@@ -121,21 +132,18 @@ pub fn sign(base: &Zone, previous: Option<&Zone>, plan: &Plan<'_>) -> Result<Sig
             .count();
         held == sets.len()
     });
-    // The SOA's serial is settled last: it changes if anything else does.
     let mut made = 0;
     let mut due = Time::MAX;
     let mut signatures: Vec<Vec<Vec<u8>>> = Vec::with_capacity(sets.len());
     let mut changed = !same_sets;
     for set in &sets {
         let held = unchanged(set);
-        changed |= !held && set.rr_type != RrType::SOA;
+        changed |= !held;
         let known = previous.filter(|_| held && !plan.all);
         let rows = sign_set(base.apex(), set, known, plan, &mut made, &mut due)?;
         signatures.push(rows);
     }
     changed |= made > 0 || previous.is_some_and(|held| count(held) != total(&signatures));
-    let soa = sets.iter().position(|set| set.rr_type == RrType::SOA);
-    let base_serial = base.serial();
     let serial = match previous {
         None => match plan.least_serial {
             Some(least) if !is_later(base_serial, least) => least.wrapping_add(1),

@@ -21,7 +21,7 @@ pub struct Served {
     pub rules: Arc<Rules>,
     /// Other servers are its primaries.
     pub secondary: bool,
-    /// There is no copy of it that may be served.
+    /// There is no version of it that may be served: no copy, or none that is signed.
     pub expired: bool,
 }
 

@@ -168,33 +168,28 @@ impl Connection {
         let mut alarm = pin!(tokio::time::sleep_until(deadline));
         let mut open = true;
         loop {
-            self.continue_transfers();
+            let since = Instant::now();
+            if self.go_on(&mut open) {
+                deadline = tokio::time::Instant::now() + self.idle();
+                let seconds = since.elapsed().as_secs_f64();
+                self.shared
+                    .metrics
+                    .hand_in(self.client.transport, &mut self.tally, seconds);
+            }
             if !open && self.is_idle() {
                 break;
             }
-            let room = open
-                && self.output.len() - self.written < HIGH_WATER
-                && self.scripted.len() < MAX_SCRIPTED_HERE
-                && self.deferred.len() < MAX_DEFERRED_HERE
-                && self.found_out.len() < MAX_SCRIPTED_HERE
-                && self.transfers.len() < MAX_TRANSFERS;
+            // Where there is room, no whole message waits in the buffer.
+            let room = open && self.has_room();
             if self.input.capacity() == self.input.len() {
                 self.input.reserve(FIRST_ROOM);
             }
             let waiting = self.output.get(self.written..).unwrap_or_default();
             tokio::select! {
                 read = reader.read_buf(&mut self.input), if room => {
-                    let since = Instant::now();
-                    // Half-closed: what was asked is still answered.
+                    // Half-closed: what was asked is still answered. The time runs on while a
+                    // message comes octet by octet.
                     open = read? > 0;
-                    // The time runs on while a message comes octet by octet.
-                    let more = open;
-                    if self.take_messages(&mut open) && more {
-                        deadline = tokio::time::Instant::now() + self.idle();
-                        let seconds = since.elapsed().as_secs_f64();
-                        self.shared.metrics.hand_in(
-                            self.client.transport, &mut self.tally, seconds);
-                    }
                 }
                 written = writer.write(waiting), if !waiting.is_empty() => {
                     self.wrote(written?)?;
@@ -258,17 +253,46 @@ impl Connection {
             self.output.clear();
             // A long answer's room is given back: the connection may idle now.
             self.output.shrink_to(4 * FIRST_ROOM);
+        } else if self.written >= HIGH_WATER {
+            // Of a client that always has more to take, what it has taken goes as well.
+            self.output.drain(..self.written);
+            self.written = 0;
         }
         Ok(())
     }
 
-    /// Answers the messages that have come whole. True if there was one. What is no message ends
-    /// the reading: who sends it is out of step, or no DNS client.
+    /// True while the connection may have more under way.
+    fn has_room(&self) -> bool {
+        self.output.len() - self.written < HIGH_WATER
+            && self.scripted.len() < MAX_SCRIPTED_HERE
+            && self.deferred.len() < MAX_DEFERRED_HERE
+            && self.found_out.len() < MAX_SCRIPTED_HERE
+            && self.transfers.len() < MAX_TRANSFERS
+    }
+
+    /// Takes what has come and continues transfers, as far as there is room. True if a message was
+    /// taken.
+    fn go_on(&mut self, open: &mut bool) -> bool {
+        let mut any = false;
+        loop {
+            any |= self.take_messages(open);
+            // The end of a transfer leaves room, for which nothing else would wake us.
+            if !self.continue_transfers() {
+                return any;
+            }
+        }
+    }
+
+    /// Answers the messages that have come whole, while there is room: one read may bring thousands
+    /// of them, and what each asks for must not pile up. True if there was one. What is no message
+    /// ends the reading: who sends it is out of step, or no DNS client.
     fn take_messages(&mut self, open: &mut bool) -> bool {
         let input = std::mem::take(&mut self.input);
         let mut rest = &*input;
         let mut any = false;
-        while let Some((length, tail)) = rest.split_first_chunk::<2>() {
+        while self.has_room()
+            && let Some((length, tail)) = rest.split_first_chunk::<2>()
+        {
             let length = usize::from(u16::from_be_bytes(*length));
             let Some((message, tail)) = tail.split_at_checked(length) else {
                 break;
@@ -383,13 +407,13 @@ impl Connection {
     }
 
     /// Writes the next message of a transfer once the last has gone: all of a zone never waits in
-    /// memory, and other answers get in between.
-    fn continue_transfers(&mut self) {
+    /// memory, and other answers get in between. True if a transfer has come to its end.
+    fn continue_transfers(&mut self) -> bool {
         if !self.output.is_empty() {
-            return;
+            return false;
         }
         let Some(mut transfer) = self.transfers.pop_front() else {
-            return;
+            return false;
         };
         let more = ROOM.with_borrow_mut(|room| {
             let length = transfer.next_message(&mut room.out, unix_time())?;
@@ -398,10 +422,11 @@ impl Connection {
         });
         if more.is_some() {
             self.transfers.push_front(transfer);
-            return;
+            return false;
         }
         let (zone, complete) = (transfer.zone(), transfer.is_complete());
         info!(zone = %zone.apex(), serial = zone.serial(), complete, "transfer ended");
+        true
     }
 }
 

@@ -418,3 +418,29 @@ fn algorithms_and_roles_are_changed_and_signing_is_stopped() {
     assert_eq!(request(&world.ring.keys, world.now, true), Request::None);
     assert_eq!(world.parent.last().unwrap().1.len(), 0);
 }
+
+/// Where the serial that is served has run ahead of the file's.
+#[test]
+fn a_served_serial_that_is_ahead_hides_no_change() {
+    let zone = |hm: &str, address: &str| {
+        let text = format!("$TTL 60\n@ SOA ns {hm} 1 2 3 4 5\n@ NS ns\nns A 192.0.2.{address}\n");
+        load("example.org", &text).zone.unwrap()
+    };
+    let (policy, mut ring) = (Policy::default(), Keyring::default());
+    ring.tick(&policy, START).unwrap();
+    let made = |base: &Zone, previous: Option<&Zone>| {
+        let plan = ring.plan(&policy, START, false);
+        sign(base, previous, &plan).unwrap().zone
+    };
+    let first = made(&zone("hm", "1"), None).unwrap();
+    let second = made(&zone("hm", "2"), Some(&first)).unwrap();
+    assert_eq!((first.serial(), second.serial()), (1, 2));
+    assert!(made(&zone("hm", "2"), Some(&second)).is_none());
+    let third = made(&zone("other", "2"), Some(&second)).unwrap();
+    assert_eq!(third.serial(), 3);
+    let soa = third.set(0, RrType::SOA).unwrap();
+    assert!(
+        soa.records()
+            .any(|(rdata, _)| rdata.windows(5).any(|part| part == b"other"))
+    );
+}
