@@ -5,6 +5,7 @@
 
 import http.client
 import sys
+import time
 import urllib.parse
 
 from xmpp_raw import login
@@ -73,8 +74,23 @@ def bare():
     equal(ask("OPTIONS", put)[0], 204)
     equal(ask("DELETE", get)[0], 405)
     equal(ask("GET", get.replace(get.split("/")[-2], "0" * 64))[0], 404)
+    # One at a time fills a slot.
+    put, get = urls(slot(alice, "slow.png", 10))
+    slow = http.client.HTTPConnection(web, timeout=10)
+    slow.putrequest("PUT", urllib.parse.urlsplit(put).path, skip_host=True)
+    slow.putheader("Host", "files.one.test")
+    slow.putheader("Content-Length", "10")
+    slow.endheaders(b"12345")
+    deadline = time.monotonic() + 10
+    while (status := ask("PUT", put, b"x" * 9)[0]) != 409:
+        # Another length is refused before it is known that the slot is being filled.
+        equal(status, 413)
+        assert time.monotonic() < deadline
+    slow.send(b"67890")
+    equal(slow.getresponse().status, 201)
+    equal(ask("GET", get)[2], b"1234567890")
     # What could run in a browser does not.
-    for kind in ("text/html", "image/svg+xml", "application/javascript"):
+    for kind in ("text/html", "image/svg+xml", "image/SVG+XML", "image/x+xml", "application/javascript"):
         script = b"<script>alert(1)</script>"
         put, get = urls(slot(alice, "evil.html", len(script), kind))
         equal(ask("PUT", put, script)[0], 201)

@@ -144,6 +144,26 @@ async fn archives_take_a_batch_twice() {
     assert_eq!(texts(all("x@b").await.unwrap()), ["other"]);
 }
 
+/// An account can have so many bytes, and small files are not free.
+#[tokio::test]
+async fn uploads_are_bounded() {
+    let (_directory, database) = database().await;
+    let give = |token: &'static str, size| {
+        let slot = upload::Slot {
+            name: "x".into(),
+            kind: String::new(),
+            size,
+            at: 0,
+            blob: None,
+        };
+        database.write(move |tx| upload::give(tx, token, "a@b", &slot, 12_000))
+    };
+    assert!(give("1", 1).await.unwrap());
+    assert!(give("2", 1).await.unwrap());
+    assert!(!give("3", 1).await.unwrap());
+    assert!(!give("4", 12_000).await.unwrap());
+}
+
 #[tokio::test]
 async fn small_things() {
     let (_directory, database) = database().await;

@@ -21,6 +21,10 @@ fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
+/// What the smallest file takes of a disk, and so of what an account may have: that bounds how many
+/// there can be.
+const LEAST: u64 = 4096;
+
 /// Gives a slot, unless the account would then have more than `most` bytes. Whether it did.
 ///
 /// # Errors
@@ -33,11 +37,16 @@ pub fn give(
     most: u64,
 ) -> Result<bool, StoreError> {
     let row = tx.query_one(
-        "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM xmpp_upload WHERE account = $1",
-        params![account],
+        "SELECT CAST(COALESCE(SUM(CASE WHEN size < $2 THEN $2 ELSE size END), 0) AS BIGINT)
+         FROM xmpp_upload WHERE account = $1",
+        params![account, number(LEAST)],
     )?;
     let used = row.map(|row| row.get::<u64>(0)).transpose()?;
-    if used.unwrap_or_default().saturating_add(slot.size) > most {
+    if used
+        .unwrap_or_default()
+        .saturating_add(slot.size.max(LEAST))
+        > most
+    {
         return Ok(false);
     }
     tx.execute(

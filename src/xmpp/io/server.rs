@@ -27,6 +27,7 @@ use super::{
     outbox::{Outbox, Patience},
     rooms::Rooms,
     s2s::{Components, Remotes, Trust},
+    upload::Filling,
 };
 use crate::{
     Config,
@@ -143,6 +144,7 @@ pub(crate) struct Server {
     pub(crate) caps: Known,
     pub(crate) rooms: Rooms,
     pub(crate) remotes: Remotes,
+    pub(crate) filling: Filling,
     pub(crate) components: Components,
     /// Itself, for tasks that outlive a call.
     pub(crate) me: Weak<Server>,
@@ -182,6 +184,7 @@ impl Server {
             caps: Known::default(),
             rooms: Rooms::default(),
             remotes: Remotes::new(),
+            filling: Filling::default(),
             components: Components::default(),
             me,
             metrics: Metrics::new(),

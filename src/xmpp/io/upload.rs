@@ -1,10 +1,11 @@
 //! Files over HTTP (XEP-0363): put into slots, and got by whoever knows where they are.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{Read, Seek, SeekFrom},
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
@@ -131,6 +132,9 @@ async fn put(
     if slot.blob.is_some() || late {
         return plain(StatusCode::FORBIDDEN);
     }
+    let Some(_hold) = server.filling.hold(token) else {
+        return plain(StatusCode::CONFLICT);
+    };
     let said = headers.get(header::CONTENT_LENGTH);
     let said = said.and_then(|said| said.to_str().ok()?.parse::<u64>().ok());
     if said.is_some_and(|said| said != slot.size) {
@@ -161,11 +165,11 @@ async fn put(
         Ok((blob, _)) => blob,
         Err(error) => return failed(&error),
     };
-    let token = token.to_owned();
+    let slot = token.to_owned();
     let filled = server
         .ground
         .database
-        .write(move |tx| data::upload::fill(tx, &token, &blob))
+        .write(move |tx| data::upload::fill(tx, &slot, &blob))
         .await;
     match filled {
         Ok(true) => plain(StatusCode::CREATED),
@@ -246,13 +250,70 @@ async fn get(server: &Server, request: &http::request::Parts, slot: &Slot) -> Mo
     response
 }
 
-/// What a file is said to be, and whether browsers may show it: only what can't hold a script.
-fn shown_as(kind: &str) -> (&str, bool) {
-    match kind.split_once('/') {
-        Some(("image", "svg+xml")) => ("application/octet-stream", false),
-        Some(("image" | "audio" | "video", _)) => (kind, true),
-        Some(("text", "plain")) => ("text/plain; charset=utf-8", true),
-        _ => ("application/octet-stream", false),
+/// What browsers may show: what can't hold a script.
+const SHOWN: &[&str] = &[
+    "audio/aac",
+    "audio/flac",
+    "audio/mp4",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/opus",
+    "audio/wav",
+    "audio/webm",
+    "audio/x-m4a",
+    "audio/x-wav",
+    "image/apng",
+    "image/avif",
+    "image/bmp",
+    "image/gif",
+    "image/heic",
+    "image/heif",
+    "image/jpeg",
+    "image/png",
+    "image/tiff",
+    "image/webp",
+    "video/3gpp",
+    "video/mp4",
+    "video/mpeg",
+    "video/ogg",
+    "video/quicktime",
+    "video/webm",
+    "video/x-matroska",
+];
+
+/// What a file is said to be, and whether browsers may show it.
+fn shown_as(kind: &str) -> (&'static str, bool) {
+    if kind.eq_ignore_ascii_case("text/plain") {
+        return ("text/plain; charset=utf-8", true);
+    }
+    match SHOWN.iter().find(|known| known.eq_ignore_ascii_case(kind)) {
+        Some(known) => (known, true),
+        None => ("application/octet-stream", false),
+    }
+}
+
+/// The slots that are being filled. Each by one request at a time: what several wrote at once would
+/// all take room until the first is done.
+#[derive(Default)]
+pub(crate) struct Filling(Mutex<HashSet<String>>);
+
+/// The right to fill a slot.
+struct Hold<'a>(&'a Filling, &'a str);
+
+impl Filling {
+    fn slots(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold<'a>(&'a self, token: &'a str) -> Option<Hold<'a>> {
+        let free = self.slots().insert(token.to_owned());
+        free.then(|| Hold(self, token))
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.slots().remove(self.1);
     }
 }
 
@@ -366,14 +427,36 @@ mod tests {
     }
 
     #[test]
+    fn slots_are_filled_by_one_at_a_time() {
+        let filling = Filling::default();
+        let first = filling.hold("a");
+        assert!(first.is_some() && filling.hold("a").is_none());
+        assert!(filling.hold("b").is_some());
+        drop(first);
+        assert!(filling.hold("a").is_some());
+    }
+
+    #[test]
     fn what_browsers_may_show() {
-        assert!(shown_as("image/png").1 && shown_as("text/plain").1);
+        for (kind, shown) in [
+            ("image/png", "image/png"),
+            ("Image/PNG", "image/png"),
+            ("video/mp4", "video/mp4"),
+            ("text/plain", "text/plain; charset=utf-8"),
+            ("TEXT/plain", "text/plain; charset=utf-8"),
+        ] {
+            assert_eq!(shown_as(kind), (shown, true), "{kind}");
+        }
         for kind in [
             "text/html",
             "image/svg+xml",
             "application/pdf",
             "",
             "application/xhtml+xml",
+            "image/SVG+XML",
+            "Image/svg+xml",
+            "image/x+xml",
+            "video/html",
         ] {
             assert_eq!(
                 shown_as(kind),
