@@ -49,8 +49,10 @@ impl Resolver {
             };
             counts.then_some(entry)
         };
+        // That a name has no CNAME, or that nobody could say, says nothing of its other types.
+        let alias = || known(RrType::CNAME).filter(|entry| entry.is_alias());
         known(rr_type)
-            .or_else(|| known(RrType::CNAME).filter(|_| rr_type != RrType::CNAME))
+            .or_else(alias)
             .or_else(|| known(NO_NAME))
             .or_else(|| {
                 // Nothing is below a name that does not exist (RFC 8020); taken only from those

@@ -166,6 +166,15 @@ impl Entry {
         self.security.store(security as u8, Ordering::Relaxed);
     }
 
+    /// True of what says that the name is another.
+    pub(crate) fn is_alias(&self) -> bool {
+        match &self.fact {
+            Fact::Set(set) => set.rr_type == RrType::CNAME,
+            Fact::Renamed { .. } => true,
+            Fact::NoData | Fact::NoName | Fact::Failed => false,
+        }
+    }
+
     /// The key's number part.
     pub(crate) fn kind(&self) -> u32 {
         match self.fact {

@@ -295,7 +295,7 @@ impl Resolver {
             Fact::Renamed { dname, cname } => {
                 resolved.answer.push((dname.clone(), left));
                 resolved.answer.push((cname.clone(), left));
-                cname.target()
+                cname.target().filter(|_| ask.rr_type != RrType::CNAME)
             }
             Fact::NoData => None,
             Fact::NoName => {
@@ -319,11 +319,12 @@ impl Resolver {
             return None;
         }
         let now = self.network.now();
-        let kinds = [rr_type, RrType::CNAME, NO_NAME];
-        let known = kinds
-            .iter()
-            .filter_map(|kind| self.memory.records.get(name.as_ref(), kind.0.into()));
+        let kept = |kind: RrType| self.memory.records.get(name.as_ref(), kind.0.into());
+        let alias = kept(RrType::CNAME).filter(|entry| entry.is_alias());
+        let known = [kept(rr_type), alias, kept(NO_NAME)];
         known
+            .into_iter()
+            .flatten()
             .filter(|entry| !matches!(entry.fact, Fact::Failed))
             .filter(|entry| entry.security() != Security::Bogus)
             // What was never checked must not pass for checked now.

@@ -1,6 +1,8 @@
 //! The engine in virtual time, against a network made of a few zone files.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cache;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +19,7 @@ use super::settings::{Budget, Settings};
 use super::{Ask, Delegation, Memory, Resolver};
 use crate::engine::answer::{Client, Outcome, Scratch, Transport, answer};
 use crate::engine::state::{Settings as Serving, State};
+use crate::engine::zone::Zone;
 use crate::engine::zone::tests::load;
 use crate::engine::zones::{Served, Zones};
 use crate::wire::code::{Rcode, RrType};
@@ -99,7 +102,7 @@ fn name(text: &str) -> Name {
 const HEAD: &str = "$TTL 300\n@ SOA ns. hm. 1 2 3 4 60\n";
 
 fn world(mischief: Mischief) -> Arc<World> {
-    let zones: [(&str, &str, &str); 3] = [
+    let zones: [Unsigned<'_>; 3] = [
         (
             ".",
             "192.0.2.1",
@@ -116,8 +119,26 @@ fn world(mischief: Mischief) -> Arc<World> {
             "@ NS ns\nns A 192.0.2.3\na.b.c.www 100 A 192.0.2.81\n",
         ),
     ];
-    let servers = zones.map(|(apex, address, text)| {
-        let zone = Arc::new(load(apex, &format!("{HEAD}{text}")).zone.unwrap());
+    world_of(&zones, mischief)
+}
+
+/// Apex, address of the server, and records but the SOA.
+type Unsigned<'a> = (&'a str, &'a str, &'a str);
+
+fn world_of(zones: &[Unsigned<'_>], mischief: Mischief) -> Arc<World> {
+    let zones = zones.iter().map(|(apex, address, text)| {
+        let zone = load(apex, &format!("{HEAD}{text}")).zone.unwrap();
+        (*address, zone)
+    });
+    world_serving(zones, mischief)
+}
+
+fn world_serving<'a>(
+    zones: impl Iterator<Item = (&'a str, Zone)>,
+    mischief: Mischief,
+) -> Arc<World> {
+    let servers = zones.map(|(address, zone)| {
+        let zone = Arc::new(zone);
         let served = Served {
             zone,
             history: Arc::default(),
@@ -135,7 +156,7 @@ fn world(mischief: Mischief) -> Arc<World> {
     Arc::new(World {
         begun: Instant::now(),
         clock: AtomicU64::new(0),
-        servers: servers.into(),
+        servers: servers.collect(),
         silent: AtomicBool::new(false),
         mischief,
         log: Mutex::default(),
