@@ -87,10 +87,9 @@ impl Request {
         }
     }
 
-    pub(crate) fn recall(&self, name: NameRef<'_>, kind: RrType) -> Option<Arc<Entry>> {
+    pub(crate) fn recall(&self, name: NameRef<'_>, kind: u32) -> Option<Arc<Entry>> {
         let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        let same =
-            |entry: &&Arc<Entry>| entry.kind() == u32::from(kind.0) && entry.name.as_ref() == name;
+        let same = |entry: &&Arc<Entry>| entry.kind() == kind && entry.name.as_ref() == name;
         fresh.iter().rev().find(same).cloned()
     }
 }

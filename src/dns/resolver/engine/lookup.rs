@@ -32,11 +32,11 @@ impl Resolver {
         rr_type: RrType,
     ) -> Option<Arc<Entry>> {
         let now = self.network.now();
-        let known = |kind: RrType| {
+        let known = |kind: u32| {
             if let Some(entry) = request.recall(name.as_ref(), kind) {
                 return Some(entry);
             }
-            let entry = self.memory.records.get(name.as_ref(), kind.0.into())?;
+            let entry = self.memory.records.get(name.as_ref(), kind)?;
             // A forger, or a server that was repaired, may have been behind it.
             let bogus = entry.security() == Security::Bogus;
             if bogus && now.saturating_duration_since(entry.stored) > BOGUS_TIME {
@@ -50,8 +50,8 @@ impl Resolver {
             counts.then_some(entry)
         };
         // That a name has no CNAME, or that nobody could say, says nothing of its other types.
-        let alias = || known(RrType::CNAME).filter(|entry| entry.is_alias());
-        known(rr_type)
+        let alias = || known(RrType::CNAME.0.into()).filter(|entry| entry.is_alias());
+        known(rr_type.0.into())
             .or_else(alias)
             .or_else(|| known(NO_NAME))
             .or_else(|| {
@@ -59,7 +59,7 @@ impl Resolver {
                 // who sign it, since others have been seen to deny what has names below.
                 let mut above = name.as_ref().parent();
                 while let Some(name) = above {
-                    let entry = self.memory.records.get(name, NO_NAME.0.into());
+                    let entry = self.memory.records.get(name, NO_NAME);
                     let holds = |entry: &Arc<Entry>| {
                         entry.security() == Security::Secure && entry.left(now).is_some()
                     };

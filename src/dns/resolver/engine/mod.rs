@@ -44,7 +44,7 @@ use store::Store;
 pub(crate) use delegation::Delegation;
 pub use fuzz::fuzz_response;
 pub(crate) use reply::address_of;
-pub(crate) use resolve::{Ask, Pending};
+pub(crate) use resolve::{Ask, Pending, is_sought};
 
 /// What outlives a change of the settings.
 pub(crate) struct Memory {

@@ -103,8 +103,8 @@ pub(crate) struct Entry {
     reason: AtomicU16,
 }
 
-/// The type under which is kept that a name does not exist.
-pub(crate) const NO_NAME: RrType = RrType(0);
+/// The kind under which is kept that a name does not exist: no type has so high a number.
+pub(crate) const NO_NAME: u32 = 1 << 16;
 
 /// No extended error.
 const NO_REASON: u16 = u16::MAX;
@@ -178,7 +178,7 @@ impl Entry {
     /// The key's number part.
     pub(crate) fn kind(&self) -> u32 {
         match self.fact {
-            Fact::NoName => NO_NAME.0.into(),
+            Fact::NoName => NO_NAME,
             _ => self.rr_type.0.into(),
         }
     }

@@ -10,7 +10,7 @@ use super::Resolver;
 use super::answer::{Answer, kind};
 use super::budget::{Path, Request, reason};
 use super::policy::{Action, Hit};
-use super::record::{Entry, Fact, RrSet, Security};
+use super::record::{Entry, Fact, NO_NAME, RrSet, Security};
 use crate::wire::code::{Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 
@@ -80,6 +80,12 @@ impl Resolved {
     }
 }
 
+/// True of a type that a record set can have, and that is asked for by itself. Nothing that comes
+/// back answers a question for another, so no server is to be blamed for it.
+pub(crate) fn is_sought(rr_type: RrType) -> bool {
+    !matches!(rr_type, RrType(0) | RrType::RRSIG) && !rr_type.is_meta()
+}
+
 /// True of what a referral said of a missing DS set: a validator knows enough, a client is given
 /// the SOA record as well (RFC 2308 2.2).
 fn is_half(entry: &Entry) -> bool {
@@ -89,6 +95,8 @@ fn is_half(entry: &Entry) -> bool {
 
 /// Seconds that stale data is said to hold (RFC 8767 4).
 pub(crate) const STALE_TTL: u32 = 30;
+/// Seconds that the set counts for that stands for all of a name.
+const ANY_TTL: u32 = 3600;
 /// Questions under way whose askers have all gone, at which the list of them is swept.
 const MAX_ABANDONED: usize = 1024;
 
@@ -167,6 +175,30 @@ impl Resolver {
         // A CNAME is given as it is: what it leads to is another question.
         self.apply(action, &mut resolved, &ask.name, &ask);
         Answer::new(&ask, &resolved, self.network.now())
+    }
+
+    /// The answer to a question for what is no type of a record set; none if it is one. Whoever
+    /// asks for all types is given one set that stands for them (RFC 8482 4.2).
+    pub(crate) fn not_sought(&self, ask: &Ask) -> Option<Answer> {
+        if is_sought(ask.rr_type) {
+            return None;
+        }
+        let mut resolved = Resolved::empty(STALE_TTL);
+        resolved.security = Security::Indeterminate;
+        if ask.rr_type == RrType::ANY {
+            let set = RrSet {
+                owner: ask.name.clone(),
+                rr_type: RrType::HINFO,
+                ttl: ANY_TTL,
+                data: vec![b"\x07RFC8482\0".as_slice().into()],
+                signatures: Vec::new(),
+            };
+            resolved.answer.push((Arc::new(set), ANY_TTL));
+        } else {
+            resolved.rcode = Rcode::NOTIMP;
+            resolved.reason = Some(reason::NOT_SUPPORTED);
+        }
+        Some(Answer::new(ask, &resolved, self.network.now()))
     }
 
     /// Finds the answer to a question.
@@ -314,14 +346,13 @@ impl Resolver {
 
     /// What was known, and is past its time, but not by too much (RFC 8767).
     fn stale(&self, name: &Name, rr_type: RrType) -> Option<Arc<Entry>> {
-        use super::record::NO_NAME;
         if self.settings.stale.is_zero() {
             return None;
         }
         let now = self.network.now();
-        let kept = |kind: RrType| self.memory.records.get(name.as_ref(), kind.0.into());
-        let alias = kept(RrType::CNAME).filter(|entry| entry.is_alias());
-        let known = [kept(rr_type), alias, kept(NO_NAME)];
+        let kept = |kind: u32| self.memory.records.get(name.as_ref(), kind);
+        let alias = kept(RrType::CNAME.0.into()).filter(|entry| entry.is_alias());
+        let known = [kept(rr_type.0.into()), alias, kept(NO_NAME)];
         known
             .into_iter()
             .flatten()

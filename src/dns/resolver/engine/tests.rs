@@ -195,15 +195,19 @@ fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resol
     })
 }
 
-fn ask(resolver: &Resolver, text: &str, rr_type: RrType) -> (Rcode, usize, u32) {
-    let ask = Ask {
+fn question(text: &str, rr_type: RrType) -> Ask {
+    Ask {
         name: name(text),
         rr_type,
         dnssec_ok: false,
         checking_disabled: false,
         refresh: false,
         unfiltered: false,
-    };
+    }
+}
+
+fn ask(resolver: &Resolver, text: &str, rr_type: RrType) -> (Rcode, usize, u32) {
+    let ask = question(text, rr_type);
     // Nothing in this world makes anybody wait.
     let resolved = resolver.resolve(&ask).now_or_never().unwrap();
     (resolved.rcode, resolved.answer.len(), resolved.ttl)

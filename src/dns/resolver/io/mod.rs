@@ -20,7 +20,7 @@ use super::engine::answer::{Answer, kind};
 use super::engine::network::Local;
 use super::engine::policy::Action;
 use super::engine::settings::Settings;
-use super::engine::{Ask, Memory, Pending, Resolver};
+use super::engine::{Ask, Memory, Pending, Resolver, is_sought};
 use super::setup::Plan;
 use crate::data::{COMPONENT, Kept, RESOLVER_MIGRATIONS, load_resolver};
 use crate::engine::answer::{Answered, Client};
@@ -205,6 +205,15 @@ impl Recursion {
             refresh,
             unfiltered,
         };
+        if !is_sought(rr_type)
+            && let Some(answer) = resolver.not_sought(&ask(false))
+        {
+            let serving = &state.settings;
+            let len = answer.write(
+                now, unix_time, false, serving, client, &query, message, out, names,
+            );
+            return reply(len, &answer, rr_type);
+        }
         let key = kind(rr_type, dnssec_ok, checking_disabled) | u32::from(unfiltered) << 18;
         let known = memory.answers.get(question.name, key);
         if let Some(answer) = known.as_ref().filter(|answer| answer.is_fresh(now)) {

@@ -26,3 +26,33 @@ fn no_cname_is_not_no_address() {
         Rcode::SERVFAIL
     );
 }
+
+/// What is no type of a record set is not looked for: no server could answer, and what it says
+/// instead would be kept as if it spoke of the name.
+#[test]
+fn no_types_to_ask_a_resolver_for() {
+    let world = world(honest());
+    let resolver = resolver(&world, |_| {});
+    let refused = |rr_type: RrType| {
+        let answer = resolver.not_sought(&question("example.", rr_type))?;
+        Some((answer.rcode, answer.answers(RrType::HINFO).len()))
+    };
+    for rr_type in [0, 41, 46, 128, 249, 250, 251, 252, 253, 254] {
+        let told = refused(RrType(rr_type));
+        assert_eq!(told, Some((Rcode::NOTIMP, 0)), "{rr_type}");
+    }
+    assert_eq!(refused(RrType::ANY), Some((Rcode::NOERROR, 1)), "RFC 8482");
+    for rr_type in [1, 5, 43, 47, 65, 127, 256, 65_535] {
+        assert_eq!(refused(RrType(rr_type)), None, "{rr_type}");
+    }
+    // Even if one came through, that a name has no such set is not that there is no such name.
+    ask(&resolver, "example.", RrType(0));
+    assert_eq!(
+        ask(&resolver, "www.example.", RrType::A),
+        (Rcode::NOERROR, 1, 100)
+    );
+    assert_eq!(
+        ask(&resolver, "example.", RrType::NS),
+        (Rcode::NOERROR, 1, 300)
+    );
+}
