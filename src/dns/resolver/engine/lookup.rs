@@ -258,11 +258,12 @@ impl Resolver {
         }
         request.remember(&entry);
         let records = &self.memory.records;
-        // A failure is no reason to forget what may still serve when stale.
+        // A failure is no reason to forget what still counts, or may still serve when stale.
         let old = records.get(entry.name.as_ref(), entry.kind());
         let keep_old = failed
             && old.is_some_and(|old| {
-                !matches!(old.fact, Fact::Failed) && old.stale_for(now) < settings.stale
+                let serves = old.left(now).is_some() || old.stale_for(now) < settings.stale;
+                !matches!(old.fact, Fact::Failed) && serves
             });
         if ttl > 0 && !keep_old {
             records.put(entry.name.as_ref(), entry.kind(), entry.clone());

@@ -124,10 +124,18 @@ impl Resolver {
         let (resolver, own) = (self.clone(), key.clone());
         let work = async move {
             let resolved = resolver.resolve(&ask).await;
-            let answer = Arc::new(Answer::new(&ask, &resolved, resolver.network.now()));
-            if answer.ttl > 0 {
-                let answers = &resolver.memory.answers;
-                answers.put(ask.name.as_ref(), ask.kind(), answer.clone());
+            let now = resolver.network.now();
+            let mut answer = Arc::new(Answer::new(&ask, &resolved, now));
+            let answers = &resolver.memory.answers;
+            let failed = answer.rcode == Rcode::SERVFAIL || answer.stale;
+            let before = answers.get(ask.name.as_ref(), ask.kind());
+            match before.filter(|before| failed && before.is_fresh(now)) {
+                // One that was to be renewed, and could not be, is as good as it was.
+                Some(before) => answer = before,
+                None if answer.ttl > 0 => {
+                    answers.put(ask.name.as_ref(), ask.kind(), answer.clone());
+                }
+                None => {}
             }
             let in_flight = &resolver.memory.in_flight;
             in_flight

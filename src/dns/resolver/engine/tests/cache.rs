@@ -56,3 +56,38 @@ fn no_types_to_ask_a_resolver_for() {
         (Rcode::NOERROR, 1, 300)
     );
 }
+
+/// A renewal that fails takes nothing away.
+#[test]
+fn what_cannot_be_renewed_still_counts() {
+    for stale in [0, 3600] {
+        let world = world(honest());
+        let resolver = resolver(&world, |settings| {
+            settings.stale = Duration::from_secs(stale);
+        });
+        let answer = |refresh: bool| {
+            let ask = Ask {
+                refresh,
+                ..question("www.example.", RrType::A)
+            };
+            let answer = resolver.answer(ask).now_or_never().unwrap();
+            let age = answer.age(world.now());
+            (answer.rcode, answer.ttl - age, answer.stale)
+        };
+        assert_eq!(answer(false), (Rcode::NOERROR, 100, false));
+        world.clock.fetch_add(80_000, Ordering::Relaxed);
+        world.silent.store(true, Ordering::Relaxed);
+        world.clock.fetch_add(11_000, Ordering::Relaxed);
+        let (rcode, left, is_stale) = answer(true);
+        assert_eq!((rcode, is_stale), (Rcode::NOERROR, false), "{stale}");
+        assert!((1..10).contains(&left), "{stale}: {left}");
+        let kept = ask(&resolver, "www.example.", RrType::A);
+        assert_eq!(kept.0, Rcode::NOERROR, "{stale}");
+        let known = question("www.example.", RrType::A);
+        let known = resolver
+            .memory
+            .answers
+            .get(known.name.as_ref(), known.kind());
+        assert_eq!(known.unwrap().rcode, Rcode::NOERROR, "{stale}");
+    }
+}
