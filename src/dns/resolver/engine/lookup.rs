@@ -169,6 +169,39 @@ impl Resolver {
         }
     }
 
+    /// The zone with a source of its own, a route or this server's data, that a name and type
+    /// belong to: nothing that was learned elsewhere speaks of them.
+    pub(crate) fn realm(&self, name: NameRef<'_>, rr_type: RrType) -> Name {
+        // The DS set of a zone's name is the business of the zone above, and of its route.
+        let above = match name.parent() {
+            Some(above) if rr_type == RrType::DS => above,
+            _ => name,
+        };
+        let route = self.settings.route(above).map(|(zone, _)| zone.clone());
+        let own = self
+            .local
+            .as_ref()
+            .and_then(|local| local.zone(name, rr_type));
+        let zones = route.into_iter().chain(own);
+        zones
+            .max_by_key(|zone| zone.as_ref().label_count())
+            .unwrap_or_else(Name::root)
+    }
+
+    /// Keeps what a response says to a question, but for what is another source's to say.
+    pub(crate) fn keep_all(
+        &self,
+        request: &Request,
+        name: NameRef<'_>,
+        rr_type: RrType,
+        facts: Vec<Learned>,
+    ) -> Vec<Arc<Entry>> {
+        let realm = self.realm(name, rr_type);
+        let ours = |learned: &Learned| self.realm(learned.name.as_ref(), learned.rr_type) == realm;
+        let facts = facts.into_iter().filter(ours);
+        facts.map(|learned| self.keep(request, learned)).collect()
+    }
+
     /// What this server's own zones say.
     fn own(&self, request: &Request, name: &Name, rr_type: RrType) -> Option<Reply> {
         let local = self.local.as_ref()?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cache;
+mod routes;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -211,6 +212,14 @@ fn ask(resolver: &Resolver, text: &str, rr_type: RrType) -> (Rcode, usize, u32) 
     // Nothing in this world makes anybody wait.
     let resolved = resolver.resolve(&ask).now_or_never().unwrap();
     (resolved.rcode, resolved.answer.len(), resolved.ttl)
+}
+
+/// The data of the last set of an answer.
+fn data(resolver: &Resolver, text: &str, rr_type: RrType) -> Vec<Box<[u8]>> {
+    let ask = question(text, rr_type);
+    let resolved = resolver.resolve(&ask).now_or_never().unwrap();
+    let last = resolved.answer.last();
+    last.map(|(set, _)| set.data.clone()).unwrap_or_default()
 }
 
 fn honest() -> Mischief {
