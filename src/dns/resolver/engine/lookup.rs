@@ -16,7 +16,7 @@ use super::special;
 use crate::dnssec::{Rrsig, Validity};
 use crate::wire::code::RrType;
 use crate::wire::message::Message;
-use crate::wire::name::Name;
+use crate::wire::name::{Name, NameRef};
 
 /// Seconds that an answer with data of our own zones counts for.
 const OWN_TTL: u32 = 5;
@@ -57,8 +57,11 @@ impl Resolver {
             .or_else(|| {
                 // Nothing is below a name that does not exist (RFC 8020); taken only from those
                 // who sign it, since others have been seen to deny what has names below.
+                let realm = self.provable(name.as_ref(), rr_type)?;
+                let realm = realm.as_ref();
+                let within = |name: &NameRef<'_>| name.is_within(realm) && *name != realm;
                 let mut above = name.as_ref().parent();
-                while let Some(name) = above {
+                while let Some(name) = above.filter(within) {
                     let entry = self.memory.records.get(name, NO_NAME);
                     let holds = |entry: &Arc<Entry>| {
                         entry.security() == Security::Secure && entry.left(now).is_some()
@@ -145,7 +148,9 @@ impl Resolver {
         }
         if self.settings.validate
             && rr_type != RrType::DS
-            && let Some(learned) = self.memory.ranges.deny(name, rr_type, self.network.now())
+            && let Some(realm) = self.provable(name.as_ref(), rr_type)
+            && let Some(learned) =
+                (self.memory.ranges).deny(name, rr_type, self.network.now(), realm.as_ref())
         {
             self.memory.counts.denied.fetch_add(1, Ordering::Relaxed);
             let entry = self.keep(request, learned);
@@ -186,6 +191,12 @@ impl Resolver {
         zones
             .max_by_key(|zone| zone.as_ref().label_count())
             .unwrap_or_else(Name::root)
+    }
+
+    /// The zone within which a proof about other names may speak of this one as well; none for a
+    /// name that is not validated, since those who have it need not be those who would prove it.
+    fn provable(&self, name: NameRef<'_>, rr_type: RrType) -> Option<Name> {
+        (!self.is_let_be(name)).then(|| self.realm(name, rr_type))
     }
 
     /// Keeps what a response says to a question, but for what is another source's to say.

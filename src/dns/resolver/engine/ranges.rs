@@ -60,12 +60,18 @@ impl Ranges {
         }
     }
 
-    /// A denial of a name and type made of what is known.
-    pub(crate) fn deny(&self, name: &Name, rr_type: RrType, now: Instant) -> Option<Learned> {
+    /// A denial of a name and type made of what is known of zones within `realm`.
+    pub(crate) fn deny(
+        &self,
+        name: &Name,
+        rr_type: RrType,
+        now: Instant,
+        realm: NameRef<'_>,
+    ) -> Option<Learned> {
         let zones = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut above = Some(name.as_ref());
         let (apex, zone) = loop {
-            let at = above?.to_owned();
+            let at = above.filter(|at| at.is_within(realm))?.to_owned();
             if let Some(zone) = zones.get(&at) {
                 break (at, zone);
             }
@@ -164,7 +170,7 @@ mod tests {
         ranges.learn(&name("example."), &authority, now, 60);
         let says = |text: &str, rr_type: RrType, now: Instant| {
             ranges
-                .deny(&name(text), rr_type, now)
+                .deny(&name(text), rr_type, now, NameRef::ROOT)
                 .map(|learned| matches!(learned.fact, Fact::NoName))
         };
         assert_eq!(says("n.example.", RrType::A, now), Some(true));
@@ -181,6 +187,9 @@ mod tests {
             None,
             "another zone's"
         );
+        let (missing, below) = (name("n.example."), name("sub.example."));
+        let elsewhere = ranges.deny(&missing, RrType::A, now, below.as_ref());
+        assert!(elsewhere.is_none(), "whom another source answers for");
         let later = now + Duration::from_secs(61);
         assert_eq!(says("n.example.", RrType::A, later), None);
     }

@@ -178,7 +178,8 @@ impl Entry {
     /// The key's number part.
     pub(crate) fn kind(&self) -> u32 {
         match self.fact {
-            Fact::NoName => NO_NAME,
+            // The zone above, which answers for a DS set, need not be whom the name is asked of.
+            Fact::NoName if self.rr_type != RrType::DS => NO_NAME,
             _ => self.rr_type.0.into(),
         }
     }

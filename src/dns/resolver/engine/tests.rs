@@ -3,6 +3,7 @@
 
 mod cache;
 mod routes;
+mod trust;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -138,21 +139,28 @@ fn world_serving<'a>(
     zones: impl Iterator<Item = (&'a str, Zone)>,
     mischief: Mischief,
 ) -> Arc<World> {
-    let servers = zones.map(|(address, zone)| {
+    let mut served: HashMap<IpAddr, Vec<Served>> = HashMap::new();
+    for (address, zone) in zones {
         let zone = Arc::new(zone);
-        let served = Served {
+        let one = Served {
             zone,
             history: Arc::default(),
             rules: Arc::default(),
             secondary: false,
             expired: false,
         };
+        served
+            .entry(address.parse().unwrap())
+            .or_default()
+            .push(one);
+    }
+    let servers = served.into_iter().map(|(address, zones)| {
         let state = State {
-            zones: Zones::new(vec![served]),
+            zones: Zones::new(zones),
             keys: crate::engine::tsig::Keys::default(),
             settings: Serving::default(),
         };
-        (address.parse().unwrap(), state)
+        (address, state)
     });
     Arc::new(World {
         begun: Instant::now(),

@@ -332,6 +332,12 @@ impl Resolver {
         Trust::Secure { zone, keys }
     }
 
+    /// True of a name that is not validated, though an anchor is above it.
+    pub(crate) fn is_let_be(&self, name: NameRef<'_>) -> bool {
+        let (anchor, now) = (self.settings.anchors.above(name), self.network.unix_time());
+        anchor.is_some_and(|anchor| self.is_exempt(name, anchor.zone.as_ref(), now))
+    }
+
     /// True of a name that the operator has exempt from validation, or that is below one, unless
     /// an anchor is closer to it.
     fn is_exempt(&self, target: NameRef<'_>, anchor: NameRef<'_>, now: u64) -> bool {

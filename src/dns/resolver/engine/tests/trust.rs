@@ -1,0 +1,116 @@
+//! Signed zones, and what may be made of them.
+
+use super::*;
+use crate::dnssec::policy::Policy as Signing;
+use crate::dnssec::signer::{Plan, Signing as Signer, sign};
+use crate::dnssec::{Algorithm, DigestType, Ds, PrivateKey};
+use crate::resolver::engine::record::Security;
+
+/// The key of a zone.
+pub(super) struct ZoneKey {
+    private: PrivateKey,
+    flags: u16,
+}
+
+impl ZoneKey {
+    pub(super) fn new(flags: u16) -> ZoneKey {
+        let private = PrivateKey::generate(Algorithm::ED25519, 0).unwrap();
+        ZoneKey { private, flags }
+    }
+
+    pub(super) fn data(&self) -> Vec<u8> {
+        self.private.dnskey(self.flags)
+    }
+
+    /// As the zone above says it.
+    fn ds(&self, zone: &str) -> String {
+        let zone = name(zone);
+        let ds = Ds::make(zone.as_ref(), &self.data(), DigestType::SHA256).unwrap();
+        let digest: String = ds
+            .iter()
+            .skip(4)
+            .map(|octet| format!("{octet:02x}"))
+            .collect();
+        format!(
+            "{} {} {} {digest}",
+            u16::from_be_bytes([ds[0], ds[1]]),
+            ds[2],
+            ds[3]
+        )
+    }
+
+    /// A zone that it signs.
+    pub(super) fn sign(&self, apex: &str, text: &str) -> Zone {
+        self.sign_for(apex, text, 14 * 86_400)
+    }
+
+    fn sign_for(&self, apex: &str, text: &str, validity: i64) -> Zone {
+        let base = load(apex, &format!("{HEAD}{text}")).zone.unwrap();
+        let policy = Signing {
+            validity,
+            jitter: 0,
+            ..Signing::default()
+        };
+        let plan = Plan {
+            policy: &policy,
+            published: vec![self.data()],
+            signing: vec![Signer {
+                private: &self.private,
+                tag: crate::dnssec::key_tag(&self.data()),
+                keys: true,
+                zone: true,
+            }],
+            cds: Vec::new(),
+            delete_ds: false,
+            now: 1_800_000_000,
+            all: true,
+            least_serial: None,
+        };
+        sign(&base, None, &plan).unwrap().zone.unwrap()
+    }
+
+    /// Trusts it as the root's.
+    pub(super) fn trust(&self, settings: &mut Settings) {
+        settings.validate = true;
+        let anchor = (Name::root(), RrType::DNSKEY, self.data().into());
+        settings.anchors = Anchors::new(vec![anchor]);
+    }
+}
+
+fn security(resolver: &Resolver, text: &str, rr_type: RrType) -> (Rcode, Security) {
+    let ask = question(text, rr_type);
+    let resolved = resolver.resolve(&ask).now_or_never().unwrap();
+    (resolved.rcode, resolved.security)
+}
+
+const ROOT: &str = "@ NS a.root.\na.root. A 192.0.2.1\nexample. NS ns.example.\n\
+                    ns.example. A 192.0.2.2\n";
+const EXAMPLE: &str = "@ NS ns\nns A 192.0.2.2\nwww 100 A 192.0.2.80\n*.w TXT wild\n";
+
+/// A root and a zone, both signed.
+fn signed(root: &ZoneKey, mischief: Mischief) -> Arc<World> {
+    let below = ZoneKey::new(257);
+    let text = format!("{ROOT}example. DS {}\n", below.ds("example."));
+    let zones = [
+        ("192.0.2.1", root.sign(".", &text)),
+        ("192.0.2.2", below.sign("example.", EXAMPLE)),
+    ];
+    world_serving(zones.into_iter(), mischief)
+}
+
+#[test]
+fn what_is_signed_is_secure() {
+    let key = ZoneKey::new(257);
+    let world = signed(&key, honest());
+    let resolver = resolver(&world, |settings| key.trust(settings));
+    for (asked, rr_type, rcode) in [
+        ("www.example.", RrType::A, Rcode::NOERROR),
+        ("www.example.", RrType::MX, Rcode::NOERROR),
+        ("a.w.example.", RrType::TXT, Rcode::NOERROR),
+        ("none.example.", RrType::A, Rcode::NXDOMAIN),
+        ("none.", RrType::A, Rcode::NXDOMAIN),
+    ] {
+        let told = security(&resolver, asked, rr_type);
+        assert_eq!(told, (rcode, Security::Secure), "{asked} {rr_type}");
+    }
+}
