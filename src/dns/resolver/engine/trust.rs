@@ -390,7 +390,8 @@ impl Resolver {
     }
 
     /// The data of DS records for the keys that are trusted of an anchor's zone: those it has come
-    /// to follow, or else those that the configuration names.
+    /// to follow, or else those that the configuration names and that have not been revoked. None
+    /// are left where all were: then nothing is said of the zone any more (RFC 5011 5).
     fn trusted(&self, anchor: &Anchor) -> Vec<Box<[u8]>> {
         let managed = self.memory.managed.lock();
         let managed = managed.unwrap_or_else(PoisonError::into_inner);
@@ -399,7 +400,16 @@ impl Resolver {
         };
         let zone = anchor.zone.as_ref();
         let digest = |key: &[u8]| Ds::make(zone, key, DigestType::SHA256).map(Into::into);
-        keys.trusted().filter_map(digest).collect()
+        let trusted: Vec<Box<[u8]>> = keys.trusted().filter_map(digest).collect();
+        if !trusted.is_empty() {
+            return trusted;
+        }
+        let mut named = anchor.digests();
+        named.retain(|data| {
+            let mut revoked = keys.revoked().filter_map(DnsKey::read);
+            Ds::read(data).is_some_and(|ds| !revoked.any(|key| ds.matches(zone, &key)))
+        });
+        named
     }
 
     /// Looks at the keys of an anchor's zone anew (RFC 5011 2.3): the state they are in then, and
@@ -428,7 +438,7 @@ impl Resolver {
         let known = {
             let managed = self.memory.managed.lock();
             let managed = managed.unwrap_or_else(PoisonError::into_inner);
-            managed.get(zone).cloned()
+            managed.get(zone).filter(|state| state.is_begun()).cloned()
         };
         let mut state = known.unwrap_or_else(|| {
             let vouched = |data: &[u8]| {

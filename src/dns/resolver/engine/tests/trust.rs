@@ -4,6 +4,7 @@ use super::*;
 use crate::dnssec::policy::Policy as Signing;
 use crate::dnssec::signer::{Plan, Signing as Signer, sign};
 use crate::dnssec::{Algorithm, DigestType, Ds, PrivateKey};
+use crate::resolver::engine::managed::Managed;
 use crate::resolver::engine::record::Security;
 
 /// The key of a zone.
@@ -112,5 +113,35 @@ fn what_is_signed_is_secure() {
     ] {
         let told = security(&resolver, asked, rr_type);
         assert_eq!(told, (rcode, Security::Secure), "{asked} {rr_type}");
+    }
+}
+
+/// An anchor that follows its zone's keys stays one, though its key is not marked as one.
+#[test]
+fn an_anchor_without_the_mark_of_one_holds() {
+    for flags in [256, 257] {
+        let key = ZoneKey::new(flags);
+        let world = signed(&key, honest());
+        let resolver = resolver(&world, |settings| key.trust(settings));
+        let look = || {
+            let anchor = resolver.settings.anchors.iter().next().unwrap();
+            let looked = resolver.look_at_anchor(anchor).now_or_never().unwrap();
+            let state = looked.unwrap().0;
+            let trusted = state.trusted().count();
+            let managed = &resolver.memory.managed;
+            managed.lock().unwrap().insert(Name::root(), state);
+            trusted
+        };
+        assert_eq!((look(), look()), (1, 1), "{flags}");
+        let told = security(&resolver, "www.example.", RrType::A);
+        assert_eq!(told, (Rcode::NOERROR, Security::Secure), "{flags}");
+        // What an earlier run kept, and never came to trust anything by.
+        let mut managed = resolver.memory.managed.lock().unwrap();
+        managed.insert(Name::root(), Managed::default());
+        drop(managed);
+        resolver.flush(|_| true);
+        let told = security(&resolver, "www.example.", RrType::A);
+        assert_eq!(told, (Rcode::NOERROR, Security::Secure), "{flags}");
+        assert_eq!(look(), 1, "{flags}");
     }
 }
