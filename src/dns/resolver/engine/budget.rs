@@ -1,7 +1,7 @@
 //! What one question may cost, counted down wherever somebody else decides how much is done.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -40,6 +40,8 @@ pub(crate) struct Request {
     queries: AtomicU32,
     lookups: AtomicU32,
     signatures: AtomicU32,
+    /// Something was left undone for want of a budget.
+    spent: AtomicBool,
     /// What is older than nine tenths of its time is asked for anew.
     pub(crate) refresh: bool,
     /// What was learned on the way, for as long as the question lives: a TTL of zero is good for
@@ -57,6 +59,7 @@ impl Request {
             queries: AtomicU32::new(budget.queries),
             lookups: AtomicU32::new(budget.lookups),
             signatures: AtomicU32::new(budget.signatures),
+            spent: AtomicBool::new(false),
             refresh,
             fresh: Mutex::default(),
         }
@@ -65,19 +68,41 @@ impl Request {
     /// Takes one message off the budget.
     pub(crate) fn take_query(&self, now: Instant) -> Result<(), Fault> {
         if now >= self.deadline {
+            self.spend();
             return Err(Fault(reason::NO_REACHABLE_AUTHORITY));
         }
-        take(&self.queries).ok_or(Fault(reason::OTHER))
+        self.take(&self.queries).ok_or(Fault(reason::OTHER))
     }
 
     /// Takes one search for a server's addresses off the budget.
     pub(crate) fn take_lookup(&self) -> Option<()> {
-        take(&self.lookups)
+        self.take(&self.lookups)
     }
 
     /// Takes the check of one signature off the budget.
     pub(crate) fn take_signature(&self) -> Option<()> {
-        take(&self.signatures)
+        self.take(&self.signatures)
+    }
+
+    fn take(&self, count: &AtomicU32) -> Option<()> {
+        let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        });
+        if taken.is_err() {
+            self.spend();
+        }
+        taken.ok().map(|_| ())
+    }
+
+    /// Something is left undone because it would cost this question too much.
+    pub(crate) fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+    }
+
+    /// True once something was left undone: what failed since says nothing of anybody's zone, and
+    /// is no other question's business.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
     }
 
     pub(crate) fn remember(&self, entry: &Arc<Entry>) {
@@ -92,15 +117,6 @@ impl Request {
         let same = |entry: &&Arc<Entry>| entry.kind() == kind && entry.name.as_ref() == name;
         fresh.iter().rev().find(same).cloned()
     }
-}
-
-fn take(count: &AtomicU32) -> Option<()> {
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            left.checked_sub(1)
-        })
-        .ok()
-        .map(|_| ())
 }
 
 /// The names being looked up, each for the sake of the one before: no name waits for itself.
@@ -124,6 +140,11 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// True where there is no step further in.
+    pub(crate) fn is_deepest(&self) -> bool {
+        self.depth >= MAX_DEPTH
+    }
+
     /// One step further in; none if the name is on the path already, or the path too long.
     pub(crate) fn into<'b>(&'b self, name: &'b Name, rr_type: RrType) -> Option<Path<'b>>
     where
@@ -136,7 +157,7 @@ impl<'a> Path<'a> {
             }
             step = path.above;
         }
-        (self.depth < MAX_DEPTH).then_some(Path {
+        (!self.is_deepest()).then_some(Path {
             name,
             rr_type,
             above: Some(self),

@@ -304,6 +304,9 @@ impl Resolver {
                 None => {
                     // Those that would have to be asked for themselves have no way in.
                     let Some(path) = path.into(server, rr_type) else {
+                        if path.is_deepest() {
+                            request.spend();
+                        }
                         continue;
                     };
                     if request.take_lookup().is_none() {

@@ -302,13 +302,15 @@ impl Resolver {
         }
         request.remember(&entry);
         let records = &self.memory.records;
-        // A failure is no reason to forget what still counts, or may still serve when stale.
+        // A failure is no reason to forget what still counts, or may still serve when stale; that
+        // one question cost too much says nothing to the next.
         let old = records.get(entry.name.as_ref(), entry.kind());
         let keep_old = failed
-            && old.is_some_and(|old| {
-                let serves = old.left(now).is_some() || old.stale_for(now) < settings.stale;
-                !matches!(old.fact, Fact::Failed) && serves
-            });
+            && (request.is_spent()
+                || old.is_some_and(|old| {
+                    let serves = old.left(now).is_some() || old.stale_for(now) < settings.stale;
+                    !matches!(old.fact, Fact::Failed) && serves
+                }));
         if ttl > 0 && !keep_old {
             records.put(entry.name.as_ref(), entry.kind(), entry.clone());
         }

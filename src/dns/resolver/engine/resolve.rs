@@ -256,7 +256,7 @@ impl Resolver {
             let mut security = self.security(&request, &entry, ask).await;
             if matches!(entry.fact, Fact::Failed) || security == Security::Bogus {
                 let Some(old) = self.stale(&name, ask.rr_type) else {
-                    return self.failure(&entry, security);
+                    return self.failure(&request, &entry, security);
                 };
                 (entry, resolved.stale) = (old, true);
                 security = entry.security();
@@ -310,12 +310,14 @@ impl Resolver {
         resolved
     }
 
-    fn failure(&self, entry: &Entry, security: Security) -> Resolved {
+    fn failure(&self, request: &Request, entry: &Entry, security: Security) -> Resolved {
         self.memory.counts.failed.fetch_add(1, Ordering::Relaxed);
         if security == Security::Bogus {
             self.memory.counts.bogus.fetch_add(1, Ordering::Relaxed);
         }
-        let mut resolved = Resolved::failed(entry.reason(), self.settings.failure_ttl);
+        let spent = request.is_spent().then_some(reason::OTHER);
+        let reason = entry.reason().or(spent);
+        let mut resolved = Resolved::failed(reason, self.settings.failure_ttl);
         resolved.security = security;
         resolved
     }

@@ -91,6 +91,10 @@ impl Resolver {
         };
         if security == Security::Bogus {
             tracing::info!(name = %entry.name, rr_type = %entry.rr_type, reason, "bogus");
+            // Not checked to the end: another question may afford it.
+            if request.is_spent() {
+                return security;
+            }
         }
         entry.judge(security, reason);
         security
@@ -376,7 +380,8 @@ impl Resolver {
                 Standing::Bogus(_) => ttl.min(BROKEN_TTL),
                 _ => ttl,
             };
-            if ttl > 0 {
+            let unfinished = matches!(standing, Standing::Bogus(_)) && request.is_spent();
+            if ttl > 0 && !unfinished {
                 let link = Link {
                     name: name.clone(),
                     standing: standing.clone(),

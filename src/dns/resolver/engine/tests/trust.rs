@@ -145,3 +145,51 @@ fn an_anchor_without_the_mark_of_one_holds() {
         assert_eq!(look(), 1, "{flags}");
     }
 }
+
+/// What one question could not afford is no other zone's fault.
+#[test]
+fn a_spent_budget_is_nobody_elses_failure() {
+    let key = ZoneKey::new(257);
+    let world = signed(&key, honest());
+    let memory = Arc::new(Memory::new(8 << 20));
+    let poor = |change: &dyn Fn(&mut Settings)| {
+        let made = resolver(&world, |settings| {
+            key.trust(settings);
+            change(settings);
+        });
+        Resolver {
+            memory: memory.clone(),
+            settings: made.settings.clone(),
+            network: world.clone(),
+            local: None,
+        }
+    };
+    let told = |resolver: &Resolver, asked: &str| security(resolver, asked, RrType::A);
+    let rich = poor(&|_| {});
+    for asked in ["www.example.", "none.example."] {
+        for signatures in 0..4 {
+            rich.flush(|_| true);
+            let poor = poor(&|settings| settings.budget.signatures = signatures);
+            let (rcode, _) = told(&poor, asked);
+            assert_eq!(rcode, Rcode::SERVFAIL, "{asked} {signatures}");
+            let (_, security) = told(&rich, asked);
+            assert_eq!(
+                security,
+                Security::Secure,
+                "{asked} {signatures} signatures"
+            );
+        }
+        for queries in 1..6 {
+            rich.flush(|_| true);
+            let poor = poor(&|settings| settings.budget.queries = queries);
+            told(&poor, asked);
+            let (_, security) = told(&rich, asked);
+            assert_eq!(security, Security::Secure, "{asked} {queries} queries");
+        }
+    }
+    // As for the queries that a zone's servers get for all clients together.
+    rich.flush(|_| true);
+    let barred = poor(&|settings| settings.budget.per_zone = 0);
+    assert_eq!(told(&barred, "www.example.").0, Rcode::SERVFAIL);
+    assert_eq!(told(&rich, "www.example.").1, Security::Secure);
+}
