@@ -9,11 +9,10 @@ use futures_util::future::BoxFuture;
 use super::Resolver;
 use super::budget::{Fault, Path, Request, reason};
 use super::network::{Opt, Outgoing, Style};
-use super::record::{Entry, Fact, NO_NAME, RrSet, Security};
+use super::record::{Entry, Fact, NO_NAME, Security};
 use super::reply::{self, Learned, Reply, Source};
 use super::settings::Route;
 use super::special;
-use crate::dnssec::{Rrsig, Validity};
 use crate::wire::code::RrType;
 use crate::wire::message::Message;
 use crate::wire::name::{Name, NameRef};
@@ -259,27 +258,12 @@ impl Resolver {
         self.keep_as(request, learned, None)
     }
 
-    /// Seconds that the signatures over a set let it be kept (RFC 4035 5.3.3); those that have
-    /// expired are the validator's business.
-    fn signed_for(&self, set: &RrSet) -> u32 {
-        let now = self.network.unix_time() as u32;
-        let bounds = set.signatures.iter().filter_map(|data| Rrsig::read(data));
-        bounds
-            .filter(|signature| signature.validity(now) == Validity::Valid)
-            .map(|signature| {
-                let left = signature.expiration.wrapping_sub(now);
-                signature.original_ttl.min(left)
-            })
-            .max()
-            .unwrap_or(u32::MAX)
-    }
-
     fn keep_as(&self, request: &Request, learned: Learned, reason: Option<u16>) -> Arc<Entry> {
         let settings = &self.settings;
         let ttl = match &learned.fact {
-            Fact::Set(set) | Fact::Renamed { dname: set, .. } => {
-                let ttl = learned.ttl.clamp(settings.min_ttl, settings.max_ttl);
-                ttl.min(self.signed_for(set))
+            // What its signatures allow, once they are verified, comes on top of it.
+            Fact::Set(_) | Fact::Renamed { .. } => {
+                learned.ttl.clamp(settings.min_ttl, settings.max_ttl)
             }
             Fact::NoData | Fact::NoName => {
                 let least = settings.min_ttl.min(settings.max_negative_ttl);

@@ -325,7 +325,7 @@ impl Resolver {
     /// Adds what an entry says to an answer; gives the name to go on with.
     fn take(&self, resolved: &mut Resolved, entry: &Entry, ask: &Ask, left: u32) -> Option<Name> {
         let authority = |resolved: &mut Resolved| {
-            let sets = entry.authority.iter().map(|set| (set.clone(), left));
+            let sets = entry.vouched().map(|set| (set.clone(), left));
             resolved.authority.extend(sets);
         };
         let next = match &entry.fact {

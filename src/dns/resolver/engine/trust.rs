@@ -10,7 +10,7 @@ use super::anchors::{Anchor, Exemption};
 use super::budget::{Fault, Path, Request, reason};
 use super::denial::{Claim, Proof, Proofs};
 use super::managed::Managed;
-use super::record::{Entry, Fact, RrSet, Security};
+use super::record::{Entry, Fact, RrSet, Security, bit};
 use super::store::Kept;
 use crate::dnssec::{DigestType, DnsKey, Ds, Rrsig, Validity, verify};
 use crate::wire::code::{Class, RrType};
@@ -73,6 +73,30 @@ enum Trust {
     Insecure(Option<u16>),
     Bogus(u16),
     Indeterminate,
+}
+
+/// What a verified signature says of its set.
+#[derive(Debug, Clone, Copy)]
+struct Good {
+    /// The labels of a wildcard's parent, if one made the set.
+    expanded: Option<usize>,
+    /// Seconds that the set may count for from now (RFC 4035 5.3.3).
+    ttl: u32,
+}
+
+/// What the sets that came with an entry prove.
+struct Proved {
+    proof: Proof,
+    /// Which of them have a good signature, bit by bit, and the seconds they count for.
+    good: u32,
+    ttl: u32,
+}
+
+impl Proved {
+    fn add(&mut self, at: usize, set: &RrSet, good: Good) {
+        self.good |= bit(at);
+        self.ttl = self.ttl.min(set.ttl).min(good.ttl);
+    }
 }
 
 /// A verdict with the extended error that explains it.
@@ -156,61 +180,80 @@ impl Resolver {
 
     /// Checks an entry with the keys of its zone.
     fn check(&self, request: &Request, entry: &Entry, zone: &Name, keys: &RrSet) -> Verdict {
-        let secure = (Security::Secure, None);
         let bogus = |reason| (Security::Bogus, Some(reason));
+        // What came along unasked is not looked at, and does not go out as if it had been.
+        let secure = |good: Good| {
+            entry.vouch(0, good.ttl, self.network.now());
+            (Security::Secure, None)
+        };
         match &entry.fact {
             Fact::Renamed { dname, .. } => match self.check_set(request, dname, zone, keys) {
-                Ok(_) => secure,
+                Ok(good) => secure(good),
                 Err(reason) => bogus(reason),
             },
             Fact::Set(set) => match self.check_set(request, set, zone, keys) {
-                Ok(None) => secure,
-                Ok(Some(labels)) => {
-                    let claim = Claim::Expanded(labels);
-                    self.denied(request, entry, zone, keys, claim)
-                }
+                Ok(good) => match good.expanded {
+                    None => secure(good),
+                    Some(labels) => {
+                        let claim = (Claim::Expanded(labels), good.ttl);
+                        self.denied(request, entry, zone, keys, claim)
+                    }
+                },
                 Err(reason) => bogus(reason),
             },
-            Fact::NoData => self.denied(request, entry, zone, keys, Claim::NoData),
-            Fact::NoName => self.denied(request, entry, zone, keys, Claim::NoName),
+            Fact::NoData => self.denied(request, entry, zone, keys, (Claim::NoData, u32::MAX)),
+            Fact::NoName => self.denied(request, entry, zone, keys, (Claim::NoName, u32::MAX)),
             Fact::Failed => (Security::Indeterminate, None),
         }
     }
 
-    /// Whether the proofs that came with an entry prove its claim.
+    /// Whether the proofs that came with an entry prove its claim, which holds for so long.
     fn denied(
         &self,
         request: &Request,
         entry: &Entry,
         zone: &Name,
         keys: &RrSet,
-        claim: Claim,
+        claim: (Claim, u32),
     ) -> Verdict {
-        match self.proof(request, entry, zone, keys, claim) {
-            Ok(Proof::Holds { .. }) => {
-                self.learn_ranges(request, entry, zone, keys);
-                (Security::Secure, None)
+        let bogus = |reason| (Security::Bogus, Some(reason));
+        let (claim, ttl) = claim;
+        let mut proved = match self.proof(request, entry, zone, keys, claim) {
+            Ok(proved) => proved,
+            Err(reason) => return bogus(reason),
+        };
+        match proved.proof {
+            Proof::Holds { .. } => {}
+            Proof::OptOut => return (Security::Insecure, None),
+            Proof::TooManyIterations => {
+                return (Security::Insecure, Some(reason::UNSUPPORTED_ITERATIONS));
             }
-            Ok(Proof::OptOut) => (Security::Insecure, None),
-            Ok(Proof::TooManyIterations) => {
-                (Security::Insecure, Some(reason::UNSUPPORTED_ITERATIONS))
-            }
-            Ok(Proof::Missing) => (Security::Bogus, Some(reason::NSEC_MISSING)),
-            Err(reason) => (Security::Bogus, Some(reason)),
+            Proof::Missing => return bogus(reason::NSEC_MISSING),
         }
+        // The SOA record goes out with the denial, and says how long it holds.
+        let sets = entry.authority.iter().enumerate();
+        for (at, set) in sets.filter(|(_, set)| set.rr_type == RrType::SOA) {
+            match self.check_set(request, set, zone, keys) {
+                Ok(good) if good.expanded.is_none() => proved.add(at, set, good),
+                Ok(_) => return bogus(reason::BOGUS),
+                Err(reason) => return bogus(reason),
+            }
+        }
+        let now = self.network.now();
+        entry.vouch(proved.good, proved.ttl.min(ttl), now);
+        self.learn_ranges(entry, zone);
+        (Security::Secure, None)
     }
 
     /// Keeps the ranges that a denial by NSEC showed to be empty (RFC 8198).
-    fn learn_ranges(&self, request: &Request, entry: &Entry, zone: &Name, keys: &RrSet) {
-        let has = |rr_type: RrType| entry.authority.iter().any(|set| set.rr_type == rr_type);
-        if !has(RrType::NSEC) || !has(RrType::SOA) {
-            return;
+    fn learn_ranges(&self, entry: &Entry, zone: &Name) {
+        let good: Vec<Arc<RrSet>> = entry.vouched().cloned().collect();
+        let has = |rr_type: RrType| good.iter().any(|set| set.rr_type == rr_type);
+        if has(RrType::NSEC) && has(RrType::SOA) {
+            let now = self.network.now();
+            let left = entry.left(now).unwrap_or(0);
+            self.memory.ranges.learn(zone, &good, now, left);
         }
-        let checked = |set: &&Arc<RrSet>| self.check_set(request, set, zone, keys) == Ok(None);
-        let good: Vec<Arc<RrSet>> = entry.authority.iter().filter(checked).cloned().collect();
-        let now = self.network.now();
-        let left = entry.left(now).unwrap_or(0);
-        self.memory.ranges.learn(zone, &good, now, left);
     }
 
     fn proof(
@@ -220,35 +263,42 @@ impl Resolver {
         zone: &Name,
         keys: &RrSet,
         claim: Claim,
-    ) -> Result<Proof, u16> {
-        let denials = entry
-            .authority
-            .iter()
-            .filter(|set| matches!(set.rr_type, RrType::NSEC | RrType::NSEC3));
-        let (mut good, mut wrong) = (Vec::new(), None);
-        for set in denials {
+    ) -> Result<Proved, u16> {
+        let sets = entry.authority.iter().enumerate();
+        let denials = sets.filter(|(_, set)| matches!(set.rr_type, RrType::NSEC | RrType::NSEC3));
+        let (mut sets, mut wrong) = (Vec::new(), None);
+        let mut proved = Proved {
+            proof: Proof::Missing,
+            good: 0,
+            ttl: u32::MAX,
+        };
+        for (at, set) in denials {
             match self.check_set(request, set, zone, keys) {
+                Ok(good) if good.expanded.is_none() => {
+                    proved.add(at, set, good);
+                    sets.push(&**set);
+                }
                 // A proof that a wildcard made is none.
-                Ok(None) => good.push(&**set),
-                Ok(Some(_)) => {}
+                Ok(_) => {}
                 Err(reason) => wrong = Some(reason),
             }
         }
-        let proofs = Proofs::of(zone.as_ref(), good.into_iter());
-        match proofs.prove(claim, &entry.name, entry.rr_type) {
+        let proofs = Proofs::of(zone.as_ref(), sets.into_iter());
+        proved.proof = proofs.prove(claim, &entry.name, entry.rr_type);
+        match proved.proof {
             Proof::Missing => Err(wrong.unwrap_or(reason::NSEC_MISSING)),
-            proof => Ok(proof),
+            _ => Ok(proved),
         }
     }
 
-    /// Checks the signatures over a set; gives the labels of a wildcard's parent if one made it.
+    /// Checks the signatures over a set.
     fn check_set(
         &self,
         request: &Request,
         set: &RrSet,
         zone: &Name,
         keys: &RrSet,
-    ) -> Result<Option<usize>, u16> {
+    ) -> Result<Good, u16> {
         let now = self.network.unix_time() as u32;
         let mut wrong = reason::RRSIGS_MISSING;
         let owner = set.owner.as_ref();
@@ -287,7 +337,11 @@ impl Resolver {
                 let records = set.data.iter().map(|data| &**data);
                 if signature.verify(&key, owner, Class::IN, records).is_ok() {
                     let labels = usize::from(signature.labels);
-                    return Ok(signature.is_expanded(owner).then_some(labels));
+                    let left = signature.expiration.wrapping_sub(now);
+                    return Ok(Good {
+                        expanded: signature.is_expanded(owner).then_some(labels),
+                        ttl: signature.original_ttl.min(left),
+                    });
                 }
                 wrong = reason::BOGUS;
             }
@@ -487,18 +541,19 @@ impl Resolver {
             }
             _ => return (Standing::Bogus(reason::DNSKEY_MISSING), left),
         };
-        let (standing, found) = self.vouch(request, zone, digests, set);
-        (standing, if found { left } else { left.min(BROKEN_TTL) })
+        let (standing, ttl) = self.vouch(request, zone, digests, set);
+        (standing, left.min(ttl))
     }
 
-    /// Whether one of the keys that a trusted DS record means signs the set of keys.
+    /// Whether one of the keys that a trusted DS record means signs the set of keys, and for how
+    /// many seconds that holds.
     fn vouch(
         &self,
         request: &Request,
         zone: &Name,
         digests: &[Box<[u8]>],
         set: &Arc<RrSet>,
-    ) -> (Standing, bool) {
+    ) -> (Standing, u32) {
         let usable = usable(digests);
         let mut wrong = reason::DNSKEY_MISSING;
         let mut tried = 0;
@@ -522,11 +577,11 @@ impl Resolver {
                 ..RrSet::clone(set)
             };
             match self.check_set(request, set, zone, &alone) {
-                Ok(_) => return (Standing::Keys(set.clone()), true),
+                Ok(good) => return (Standing::Keys(set.clone()), good.ttl),
                 Err(reason) => wrong = reason,
             }
         }
-        (Standing::Bogus(wrong), false)
+        (Standing::Bogus(wrong), BROKEN_TTL)
     }
 
     /// What the zone above says of a name: another zone's keys, that none begins there, that an
@@ -544,38 +599,40 @@ impl Resolver {
         let bogus = |reason| (Standing::Bogus(reason), left);
         match &entry.fact {
             Fact::Set(set) if set.rr_type == RrType::DS => {
-                if let Err(reason) = self.check_set(request, set, zone, keys) {
-                    return bogus(reason);
-                }
+                let good = match self.check_set(request, set, zone, keys) {
+                    Ok(good) => good,
+                    Err(reason) => return bogus(reason),
+                };
+                entry.vouch(0, good.ttl, self.network.now());
                 entry.judge(Security::Secure, None);
                 let (standing, ttl) = self.keys(request, name, &set.data).await;
-                (standing, ttl.min(left))
+                (standing, ttl.min(left).min(good.ttl))
             }
             // An alias is no zone (RFC 2181 10.1), nor is what a DNAME renames.
-            Fact::Set(set) => match self.check_set(request, set, zone, keys) {
-                Ok(_) => (Standing::NoCut, left),
-                Err(reason) => bogus(reason),
-            },
-            Fact::Renamed { dname, .. } => match self.check_set(request, dname, zone, keys) {
-                Ok(_) => (Standing::NoCut, left),
-                Err(reason) => bogus(reason),
-            },
+            Fact::Set(set) | Fact::Renamed { dname: set, .. } => {
+                match self.check_set(request, set, zone, keys) {
+                    Ok(good) => (Standing::NoCut, left.min(good.ttl)),
+                    Err(reason) => bogus(reason),
+                }
+            }
             Fact::NoData | Fact::NoName => {
                 let claim = match entry.fact {
                     Fact::NoName => Claim::NoName,
                     _ => Claim::NoData,
                 };
-                match self.proof(request, &entry, zone, keys, claim) {
-                    Ok(Proof::Holds { cut: true }) => (Standing::Insecure(None), left),
-                    Ok(Proof::Holds { cut: false }) => (Standing::NoCut, left),
-                    Ok(Proof::OptOut) => (Standing::Insecure(None), left),
-                    Ok(Proof::TooManyIterations) => (
-                        Standing::Insecure(Some(reason::UNSUPPORTED_ITERATIONS)),
-                        left,
-                    ),
-                    Ok(Proof::Missing) => bogus(reason::NSEC_MISSING),
-                    Err(reason) => bogus(reason),
-                }
+                let proved = match self.proof(request, &entry, zone, keys, claim) {
+                    Ok(proved) => proved,
+                    Err(reason) => return bogus(reason),
+                };
+                let standing = match proved.proof {
+                    Proof::Holds { cut: true } | Proof::OptOut => Standing::Insecure(None),
+                    Proof::Holds { cut: false } => Standing::NoCut,
+                    Proof::TooManyIterations => {
+                        Standing::Insecure(Some(reason::UNSUPPORTED_ITERATIONS))
+                    }
+                    Proof::Missing => return bogus(reason::NSEC_MISSING),
+                };
+                (standing, left.min(proved.ttl))
             }
             Fact::Failed => {
                 let reason = entry.reason().unwrap_or(reason::NETWORK_ERROR);

@@ -5,7 +5,9 @@ use crate::dnssec::policy::Policy as Signing;
 use crate::dnssec::signer::{Plan, Signing as Signer, sign};
 use crate::dnssec::{Algorithm, DigestType, Ds, PrivateKey};
 use crate::resolver::engine::managed::Managed;
-use crate::resolver::engine::record::Security;
+use crate::resolver::engine::record::{RrSet, Security};
+use crate::wire::reader::{Header, Reader};
+use crate::wire::record::OwnRecord;
 
 /// The key of a zone.
 pub(super) struct ZoneKey {
@@ -192,4 +194,124 @@ fn a_spent_budget_is_nobody_elses_failure() {
     let barred = poor(&|settings| settings.budget.per_zone = 0);
     assert_eq!(told(&barred, "www.example.").0, Rcode::SERVFAIL);
     assert_eq!(told(&rich, "www.example.").1, Security::Secure);
+}
+
+/// A message with records put to the end of its authority section.
+fn with_authority(bytes: Vec<u8>, records: &[OwnRecord]) -> Vec<u8> {
+    let header = Header::read(&bytes).unwrap();
+    let mut reader = Reader::at(&bytes, Header::LEN);
+    reader.skip_name().unwrap();
+    reader.u32().unwrap();
+    for _ in 0..header.answers + header.authorities {
+        reader.record().unwrap();
+    }
+    let at = reader.position();
+    let mut added = Vec::new();
+    for record in records {
+        added.extend_from_slice(record.owner.as_ref().wire());
+        added.extend_from_slice(&record.rr_type.0.to_be_bytes());
+        added.extend_from_slice(&1u16.to_be_bytes());
+        added.extend_from_slice(&record.ttl.to_be_bytes());
+        added.extend_from_slice(&(record.rdata.len() as u16).to_be_bytes());
+        added.extend_from_slice(&record.rdata);
+    }
+    let mut made = [&bytes[..at], &added, &bytes[at..]].concat();
+    let count = header.authorities + records.len() as u16;
+    made[8..10].copy_from_slice(&count.to_be_bytes());
+    made
+}
+
+/// What comes along with an answer is as good as the answer, or does not go out with it.
+#[test]
+fn what_comes_along_is_verified_or_dropped() {
+    let key = ZoneKey::new(257);
+    let record = |rr_type: RrType, text: &str| {
+        OwnRecord::from_text(name("a.example."), rr_type, 60, text).unwrap()
+    };
+    let signature = "NSEC 15 2 60 20290101000000 20270101000000 1 example. AAAA";
+    let forged = [
+        record(RrType::NSEC, "zz.example. A"),
+        record(RrType::RRSIG, signature),
+    ];
+    let world = signed(
+        &key,
+        Box::new(move |_, carrier, _, bytes| match carrier {
+            Carrier::Udp => Ok(with_authority(bytes, &forged)),
+            _ => Ok(bytes),
+        }),
+    );
+    let resolver = resolver(&world, |settings| key.trust(settings));
+    for (asked, rr_type, proofs) in [
+        ("www.example.", RrType::A, 0),
+        ("none.example.", RrType::A, 3),
+        ("a.w.example.", RrType::TXT, 1),
+    ] {
+        let ask = question(asked, rr_type);
+        let resolved = resolver.resolve(&ask).now_or_never().unwrap();
+        assert_eq!(resolved.security, Security::Secure, "{asked}");
+        let forged = |(set, _): &(Arc<_>, u32)| {
+            let set: &RrSet = set;
+            set.owner == name("a.example.")
+        };
+        assert!(!resolved.authority.iter().any(forged), "{asked}");
+        assert!(resolved.authority.len() <= proofs, "{asked}");
+    }
+}
+
+/// The SOA record of a denial says how long it holds: it must be the zone's own.
+#[test]
+fn a_denial_with_a_forged_soa_is_bogus() {
+    let key = ZoneKey::new(257);
+    let world = signed(
+        &key,
+        Box::new(|_, _, _, mut bytes| {
+            // Refresh, retry, expire and minimum of the zones' SOA records.
+            let tail = [0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 60];
+            let at = bytes.windows(tail.len()).position(|part| part == tail);
+            if let Some(at) = at {
+                bytes[at + 3] = 9;
+            }
+            Ok(bytes)
+        }),
+    );
+    let resolver = resolver(&world, |settings| key.trust(settings));
+    for asked in ["none.example.", "none."] {
+        let told = security(&resolver, asked, RrType::A);
+        assert_eq!(told, (Rcode::SERVFAIL, Security::Bogus), "{asked}");
+    }
+    let told = security(&resolver, "www.example.", RrType::A);
+    assert_eq!(told, (Rcode::NOERROR, Security::Secure));
+}
+
+/// Nothing counts for longer than the signatures that were verified (RFC 4035 5.3.3).
+#[test]
+fn signatures_bound_the_time_to_live() {
+    let (key, below) = (ZoneKey::new(257), ZoneKey::new(257));
+    let text = format!("{ROOT}example. DS {}\n", below.ds("example."));
+    let zones = [
+        ("192.0.2.1", key.sign(".", &text)),
+        ("192.0.2.2", below.sign_for("example.", EXAMPLE, 40)),
+    ];
+    // One that nobody made says that it holds for a year.
+    let record = |rr_type: RrType, text: &str| {
+        OwnRecord::from_text(name("example."), rr_type, 60, text).unwrap()
+    };
+    let forged = [record(
+        RrType::RRSIG,
+        "SOA 15 1 300 20290101000000 20270101000000 1 example. AAAA",
+    )];
+    let world = world_serving(
+        zones.into_iter(),
+        Box::new(move |_, _, _, bytes| Ok(with_authority(bytes, &forged))),
+    );
+    let resolver = resolver(&world, |settings| key.trust(settings));
+    for asked in ["www.example.", "none.example.", "a.none.example."] {
+        let (_, _, ttl) = ask(&resolver, asked, RrType::A);
+        assert!((1..=40).contains(&ttl), "{asked} {ttl}");
+    }
+    assert_eq!(ask(&resolver, "none.", RrType::A).2, 60);
+    // They end, and what was known with them.
+    world.clock.fetch_add(41_000, Ordering::Relaxed);
+    let told = security(&resolver, "none.example.", RrType::A);
+    assert_eq!(told, (Rcode::SERVFAIL, Security::Bogus));
 }
