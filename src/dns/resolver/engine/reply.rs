@@ -154,12 +154,15 @@ pub(crate) fn read(
         if !believed(current.as_ref()) {
             break;
         }
-        if let Some(set) = answers.get(&current, rr_type) {
+        // The CNAME that a DNAME makes has no signature of its own: it counts as what it is.
+        let made = |set: &&RrSet| {
+            set.rr_type == RrType::CNAME
+                && set.signatures.is_empty()
+                && renamed(&answers, &current, source).is_some()
+        };
+        if let Some(set) = answers.get(&current, rr_type).filter(|set| !made(set)) {
             facts.push(positive(&current, rr_type, set, &proofs));
             complete = true;
-            break;
-        }
-        if rr_type == RrType::CNAME {
             break;
         }
         if let Some((dname, cname)) = renamed(&answers, &current, source) {
@@ -176,7 +179,14 @@ pub(crate) fn read(
                 authority,
                 ttl,
             });
+            if rr_type == RrType::CNAME {
+                complete = true;
+                break;
+            }
             continue;
+        }
+        if rr_type == RrType::CNAME {
+            break;
         }
         let Some(cname) = answers.get(&current, RrType::CNAME) else {
             break;
@@ -507,6 +517,12 @@ mod tests {
         let dname = message(AA, ["d.example. 60 DNAME x.test.", "", ""]);
         assert_eq!(
             ask("example.", "a.d.example.", RrType::A, &dname),
+            "a.d.example. CNAME →a.x.test. 60"
+        );
+        let made = "d.example. 60 DNAME x.test.\na.d.example. 60 CNAME a.x.test.";
+        let made = message(AA, [made, "", ""]);
+        assert_eq!(
+            ask("example.", "a.d.example.", RrType::CNAME, &made),
             "a.d.example. CNAME →a.x.test. 60"
         );
         let looped = "a.example. 60 CNAME b.example.\nb.example. 50 CNAME a.example.";

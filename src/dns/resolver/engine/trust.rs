@@ -187,8 +187,11 @@ impl Resolver {
             (Security::Secure, None)
         };
         match &entry.fact {
+            // A wildcard makes no DNAME record for a name below it: its owner is not the name that
+            // is asked for (RFC 6672 3.3).
             Fact::Renamed { dname, .. } => match self.check_set(request, dname, zone, keys) {
-                Ok(good) => secure(good),
+                Ok(good) if good.expanded.is_none() => secure(good),
+                Ok(_) => bogus(reason::BOGUS),
                 Err(reason) => bogus(reason),
             },
             Fact::Set(set) => match self.check_set(request, set, zone, keys) {
@@ -577,6 +580,8 @@ impl Resolver {
                 ..RrSet::clone(set)
             };
             match self.check_set(request, set, zone, &alone) {
+                // Nor does a wildcard hold a zone's keys.
+                Ok(good) if good.expanded.is_some() => wrong = reason::BOGUS,
                 Ok(good) => return (Standing::Keys(set.clone()), good.ttl),
                 Err(reason) => wrong = reason,
             }
@@ -600,6 +605,8 @@ impl Resolver {
         match &entry.fact {
             Fact::Set(set) if set.rr_type == RrType::DS => {
                 let good = match self.check_set(request, set, zone, keys) {
+                    // No zone is delegated by a wildcard (RFC 4592 4.2).
+                    Ok(good) if good.expanded.is_some() => return bogus(reason::BOGUS),
                     Ok(good) => good,
                     Err(reason) => return bogus(reason),
                 };
@@ -609,10 +616,14 @@ impl Resolver {
                 (standing, ttl.min(left).min(good.ttl))
             }
             // An alias is no zone (RFC 2181 10.1), nor is what a DNAME renames.
-            Fact::Set(set) | Fact::Renamed { dname: set, .. } => {
-                match self.check_set(request, set, zone, keys) {
-                    Ok(good) => (Standing::NoCut, left.min(good.ttl)),
-                    Err(reason) => bogus(reason),
+            Fact::Set(_) | Fact::Renamed { .. } => {
+                let (security, reason) = self.check(request, &entry, zone, keys);
+                let left = entry.left(self.network.now()).unwrap_or(0);
+                match security {
+                    Security::Secure => (Standing::NoCut, left),
+                    // A wildcard made it, and an unsigned zone may be there all the same (opt-out).
+                    Security::Insecure => (Standing::Insecure(reason), left),
+                    _ => bogus(reason.unwrap_or(reason::BOGUS)),
                 }
             }
             Fact::NoData | Fact::NoName => {

@@ -5,6 +5,7 @@ use crate::dnssec::policy::Policy as Signing;
 use crate::dnssec::signer::{Plan, Signing as Signer, sign};
 use crate::dnssec::{Algorithm, DigestType, Ds, PrivateKey};
 use crate::resolver::engine::managed::Managed;
+use crate::resolver::engine::network::Style;
 use crate::resolver::engine::record::{RrSet, Security};
 use crate::wire::reader::{Header, Reader};
 use crate::wire::record::OwnRecord;
@@ -314,4 +315,86 @@ fn signatures_bound_the_time_to_live() {
     world.clock.fetch_add(41_000, Ordering::Relaxed);
     let told = security(&resolver, "none.example.", RrType::A);
     assert_eq!(told, (Rcode::SERVFAIL, Security::Bogus));
+}
+
+/// A response to a query, of these records.
+fn answering(query: &Outgoing, records: &[OwnRecord]) -> Vec<u8> {
+    let mut reader = Reader::at(&query.bytes, Header::LEN);
+    reader.skip_name().unwrap();
+    reader.u32().unwrap();
+    let mut made = query.bytes[..reader.position()].to_vec();
+    made[2..12].copy_from_slice(&[0x84, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    let mut made = with_authority(made, records);
+    // As answers.
+    made.copy_within(8..10, 6);
+    made[8..10].fill(0);
+    made
+}
+
+/// A set that a wildcard made counts with the proof that the name itself is not there, and where
+/// no wildcard can make one, not at all.
+#[test]
+fn what_a_wildcard_made_needs_its_proof() {
+    let (key, below) = (ZoneKey::new(257), ZoneKey::new(257));
+    let text = format!("{ROOT}example. DS {}\n", below.ds("example."));
+    let text_below = format!("{EXAMPLE}*.a CNAME www\n*.d DNAME www\n");
+    let world_with = |mischief: Mischief| {
+        let zones = [
+            ("192.0.2.1", key.sign(".", &text)),
+            ("192.0.2.2", below.sign("example.", &text_below)),
+        ];
+        world_serving(zones.into_iter(), mischief)
+    };
+    let checked = |world: &Arc<World>, asked: &str| {
+        let resolver = resolver(world, |settings| {
+            key.trust(settings);
+            settings.minimise = false;
+        });
+        security(&resolver, asked, RrType::A)
+    };
+    let world = world_with(honest());
+    let secure = (Rcode::NOERROR, Security::Secure);
+    assert_eq!(checked(&world, "y.a.example."), secure);
+    // The set of the wildcard as one of a name that it might make, without any proof.
+    for (wildcard, rr_type, owner, asked) in [
+        (
+            "*.a.example.",
+            RrType::CNAME,
+            "y.a.example.",
+            "y.a.example.",
+        ),
+        (
+            "*.d.example.",
+            RrType::DNAME,
+            "q.d.example.",
+            "x.q.d.example.",
+        ),
+    ] {
+        let style = Style {
+            edns: true,
+            dnssec_ok: true,
+            ..Style::default()
+        };
+        let query = Outgoing::new(name(wildcard).as_ref(), rr_type, style, &*world);
+        let to = "192.0.2.2:53".parse().unwrap();
+        let sent = world.exchange(to, &Carrier::Tcp, &query, Duration::from_secs(1));
+        let told = Message::read(&sent.now_or_never().unwrap().unwrap()).unwrap();
+        let mut records = told.answers;
+        assert_eq!(records.len(), 2, "the set and its signature");
+        for record in &mut records {
+            record.owner = name(owner);
+        }
+        let asked_name = name(asked);
+        let lying = world_with(Box::new(move |to, _, query, bytes| {
+            let read = Message::read(&query.bytes).unwrap();
+            let (about, rr_type, _) = &read.questions[0];
+            let lies = *about == asked_name && *rr_type == RrType::A;
+            match lies && to.ip().to_string() == "192.0.2.2" {
+                true => Ok(answering(query, &records)),
+                false => Ok(bytes),
+            }
+        }));
+        let told = checked(&lying, asked);
+        assert_eq!(told, (Rcode::SERVFAIL, Security::Bogus), "{asked}");
+    }
 }
