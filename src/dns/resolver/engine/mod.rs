@@ -26,7 +26,7 @@ pub(crate) mod settings;
 mod special;
 pub(crate) mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod trust;
 
 use std::collections::HashMap;
@@ -44,6 +44,8 @@ use store::Store;
 pub(crate) use delegation::Delegation;
 pub use fuzz::fuzz_response;
 pub(crate) use reply::address_of;
+#[cfg(test)]
+pub(crate) use resolve::Resolved;
 pub(crate) use resolve::{Ask, Pending, is_sought};
 
 /// What outlives a change of the settings.

@@ -97,14 +97,34 @@ fn is_half(entry: &Entry) -> bool {
 pub(crate) const STALE_TTL: u32 = 30;
 /// Seconds that the set counts for that stands for all of a name.
 const ANY_TTL: u32 = 3600;
-/// Questions under way whose askers have all gone, at which the list of them is swept.
+/// Questions under way at which those are first sought whose askers have all gone.
 const MAX_ABANDONED: usize = 1024;
 
 /// An answer that is being found out.
 pub(crate) type Pending = Shared<BoxFuture<'static, Arc<Answer>>>;
 
 /// The answers being found out that somebody waits for, by question.
-pub(crate) type InFlight = HashMap<(Name, u32), WeakShared<BoxFuture<'static, Arc<Answer>>>>;
+#[derive(Default)]
+pub(crate) struct InFlight {
+    flights: HashMap<(Name, u32), WeakShared<BoxFuture<'static, Arc<Answer>>>>,
+    /// How many were left by the last sweep.
+    swept: usize,
+}
+
+impl InFlight {
+    /// Drops what nobody waits for any more, once there may be as much of it as of the rest: the
+    /// work of a sweep is shared by the questions since the last.
+    fn sweep(&mut self) {
+        if self.flights.len() < MAX_ABANDONED.max(2 * self.swept) {
+            return;
+        }
+        self.flights.retain(|_, weak| {
+            let pending = weak.upgrade();
+            pending.is_some_and(|pending| pending.peek().is_none())
+        });
+        self.swept = self.flights.len();
+    }
+}
 
 impl Resolver {
     /// The answer to a question; who asks what is being found out already waits for the same.
@@ -112,15 +132,10 @@ impl Resolver {
         let key = (ask.name.clone(), ask.kind());
         let in_flight = &self.memory.in_flight;
         let mut flights = in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pending) = flights.get(&key).and_then(WeakShared::upgrade) {
+        if let Some(pending) = flights.flights.get(&key).and_then(WeakShared::upgrade) {
             return pending;
         }
-        if flights.len() >= MAX_ABANDONED {
-            flights.retain(|_, weak| {
-                weak.upgrade()
-                    .is_some_and(|pending| pending.peek().is_none())
-            });
-        }
+        flights.sweep();
         let (resolver, own) = (self.clone(), key.clone());
         let work = async move {
             let resolved = resolver.resolve(&ask).await;
@@ -141,12 +156,13 @@ impl Resolver {
             in_flight
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
+                .flights
                 .remove(&own);
             answer
         };
         let pending = work.boxed().shared();
         if let Some(weak) = pending.downgrade() {
-            flights.insert(key, weak);
+            flights.flights.insert(key, weak);
         }
         pending
     }
@@ -379,5 +395,37 @@ impl Resolver {
             return Security::Indeterminate;
         }
         self.verdict(request, entry).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Thousands of questions under way are not all looked at for each one more.
+    #[test]
+    fn sweeps_are_far_between() {
+        let mut flights = InFlight::default();
+        let (mut held, mut sweeps) = (Vec::new(), 0);
+        for number in 0..10_000u32 {
+            let before = flights.swept;
+            flights.sweep();
+            sweeps += u32::from(flights.swept != before);
+            let pending = std::future::pending().boxed().shared();
+            let weak = pending.downgrade().unwrap();
+            flights.flights.insert((Name::root(), number), weak);
+            held.push(pending);
+        }
+        assert_eq!((flights.flights.len(), sweeps), (10_000, 4));
+        held.clear();
+        for number in 10_000..20_000u32 {
+            flights.sweep();
+            let weak = std::future::pending().boxed().shared().downgrade().unwrap();
+            flights.flights.insert((Name::root(), number), weak);
+        }
+        assert!(flights.flights.len() <= 2 * MAX_ABANDONED);
     }
 }

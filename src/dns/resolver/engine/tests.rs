@@ -172,8 +172,9 @@ fn world_serving<'a>(
     })
 }
 
-fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resolver> {
-    let mut settings = Settings {
+/// What a configuration without anything in it says, but for validation.
+pub(crate) fn settings() -> Settings {
+    Settings {
         routes: Vec::new(),
         hints: Delegation::root(vec![(name("a.root."), vec!["192.0.2.1".parse().unwrap()])]),
         port: 53,
@@ -194,7 +195,11 @@ fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resol
         stale: Duration::ZERO,
         stale_after: Duration::from_millis(1800),
         budget: Budget::default(),
-    };
+    }
+}
+
+fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resolver> {
+    let mut settings = settings();
     change(&mut settings);
     Arc::new(Resolver {
         settings,
