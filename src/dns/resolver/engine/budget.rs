@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::record::Entry;
 use super::settings::Budget;
+use super::store::Kept;
 use crate::wire::code::RrType;
 use crate::wire::name::{Name, NameRef};
 
@@ -46,11 +47,18 @@ pub(crate) struct Request {
     pub(crate) refresh: bool,
     /// What was learned on the way, for as long as the question lives: a TTL of zero is good for
     /// this one question.
-    fresh: Mutex<Vec<Arc<Entry>>>,
+    fresh: Mutex<Fresh>,
 }
 
-/// Entries held for one question.
+#[derive(Default)]
+struct Fresh {
+    entries: Vec<Arc<Entry>>,
+    octets: usize,
+}
+
+/// Entries held for one question, and octets of them: they may be in no cache any more.
 const MAX_FRESH: usize = 400;
+const MAX_FRESH_OCTETS: usize = 1 << 20;
 
 impl Request {
     pub(crate) fn new(budget: &Budget, now: Instant, refresh: bool) -> Request {
@@ -107,15 +115,17 @@ impl Request {
 
     pub(crate) fn remember(&self, entry: &Arc<Entry>) {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if fresh.len() < MAX_FRESH {
-            fresh.push(entry.clone());
+        let octets = fresh.octets + entry.size();
+        if fresh.entries.len() < MAX_FRESH && octets <= MAX_FRESH_OCTETS {
+            fresh.octets = octets;
+            fresh.entries.push(entry.clone());
         }
     }
 
     pub(crate) fn recall(&self, name: NameRef<'_>, kind: u32) -> Option<Arc<Entry>> {
         let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |entry: &&Arc<Entry>| entry.kind() == kind && entry.name.as_ref() == name;
-        fresh.iter().rev().find(same).cloned()
+        fresh.entries.iter().rev().find(same).cloned()
     }
 }
 

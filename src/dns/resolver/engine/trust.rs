@@ -82,6 +82,8 @@ struct Good {
     expanded: Option<usize>,
     /// Seconds that the set may count for from now (RFC 4035 5.3.3).
     ttl: u32,
+    /// Which of the set's signatures it is.
+    which: usize,
 }
 
 /// What the sets that came with an entry prove.
@@ -90,12 +92,23 @@ struct Proved {
     /// Which of them have a good signature, bit by bit, and the seconds they count for.
     good: u32,
     ttl: u32,
+    /// Those sets, each with the one signature that was verified.
+    sets: Vec<Arc<RrSet>>,
 }
 
 impl Proved {
     fn add(&mut self, at: usize, set: &RrSet, good: Good) {
         self.good |= bit(at);
         self.ttl = self.ttl.min(set.ttl).min(good.ttl);
+        self.sets.push(Arc::new(RrSet {
+            signatures: set
+                .signatures
+                .get(good.which)
+                .cloned()
+                .into_iter()
+                .collect(),
+            ..set.clone()
+        }));
     }
 }
 
@@ -244,18 +257,17 @@ impl Resolver {
         }
         let now = self.network.now();
         entry.vouch(proved.good, proved.ttl.min(ttl), now);
-        self.learn_ranges(entry, zone);
+        self.learn_ranges(entry, zone, &proved.sets);
         (Security::Secure, None)
     }
 
     /// Keeps the ranges that a denial by NSEC showed to be empty (RFC 8198).
-    fn learn_ranges(&self, entry: &Entry, zone: &Name) {
-        let good: Vec<Arc<RrSet>> = entry.vouched().cloned().collect();
+    fn learn_ranges(&self, entry: &Entry, zone: &Name, good: &[Arc<RrSet>]) {
         let has = |rr_type: RrType| good.iter().any(|set| set.rr_type == rr_type);
         if has(RrType::NSEC) && has(RrType::SOA) {
             let now = self.network.now();
             let left = entry.left(now).unwrap_or(0);
-            self.memory.ranges.learn(zone, &good, now, left);
+            self.memory.ranges.learn(zone, good, now, left);
         }
     }
 
@@ -269,24 +281,22 @@ impl Resolver {
     ) -> Result<Proved, u16> {
         let sets = entry.authority.iter().enumerate();
         let denials = sets.filter(|(_, set)| matches!(set.rr_type, RrType::NSEC | RrType::NSEC3));
-        let (mut sets, mut wrong) = (Vec::new(), None);
+        let mut wrong = None;
         let mut proved = Proved {
             proof: Proof::Missing,
             good: 0,
             ttl: u32::MAX,
+            sets: Vec::new(),
         };
         for (at, set) in denials {
             match self.check_set(request, set, zone, keys) {
-                Ok(good) if good.expanded.is_none() => {
-                    proved.add(at, set, good);
-                    sets.push(&**set);
-                }
+                Ok(good) if good.expanded.is_none() => proved.add(at, set, good),
                 // A proof that a wildcard made is none.
                 Ok(_) => {}
                 Err(reason) => wrong = Some(reason),
             }
         }
-        let proofs = Proofs::of(zone.as_ref(), sets.into_iter());
+        let proofs = Proofs::of(zone.as_ref(), proved.sets.iter().map(|set| &**set));
         proved.proof = proofs.prove(claim, &entry.name, entry.rr_type);
         match proved.proof {
             Proof::Missing => Err(wrong.unwrap_or(reason::NSEC_MISSING)),
@@ -308,7 +318,7 @@ impl Resolver {
         if !owner.is_within(zone.as_ref()) {
             return Err(reason::BOGUS);
         }
-        for data in set.signatures.iter().take(MAX_SIGNATURES) {
+        for (which, data) in set.signatures.iter().enumerate().take(MAX_SIGNATURES) {
             let Some(signature) = Rrsig::read(data) else {
                 continue;
             };
@@ -344,6 +354,7 @@ impl Resolver {
                     return Ok(Good {
                         expanded: signature.is_expanded(owner).then_some(labels),
                         ttl: signature.original_ttl.min(left),
+                        which,
                     });
                 }
                 wrong = reason::BOGUS;
