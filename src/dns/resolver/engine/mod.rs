@@ -10,6 +10,7 @@ mod delegation;
 mod denial;
 pub(crate) mod dns64;
 mod filter;
+mod follow;
 mod fuzz;
 mod hints;
 mod iterate;
