@@ -66,8 +66,8 @@ impl Managed {
     /// Of the first set of keys that was validated: those that the configuration vouches for are
     /// trusted at once, marked as entry points or not, and are not crowded out by the others.
     pub(crate) fn begin(seen: &[Box<[u8]>], vouched: impl Fn(&[u8]) -> bool, now: u64) -> Managed {
-        let key = |data: &Box<[u8]>, state: State| Key {
-            data: data.clone(),
+        let key = |data: &[u8], state: State| Key {
+            data: data.into(),
             state,
             since: now,
         };
