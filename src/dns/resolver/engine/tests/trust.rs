@@ -398,3 +398,54 @@ fn what_a_wildcard_made_needs_its_proof() {
         assert_eq!(told, (Rcode::SERVFAIL, Security::Bogus), "{asked}");
     }
 }
+
+/// Whatever becomes of the octets on their way, nothing is said to be secure that is not so.
+#[test]
+fn garbled_responses_are_no_secure_lies() {
+    use proptest::prelude::*;
+    let key = ZoneKey::new(257);
+    let truth = |asked: usize| match asked {
+        0 => ("www.example.", RrType::A, Rcode::NOERROR, 1),
+        1 => ("www.example.", RrType::MX, Rcode::NOERROR, 0),
+        2 => ("none.example.", RrType::A, Rcode::NXDOMAIN, 0),
+        _ => ("a.w.example.", RrType::TXT, Rcode::NOERROR, 1),
+    };
+    let change = (any::<u16>(), any::<u8>());
+    let strategy = (0usize..4, prop::collection::vec(change, 1..4));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(200));
+    let run = runner.run(&strategy, |(asked, changes)| {
+        let world = signed(
+            &key,
+            Box::new(move |_, _, _, mut bytes| {
+                let length = bytes.len();
+                for (at, value) in &changes {
+                    let at = usize::from(*at) % length;
+                    // The question stays, or it would not be taken at all.
+                    if at >= 30 || at == 3 || (6..12).contains(&at) {
+                        bytes[at] = *value;
+                    }
+                }
+                Ok(bytes)
+            }),
+        );
+        let resolver = resolver(&world, |settings| key.trust(settings));
+        let (text, rr_type, rcode, sets) = truth(asked);
+        let ask = question(text, rr_type);
+        let resolved = resolver.resolve(&ask).now_or_never().unwrap();
+        if resolved.security == Security::Secure {
+            prop_assert_eq!((resolved.rcode, resolved.answer.len()), (rcode, sets));
+            for (set, _) in &resolved.answer {
+                let data: &[u8] = match rr_type {
+                    RrType::A => &[192, 0, 2, 80],
+                    _ => b"\x04wild",
+                };
+                prop_assert_eq!(&*set.data[0], data);
+                prop_assert_eq!(set.data.len(), 1);
+            }
+        } else {
+            prop_assert_eq!(resolved.rcode, Rcode::SERVFAIL);
+        }
+        Ok(())
+    });
+    run.unwrap();
+}
