@@ -46,7 +46,10 @@ fn a_conditional_forwarder_speaks_of_its_zone_only() {
         settings.routes = vec![forward("corp.", "192.0.2.9")];
     });
     let real: Box<[u8]> = [192, 0, 2, 80].into();
-    assert_eq!(data(&resolver, "www.corp.", RrType::A), [real.clone()]);
+    assert_eq!(
+        data(&resolver, "www.corp.", RrType::A),
+        std::slice::from_ref(&real)
+    );
     assert_eq!(data(&resolver, "www.example.", RrType::A), [real]);
 }
 
@@ -72,7 +75,10 @@ fn each_source_speaks_for_its_own_names() {
         settings.routes = vec![forward("corp.", "192.0.2.7"), forward(".", "192.0.2.9")];
     });
     let real: Box<[u8]> = [192, 0, 2, 91].into();
-    assert_eq!(data(&resolver, "to.example.", RrType::A), [real.clone()]);
+    assert_eq!(
+        data(&resolver, "to.example.", RrType::A),
+        std::slice::from_ref(&real)
+    );
     assert_eq!(data(&resolver, "other.corp.", RrType::A), [real]);
 }
 

@@ -198,9 +198,9 @@ fn a_spent_budget_is_nobody_elses_failure() {
 }
 
 /// A message with records put to the end of its authority section.
-fn with_authority(bytes: Vec<u8>, records: &[OwnRecord]) -> Vec<u8> {
-    let header = Header::read(&bytes).unwrap();
-    let mut reader = Reader::at(&bytes, Header::LEN);
+fn with_authority(bytes: &[u8], records: &[OwnRecord]) -> Vec<u8> {
+    let header = Header::read(bytes).unwrap();
+    let mut reader = Reader::at(bytes, Header::LEN);
     reader.skip_name().unwrap();
     reader.u32().unwrap();
     for _ in 0..header.answers + header.authorities {
@@ -237,7 +237,7 @@ fn what_comes_along_is_verified_or_dropped() {
     let world = signed(
         &key,
         Box::new(move |_, carrier, _, bytes| match carrier {
-            Carrier::Udp => Ok(with_authority(bytes, &forged)),
+            Carrier::Udp => Ok(with_authority(&bytes, &forged)),
             _ => Ok(bytes),
         }),
     );
@@ -303,7 +303,7 @@ fn signatures_bound_the_time_to_live() {
     )];
     let world = world_serving(
         zones.into_iter(),
-        Box::new(move |_, _, _, bytes| Ok(with_authority(bytes, &forged))),
+        Box::new(move |_, _, _, bytes| Ok(with_authority(&bytes, &forged))),
     );
     let resolver = resolver(&world, |settings| key.trust(settings));
     for asked in ["www.example.", "none.example.", "a.none.example."] {
@@ -324,7 +324,7 @@ fn answering(query: &Outgoing, records: &[OwnRecord]) -> Vec<u8> {
     reader.u32().unwrap();
     let mut made = query.bytes[..reader.position()].to_vec();
     made[2..12].copy_from_slice(&[0x84, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    let mut made = with_authority(made, records);
+    let mut made = with_authority(&made, records);
     // As answers.
     made.copy_within(8..10, 6);
     made[8..10].fill(0);
