@@ -106,6 +106,12 @@ fn the_cache_is_shown_flushed_renewed_and_served_stale() {
     let sent = stats("sent");
     assert_eq!(resolver.short(&["www.plain.test", "A"]), "192.0.2.80\n");
     assert_eq!(stats("sent"), sent, "out of the cache");
+    // What is no type of a record set is not looked for, and says nothing of the name.
+    for (rr_type, told) in [("TYPE0", "NOTIMP"), ("RRSIG", "NOTIMP"), ("ANY", "RFC8482")] {
+        let answer = resolver.dig(&["plain.test", rr_type]);
+        assert!(answer.contains(told), "{answer}");
+    }
+    assert_eq!(stats("sent"), sent, "nor asked for");
     let dropped = resolver
         .daemon
         .json(&["dns", "flush", "plain.test", "--tree"]);
@@ -119,6 +125,13 @@ fn the_cache_is_shown_flushed_renewed_and_served_stale() {
         resolver.short(&["short.plain.test", "A"]);
         stats("prefetched") > 0
     });
+    let misses = stats("misses");
+    wait_until("what was fetched has all its time", LIMIT, || {
+        let answer = resolver.dig(&["+noall", "+answer", "short.plain.test", "A"]);
+        let ttl = answer.split_whitespace().nth(1);
+        ttl.is_some_and(|ttl| ttl.parse::<u32>().unwrap() > 5)
+    });
+    assert_eq!(stats("misses"), misses, "nobody had to wait for it");
     // The servers go away: after its time the answer still serves, and says so.
     world.stop();
     wait_until("it is stale", LIMIT, || {

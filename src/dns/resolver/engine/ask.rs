@@ -41,6 +41,7 @@ impl Resolver {
         let per_zone = self.settings.budget.per_zone;
         let Some(_place) = memory.quota.enter(zone, per_zone) else {
             memory.counts.limited.fetch_add(1, Ordering::Relaxed);
+            request.spend();
             return Err(Fault(reason::OTHER));
         };
         let mut carrier = given.clone();

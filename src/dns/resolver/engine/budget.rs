@@ -1,12 +1,13 @@
 //! What one question may cost, counted down wherever somebody else decides how much is done.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::record::Entry;
 use super::settings::Budget;
+use super::store::Kept;
 use crate::wire::code::RrType;
 use crate::wire::name::{Name, NameRef};
 
@@ -40,15 +41,24 @@ pub(crate) struct Request {
     queries: AtomicU32,
     lookups: AtomicU32,
     signatures: AtomicU32,
+    /// Something was left undone for want of a budget.
+    spent: AtomicBool,
     /// What is older than nine tenths of its time is asked for anew.
     pub(crate) refresh: bool,
     /// What was learned on the way, for as long as the question lives: a TTL of zero is good for
     /// this one question.
-    fresh: Mutex<Vec<Arc<Entry>>>,
+    fresh: Mutex<Fresh>,
 }
 
-/// Entries held for one question.
+#[derive(Default)]
+struct Fresh {
+    entries: Vec<Arc<Entry>>,
+    octets: usize,
+}
+
+/// Entries held for one question, and octets of them: they may be in no cache any more.
 const MAX_FRESH: usize = 400;
+const MAX_FRESH_OCTETS: usize = 1 << 20;
 
 impl Request {
     pub(crate) fn new(budget: &Budget, now: Instant, refresh: bool) -> Request {
@@ -57,6 +67,7 @@ impl Request {
             queries: AtomicU32::new(budget.queries),
             lookups: AtomicU32::new(budget.lookups),
             signatures: AtomicU32::new(budget.signatures),
+            spent: AtomicBool::new(false),
             refresh,
             fresh: Mutex::default(),
         }
@@ -65,43 +76,57 @@ impl Request {
     /// Takes one message off the budget.
     pub(crate) fn take_query(&self, now: Instant) -> Result<(), Fault> {
         if now >= self.deadline {
+            self.spend();
             return Err(Fault(reason::NO_REACHABLE_AUTHORITY));
         }
-        take(&self.queries).ok_or(Fault(reason::OTHER))
+        self.take(&self.queries).ok_or(Fault(reason::OTHER))
     }
 
     /// Takes one search for a server's addresses off the budget.
     pub(crate) fn take_lookup(&self) -> Option<()> {
-        take(&self.lookups)
+        self.take(&self.lookups)
     }
 
     /// Takes the check of one signature off the budget.
     pub(crate) fn take_signature(&self) -> Option<()> {
-        take(&self.signatures)
+        self.take(&self.signatures)
+    }
+
+    fn take(&self, count: &AtomicU32) -> Option<()> {
+        let taken = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        });
+        if taken.is_err() {
+            self.spend();
+        }
+        taken.ok().map(|_| ())
+    }
+
+    /// Something is left undone because it would cost this question too much.
+    pub(crate) fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+    }
+
+    /// True once something was left undone: what failed since says nothing of anybody's zone, and
+    /// is no other question's business.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
     }
 
     pub(crate) fn remember(&self, entry: &Arc<Entry>) {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if fresh.len() < MAX_FRESH {
-            fresh.push(entry.clone());
+        let octets = fresh.octets + entry.size();
+        if fresh.entries.len() < MAX_FRESH && octets <= MAX_FRESH_OCTETS {
+            fresh.octets = octets;
+            fresh.entries.push(entry.clone());
         }
     }
 
-    pub(crate) fn recall(&self, name: NameRef<'_>, kind: RrType) -> Option<Arc<Entry>> {
+    pub(crate) fn recall(&self, name: NameRef<'_>, kind: u32) -> Option<Arc<Entry>> {
         let fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        let same =
-            |entry: &&Arc<Entry>| entry.kind() == u32::from(kind.0) && entry.name.as_ref() == name;
-        fresh.iter().rev().find(same).cloned()
+        let same = |entry: &&Arc<Entry>| entry.kind() == kind && entry.name.as_ref() == name;
+        fresh.entries.iter().rev().find(same).cloned()
     }
-}
-
-fn take(count: &AtomicU32) -> Option<()> {
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            left.checked_sub(1)
-        })
-        .ok()
-        .map(|_| ())
 }
 
 /// The names being looked up, each for the sake of the one before: no name waits for itself.
@@ -125,6 +150,11 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// True where there is no step further in.
+    pub(crate) fn is_deepest(&self) -> bool {
+        self.depth >= MAX_DEPTH
+    }
+
     /// One step further in; none if the name is on the path already, or the path too long.
     pub(crate) fn into<'b>(&'b self, name: &'b Name, rr_type: RrType) -> Option<Path<'b>>
     where
@@ -137,7 +167,7 @@ impl<'a> Path<'a> {
             }
             step = path.above;
         }
-        (self.depth < MAX_DEPTH).then_some(Path {
+        (!self.is_deepest()).then_some(Path {
             name,
             rr_type,
             above: Some(self),

@@ -23,7 +23,7 @@ pub fn fuzz_response(bytes: &[u8]) {
         match read(source, name, *rr_type, &message, &opt) {
             Reply::Facts(facts) => {
                 for learned in facts {
-                    assert!(forwarder || learned.name.as_ref().is_within(zone));
+                    assert!(learned.name.as_ref().is_within(zone));
                     let sets = learned.authority.iter().map(|set| &**set);
                     let proofs = Proofs::of(zone, sets);
                     for claim in [Claim::NoName, Claim::NoData, Claim::Expanded(1)] {

@@ -79,10 +79,7 @@ impl Resolver {
                     self.memory.delegations.put(at.zone.as_ref(), 0, at.clone());
                 }
                 Ok(Reply::Facts(facts)) => {
-                    let entries: Vec<Arc<Entry>> = facts
-                        .into_iter()
-                        .map(|fact| self.keep(request, fact))
-                        .collect();
+                    let entries = self.keep_all(request, name.as_ref(), rr_type, facts);
                     let first = entries.into_iter().find(|entry| entry.name == part);
                     match first {
                         Some(entry) if whole => return Ok(entry),
@@ -307,6 +304,9 @@ impl Resolver {
                 None => {
                     // Those that would have to be asked for themselves have no way in.
                     let Some(path) = path.into(server, rr_type) else {
+                        if path.is_deepest() {
+                            request.spend();
+                        }
                         continue;
                     };
                     if request.take_lookup().is_none() {
@@ -364,10 +364,7 @@ impl Resolver {
             };
             match reply::read(source, name, rr_type, &answer.0, &answer.1) {
                 Reply::Facts(facts) => {
-                    let entries: Vec<Arc<Entry>> = facts
-                        .into_iter()
-                        .map(|fact| self.keep(request, fact))
-                        .collect();
+                    let entries = self.keep_all(request, name.as_ref(), rr_type, facts);
                     let first = entries.into_iter().find(|entry| entry.name == *name);
                     return first.ok_or(Fault(reason::OTHER));
                 }

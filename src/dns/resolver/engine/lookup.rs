@@ -9,14 +9,13 @@ use futures_util::future::BoxFuture;
 use super::Resolver;
 use super::budget::{Fault, Path, Request, reason};
 use super::network::{Opt, Outgoing, Style};
-use super::record::{Entry, Fact, NO_NAME, RrSet, Security};
+use super::record::{Entry, Fact, NO_NAME, Security};
 use super::reply::{self, Learned, Reply, Source};
 use super::settings::Route;
 use super::special;
-use crate::dnssec::{Rrsig, Validity};
 use crate::wire::code::RrType;
 use crate::wire::message::Message;
-use crate::wire::name::Name;
+use crate::wire::name::{Name, NameRef};
 
 /// Seconds that an answer with data of our own zones counts for.
 const OWN_TTL: u32 = 5;
@@ -32,11 +31,11 @@ impl Resolver {
         rr_type: RrType,
     ) -> Option<Arc<Entry>> {
         let now = self.network.now();
-        let known = |kind: RrType| {
+        let known = |kind: u32| {
             if let Some(entry) = request.recall(name.as_ref(), kind) {
                 return Some(entry);
             }
-            let entry = self.memory.records.get(name.as_ref(), kind.0.into())?;
+            let entry = self.memory.records.get(name.as_ref(), kind)?;
             // A forger, or a server that was repaired, may have been behind it.
             let bogus = entry.security() == Security::Bogus;
             if bogus && now.saturating_duration_since(entry.stored) > BOGUS_TIME {
@@ -49,15 +48,20 @@ impl Resolver {
             };
             counts.then_some(entry)
         };
-        known(rr_type)
-            .or_else(|| known(RrType::CNAME).filter(|_| rr_type != RrType::CNAME))
+        // That a name has no CNAME, or that nobody could say, says nothing of its other types.
+        let alias = || known(RrType::CNAME.0.into()).filter(|entry| entry.is_alias());
+        known(rr_type.0.into())
+            .or_else(alias)
             .or_else(|| known(NO_NAME))
             .or_else(|| {
                 // Nothing is below a name that does not exist (RFC 8020); taken only from those
                 // who sign it, since others have been seen to deny what has names below.
+                let realm = self.provable(name.as_ref(), rr_type)?;
+                let realm = realm.as_ref();
+                let within = |name: &NameRef<'_>| name.is_within(realm) && *name != realm;
                 let mut above = name.as_ref().parent();
-                while let Some(name) = above {
-                    let entry = self.memory.records.get(name, NO_NAME.0.into());
+                while let Some(name) = above.filter(within) {
+                    let entry = self.memory.records.get(name, NO_NAME);
                     let holds = |entry: &Arc<Entry>| {
                         entry.security() == Security::Secure && entry.left(now).is_some()
                     };
@@ -143,7 +147,9 @@ impl Resolver {
         }
         if self.settings.validate
             && rr_type != RrType::DS
-            && let Some(learned) = self.memory.ranges.deny(name, rr_type, self.network.now())
+            && let Some(realm) = self.provable(name.as_ref(), rr_type)
+            && let Some(learned) =
+                (self.memory.ranges).deny(name, rr_type, self.network.now(), realm.as_ref())
         {
             self.memory.counts.denied.fetch_add(1, Ordering::Relaxed);
             let entry = self.keep(request, learned);
@@ -165,6 +171,45 @@ impl Resolver {
                 }
             }
         }
+    }
+
+    /// The zone with a source of its own, a route or this server's data, that a name and type
+    /// belong to: nothing that was learned elsewhere speaks of them.
+    pub(crate) fn realm(&self, name: NameRef<'_>, rr_type: RrType) -> Name {
+        // The DS set of a zone's name is the business of the zone above, and of its route.
+        let above = match name.parent() {
+            Some(above) if rr_type == RrType::DS => above,
+            _ => name,
+        };
+        let route = self.settings.route(above).map(|(zone, _)| zone.clone());
+        let own = self
+            .local
+            .as_ref()
+            .and_then(|local| local.zone(name, rr_type));
+        let zones = route.into_iter().chain(own);
+        zones
+            .max_by_key(|zone| zone.as_ref().label_count())
+            .unwrap_or_else(Name::root)
+    }
+
+    /// The zone within which a proof about other names may speak of this one as well; none for a
+    /// name that is not validated, since those who have it need not be those who would prove it.
+    fn provable(&self, name: NameRef<'_>, rr_type: RrType) -> Option<Name> {
+        (!self.is_let_be(name)).then(|| self.realm(name, rr_type))
+    }
+
+    /// Keeps what a response says to a question, but for what is another source's to say.
+    pub(crate) fn keep_all(
+        &self,
+        request: &Request,
+        name: NameRef<'_>,
+        rr_type: RrType,
+        facts: Vec<Learned>,
+    ) -> Vec<Arc<Entry>> {
+        let realm = self.realm(name, rr_type);
+        let ours = |learned: &Learned| self.realm(learned.name.as_ref(), learned.rr_type) == realm;
+        let facts = facts.into_iter().filter(ours);
+        facts.map(|learned| self.keep(request, learned)).collect()
     }
 
     /// What this server's own zones say.
@@ -213,27 +258,12 @@ impl Resolver {
         self.keep_as(request, learned, None)
     }
 
-    /// Seconds that the signatures over a set let it be kept (RFC 4035 5.3.3); those that have
-    /// expired are the validator's business.
-    fn signed_for(&self, set: &RrSet) -> u32 {
-        let now = self.network.unix_time() as u32;
-        let bounds = set.signatures.iter().filter_map(|data| Rrsig::read(data));
-        bounds
-            .filter(|signature| signature.validity(now) == Validity::Valid)
-            .map(|signature| {
-                let left = signature.expiration.wrapping_sub(now);
-                signature.original_ttl.min(left)
-            })
-            .max()
-            .unwrap_or(u32::MAX)
-    }
-
     fn keep_as(&self, request: &Request, learned: Learned, reason: Option<u16>) -> Arc<Entry> {
         let settings = &self.settings;
         let ttl = match &learned.fact {
-            Fact::Set(set) | Fact::Renamed { dname: set, .. } => {
-                let ttl = learned.ttl.clamp(settings.min_ttl, settings.max_ttl);
-                ttl.min(self.signed_for(set))
+            // What its signatures allow, once they are verified, comes on top of it.
+            Fact::Set(_) | Fact::Renamed { .. } => {
+                learned.ttl.clamp(settings.min_ttl, settings.max_ttl)
             }
             Fact::NoData | Fact::NoName => {
                 let least = settings.min_ttl.min(settings.max_negative_ttl);
@@ -256,12 +286,15 @@ impl Resolver {
         }
         request.remember(&entry);
         let records = &self.memory.records;
-        // A failure is no reason to forget what may still serve when stale.
+        // A failure is no reason to forget what still counts, or may still serve when stale; that
+        // one question cost too much says nothing to the next.
         let old = records.get(entry.name.as_ref(), entry.kind());
         let keep_old = failed
-            && old.is_some_and(|old| {
-                !matches!(old.fact, Fact::Failed) && old.stale_for(now) < settings.stale
-            });
+            && (request.is_spent()
+                || old.is_some_and(|old| {
+                    let serves = old.left(now).is_some() || old.stale_for(now) < settings.stale;
+                    !matches!(old.fact, Fact::Failed) && serves
+                }));
         if ttl > 0 && !keep_old {
             records.put(entry.name.as_ref(), entry.kind(), entry.clone());
         }

@@ -64,21 +64,31 @@ fn unmarked(data: &[u8]) -> Box<[u8]> {
 
 impl Managed {
     /// Of the first set of keys that was validated: those that the configuration vouches for are
-    /// trusted at once.
+    /// trusted at once, marked as entry points or not, and are not crowded out by the others.
     pub(crate) fn begin(seen: &[Box<[u8]>], vouched: impl Fn(&[u8]) -> bool, now: u64) -> Managed {
-        let entry_points = seen.iter().filter(|data| is_entry_point(data));
-        let keys = entry_points.take(MAX_KEYS).map(|data| Key {
-            data: data.clone(),
-            state: if vouched(data) {
-                State::Valid
-            } else {
-                State::Pending
-            },
+        let key = |data: &[u8], state: State| Key {
+            data: data.into(),
+            state,
             since: now,
-        });
+        };
+        let (trusted, others): (Vec<_>, Vec<_>) = seen.iter().partition(|data| vouched(data));
+        let trusted = trusted.into_iter().map(|data| key(data, State::Valid));
+        let others = others.into_iter().filter(|data| is_entry_point(data));
+        let others = others.map(|data| key(data, State::Pending));
         Managed {
-            keys: keys.collect(),
+            keys: trusted.chain(others).take(MAX_KEYS).collect(),
         }
+    }
+
+    /// True once any of the keys is more than a candidate: it has been trusted.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.keys.iter().any(|key| key.state != State::Pending)
+    }
+
+    /// The data of the keys that were taken back.
+    pub(crate) fn revoked(&self) -> impl Iterator<Item = &[u8]> {
+        let revoked = |key: &&Key| key.state == State::Revoked;
+        self.keys.iter().filter(revoked).map(|key| &*key.data)
     }
 
     /// The data of the keys that are trusted.
@@ -170,6 +180,19 @@ mod tests {
         assert_eq!(managed.trusted().count(), 1);
         assert!(managed.observe(&[new], &[], 73 * DAY));
         assert_eq!(shown(&managed), "1:revoked 2:valid");
+    }
+
+    /// What the configuration names is trusted though it is no entry point, and though the zone
+    /// has more keys than are kept.
+    #[test]
+    fn what_is_vouched_for_comes_first() {
+        let others = (10..40).map(|number| key(1, number));
+        let seen: Vec<_> = others.chain([key(0, 1), key(1, 2)]).collect();
+        let mut managed = Managed::begin(&seen, |data| data[4] < 3, 0);
+        assert!(shown(&managed).starts_with("1:valid 2:valid 10:pending"));
+        assert_eq!(managed.keys.len(), MAX_KEYS);
+        assert!(!managed.observe(&seen, &[], DAY));
+        assert_eq!(managed.trusted().count(), 2);
     }
 
     #[test]

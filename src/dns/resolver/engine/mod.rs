@@ -10,6 +10,7 @@ mod delegation;
 mod denial;
 pub(crate) mod dns64;
 mod filter;
+mod follow;
 mod fuzz;
 mod hints;
 mod iterate;
@@ -26,7 +27,7 @@ pub(crate) mod settings;
 mod special;
 pub(crate) mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod trust;
 
 use std::collections::HashMap;
@@ -44,7 +45,9 @@ use store::Store;
 pub(crate) use delegation::Delegation;
 pub use fuzz::fuzz_response;
 pub(crate) use reply::address_of;
-pub(crate) use resolve::{Ask, Pending};
+#[cfg(test)]
+pub(crate) use resolve::Resolved;
+pub(crate) use resolve::{Ask, Pending, is_sought};
 
 /// What outlives a change of the settings.
 pub(crate) struct Memory {
@@ -88,8 +91,8 @@ impl Memory {
             records: Store::new(octets / 2),
             answers: Store::new(octets / 4),
             delegations: Store::new(octets / 8),
-            links: Store::new(octets / 8),
-            ranges: ranges::Ranges::default(),
+            links: Store::new(octets / 16),
+            ranges: ranges::Ranges::new(octets / 16),
             managed: Mutex::default(),
             exempt: Mutex::default(),
             servers: Servers::new(),

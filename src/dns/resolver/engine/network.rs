@@ -72,6 +72,9 @@ pub(crate) trait Network: Send + Sync + 'static {
 
 /// The zones of this server, asked before anybody else is.
 pub(crate) trait Local: Send + Sync + 'static {
+    /// The zone that a name and type belong to.
+    fn zone(&self, name: NameRef<'_>, rr_type: RrType) -> Option<Name>;
+
     /// The zone that a name and type belong to, and its answer to a query.
     fn ask(&self, name: NameRef<'_>, rr_type: RrType, query: &[u8]) -> Option<(Name, Vec<u8>)>;
 }

@@ -16,18 +16,91 @@ use crate::wire::name::{Name, NameBuf, NameRef};
 /// Zones of which ranges are kept, and ranges of one zone.
 const MAX_ZONES: usize = 500;
 const MAX_RANGES: usize = 4000;
+/// Octets that a set takes beside its own.
+const OVERHEAD: usize = 128;
 
 struct Zone {
     soa: (Arc<RrSet>, Instant),
     /// NSEC sets by owner, in canonical order, with the time they count until.
     ranges: BTreeMap<Name, (Arc<RrSet>, Instant)>,
+    /// Octets that the ranges take.
+    octets: usize,
+}
+
+impl Zone {
+    fn size(&self) -> usize {
+        OVERHEAD + self.soa.0.size() + self.octets
+    }
+
+    fn insert(&mut self, set: &Arc<RrSet>, until: Instant, now: Instant) {
+        if self.ranges.len() >= MAX_RANGES {
+            self.sweep(now);
+            if self.ranges.len() >= MAX_RANGES {
+                self.ranges.clear();
+                self.octets = 0;
+            }
+        }
+        let old = self.ranges.insert(set.owner.clone(), (set.clone(), until));
+        self.octets += size(set);
+        self.octets -= old.map_or(0, |(old, _)| size(&old));
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        self.ranges.retain(|_, (_, until)| *until > now);
+        self.octets = self.ranges.values().map(|(set, _)| size(set)).sum();
+    }
+}
+
+fn size(set: &RrSet) -> usize {
+    OVERHEAD + set.size()
+}
+
+#[derive(Default)]
+struct Zones {
+    zones: HashMap<Name, Zone>,
+    octets: usize,
+}
+
+impl Zones {
+    /// Makes room: what has expired goes first, then whole zones.
+    fn shrink(&mut self, limit: usize, now: Instant) {
+        if self.octets <= limit && self.zones.len() <= MAX_ZONES {
+            return;
+        }
+        self.zones.retain(|_, zone| zone.soa.1 > now);
+        self.zones.values_mut().for_each(|zone| zone.sweep(now));
+        self.count();
+        // Half of it, so that the next sweep is far.
+        while self.octets > limit / 2 || self.zones.len() > MAX_ZONES / 2 {
+            let Some(name) = self.zones.keys().next().cloned() else {
+                break;
+            };
+            let gone = self.zones.remove(&name);
+            self.octets -= gone.map_or(0, |zone| zone.size());
+        }
+    }
+
+    fn count(&mut self) {
+        self.octets = self.zones.values().map(Zone::size).sum();
+    }
 }
 
 /// The ranges.
-#[derive(Default)]
-pub(crate) struct Ranges(Mutex<HashMap<Name, Zone>>);
+pub(crate) struct Ranges {
+    held: Mutex<Zones>,
+    /// Octets that they may take.
+    limit: usize,
+}
 
 impl Ranges {
+    /// Ranges of at most so many octets.
+    pub(crate) fn new(limit: usize) -> Ranges {
+        Ranges {
+            held: Mutex::default(),
+            limit,
+        }
+    }
+
     /// Keeps what a denial proved: its SOA and NSEC sets, all of which were validated.
     pub(crate) fn learn(&self, zone: &Name, authority: &[Arc<RrSet>], now: Instant, ttl: u32) {
         let of = |rr_type: RrType| authority.iter().filter(move |set| set.rr_type == rr_type);
@@ -37,36 +110,35 @@ impl Ranges {
             return;
         };
         let until = now + Duration::from_secs(ttl.into());
-        let mut zones = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if zones.len() >= MAX_ZONES && !zones.contains_key(zone) {
-            zones.retain(|_, zone| zone.soa.1 > now);
-            if zones.len() >= MAX_ZONES {
-                zones.clear();
-            }
-        }
-        let held = zones.entry(zone.clone()).or_insert_with(|| Zone {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = &mut *held;
+        let before = held.zones.get(zone).map_or(0, Zone::size);
+        let one = held.zones.entry(zone.clone()).or_insert_with(|| Zone {
             soa: (soa.clone(), until),
             ranges: BTreeMap::new(),
+            octets: 0,
         });
-        held.soa = (soa.clone(), until);
+        one.soa = (soa.clone(), until);
         for set in of(RrType::NSEC).filter(|set| set.data.len() == 1) {
-            if held.ranges.len() >= MAX_RANGES {
-                held.ranges.retain(|_, (_, until)| *until > now);
-                if held.ranges.len() >= MAX_RANGES {
-                    held.ranges.clear();
-                }
-            }
-            held.ranges.insert(set.owner.clone(), (set.clone(), until));
+            one.insert(set, until, now);
         }
+        held.octets = (held.octets + one.size()).saturating_sub(before);
+        held.shrink(self.limit, now);
     }
 
-    /// A denial of a name and type made of what is known.
-    pub(crate) fn deny(&self, name: &Name, rr_type: RrType, now: Instant) -> Option<Learned> {
-        let zones = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A denial of a name and type made of what is known of zones within `realm`.
+    pub(crate) fn deny(
+        &self,
+        name: &Name,
+        rr_type: RrType,
+        now: Instant,
+        realm: NameRef<'_>,
+    ) -> Option<Learned> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let mut above = Some(name.as_ref());
         let (apex, zone) = loop {
-            let at = above?.to_owned();
-            if let Some(zone) = zones.get(&at) {
+            let at = above.filter(|at| at.is_within(realm))?.to_owned();
+            if let Some(zone) = held.zones.get(&at) {
                 break (at, zone);
             }
             above = above.and_then(NameRef::parent);
@@ -117,8 +189,9 @@ impl Ranges {
 
     /// Forgets zones that a test says.
     pub(crate) fn forget(&self, about: impl Fn(&Name) -> bool) {
-        let mut zones = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        zones.retain(|name, _| !about(name));
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.zones.retain(|name, _| !about(name));
+        held.count();
     }
 }
 
@@ -154,7 +227,7 @@ mod tests {
                 signatures: vec![Box::default()],
             })
         };
-        let (ranges, now) = (Ranges::default(), Instant::now());
+        let (ranges, now) = (Ranges::new(1 << 20), Instant::now());
         let authority = [
             set("example.", RrType::SOA, "a. b. 1 2 3 4 60"),
             set("example.", RrType::NSEC, "b.example. NS SOA"),
@@ -164,7 +237,7 @@ mod tests {
         ranges.learn(&name("example."), &authority, now, 60);
         let says = |text: &str, rr_type: RrType, now: Instant| {
             ranges
-                .deny(&name(text), rr_type, now)
+                .deny(&name(text), rr_type, now, NameRef::ROOT)
                 .map(|learned| matches!(learned.fact, Fact::NoName))
         };
         assert_eq!(says("n.example.", RrType::A, now), Some(true));
@@ -181,7 +254,44 @@ mod tests {
             None,
             "another zone's"
         );
+        let (missing, below) = (name("n.example."), name("sub.example."));
+        let elsewhere = ranges.deny(&missing, RrType::A, now, below.as_ref());
+        assert!(elsewhere.is_none(), "whom another source answers for");
         let later = now + Duration::from_secs(61);
         assert_eq!(says("n.example.", RrType::A, later), None);
+    }
+
+    /// However many zones and ranges somebody makes up, they take no more than they may.
+    #[test]
+    fn bounded() {
+        let name = |text: &str| Name::from_text(text).unwrap();
+        let set = |owner: &str, rr_type: RrType, data: &str| {
+            let record = OwnRecord::from_text(name(owner), rr_type, 60, data).unwrap();
+            Arc::new(RrSet {
+                owner: record.owner,
+                rr_type,
+                ttl: 60,
+                data: vec![record.rdata.into()],
+                signatures: vec![vec![0; 2000].into()],
+            })
+        };
+        let (limit, now) = (100_000, Instant::now());
+        let ranges = Ranges::new(limit);
+        for zone in 0..3 {
+            for number in 0..200 {
+                let apex = format!("z{zone}.");
+                let authority = [
+                    set(&apex, RrType::SOA, "a. b. 1 2 3 4 60"),
+                    set(&format!("n{number}.{apex}"), RrType::NSEC, "zz. A"),
+                ];
+                ranges.learn(&name(&apex), &authority, now, 60);
+                let held = ranges.held.lock().unwrap();
+                let counted: usize = held.zones.values().map(Zone::size).sum();
+                assert_eq!(held.octets, counted);
+                assert!(counted <= limit, "{counted}");
+            }
+        }
+        ranges.forget(|_| true);
+        assert_eq!(ranges.held.lock().unwrap().octets, 0);
     }
 }

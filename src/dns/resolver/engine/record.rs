@@ -1,7 +1,7 @@
 //! What is known of names: record sets, denials and failures, each with its time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::store::Kept;
@@ -101,10 +101,14 @@ pub(crate) struct Entry {
     security: AtomicU8,
     /// Extended error (RFC 8914) of what failed; 65535: none.
     reason: AtomicU16,
+    /// Seconds that the signatures let it count for.
+    signed: AtomicU32,
+    /// Bit by bit, which sets of `authority` are as good as the rest.
+    good: AtomicU32,
 }
 
-/// The type under which is kept that a name does not exist.
-pub(crate) const NO_NAME: RrType = RrType(0);
+/// The kind under which is kept that a name does not exist: no type has so high a number.
+pub(crate) const NO_NAME: u32 = 1 << 16;
 
 /// No extended error.
 const NO_REASON: u16 = u16::MAX;
@@ -127,7 +131,14 @@ impl Entry {
             ttl,
             security: AtomicU8::new(Security::Unchecked as u8),
             reason: AtomicU16::new(NO_REASON),
+            signed: AtomicU32::new(u32::MAX),
+            good: AtomicU32::new(u32::MAX),
         }
+    }
+
+    /// Seconds from when it was stored that it counts for.
+    fn counts_for(&self) -> u32 {
+        self.ttl.min(self.signed.load(Ordering::Relaxed))
     }
 
     /// Whole seconds it still counts for; none if it has expired.
@@ -135,20 +146,20 @@ impl Entry {
         let age = now.saturating_duration_since(self.stored).as_secs();
         u32::try_from(age)
             .ok()
-            .and_then(|age| self.ttl.checked_sub(age))
+            .and_then(|age| self.counts_for().checked_sub(age))
             .filter(|left| *left > 0)
     }
 
     /// True if less than a tenth of its time is left.
     pub(crate) fn is_old(&self, now: Instant) -> bool {
         self.left(now)
-            .is_none_or(|left| u64::from(left) * 10 < u64::from(self.ttl))
+            .is_none_or(|left| u64::from(left) * 10 < u64::from(self.counts_for()))
     }
 
     /// How long ago it expired; zero if it has not.
     pub(crate) fn stale_for(&self, now: Instant) -> Duration {
         let age = now.saturating_duration_since(self.stored);
-        age.saturating_sub(Duration::from_secs(self.ttl.into()))
+        age.saturating_sub(Duration::from_secs(self.counts_for().into()))
     }
 
     pub(crate) fn security(&self) -> Security {
@@ -166,13 +177,49 @@ impl Entry {
         self.security.store(security as u8, Ordering::Relaxed);
     }
 
+    /// Says what the signatures that were verified vouch for: which sets of `authority`, and for
+    /// how many seconds from now (RFC 4035 5.3.3).
+    pub(crate) fn vouch(&self, good: u32, ttl: u32, now: Instant) {
+        let age = now.saturating_duration_since(self.stored).as_secs();
+        let age = age.min(u32::MAX.into()) as u32;
+        self.good.store(good, Ordering::Relaxed);
+        self.signed
+            .fetch_min(age.saturating_add(ttl), Ordering::Relaxed);
+    }
+
+    /// What goes out with it: all of `authority`, or what of it is as secure as the entry is.
+    pub(crate) fn vouched(&self) -> impl Iterator<Item = &Arc<RrSet>> {
+        let good = self.good.load(Ordering::Relaxed);
+        let sets = self.authority.iter().enumerate();
+        sets.filter(move |(at, _)| bit(*at) & good != 0)
+            .map(|(_, set)| set)
+    }
+
+    /// True of what says that the name is another.
+    pub(crate) fn is_alias(&self) -> bool {
+        match &self.fact {
+            Fact::Set(set) => set.rr_type == RrType::CNAME,
+            Fact::Renamed { .. } => true,
+            Fact::NoData | Fact::NoName | Fact::Failed => false,
+        }
+    }
+
     /// The key's number part.
     pub(crate) fn kind(&self) -> u32 {
         match self.fact {
-            Fact::NoName => NO_NAME.0.into(),
+            // The zone above, which answers for a DS set, need not be whom the name is asked of.
+            Fact::NoName if self.rr_type != RrType::DS => NO_NAME,
             _ => self.rr_type.0.into(),
         }
     }
+}
+
+/// The bit that stands for the set at a place; none for places beyond all that are kept.
+pub(crate) fn bit(at: usize) -> u32 {
+    u32::try_from(at)
+        .ok()
+        .and_then(|at| 1u32.checked_shl(at))
+        .unwrap_or(0)
 }
 
 impl Kept for Entry {

@@ -47,7 +47,8 @@ pub(crate) enum Reply {
 pub(crate) struct Source<'a> {
     /// Nothing outside of this zone counts.
     pub(crate) zone: NameRef<'a>,
-    /// It was asked to find out, not to say what it holds itself.
+    /// It was asked to find out, not to say what it holds itself: not about other names either,
+    /// where it is asked for those of one zone.
     pub(crate) forwarder: bool,
 }
 
@@ -131,12 +132,17 @@ pub(crate) fn read(
     let flags = message.header.flags;
     let authoritative = flags & flag::AA != 0;
     let (answers, authority) = (Sets::of(&message.answers), Sets::of(&message.authorities));
-    let believed = |owner: NameRef<'_>| source.forwarder || owner.is_within(source.zone);
+    let believed = |owner: NameRef<'_>| owner.is_within(source.zone);
+    // What a forwarder is asked for may lie within a larger zone: that one's SOA record says how
+    // long a denial holds, and its proofs count by their signatures.
+    let spoken_for =
+        |owner: NameRef<'_>| believed(owner) || source.forwarder && source.zone.is_within(owner);
     let proofs: Vec<Arc<RrSet>> = authority
         .0
         .values()
         .filter(|set| matches!(set.rr_type, RrType::NSEC | RrType::NSEC3))
-        .filter(|set| !set.signatures.is_empty() && believed(set.owner.as_ref()))
+        .filter(|set| !set.signatures.is_empty())
+        .filter(|set| source.forwarder || believed(set.owner.as_ref()))
         .take(MAX_PROOFS)
         .map(|set| Arc::new(set.clone()))
         .collect();
@@ -148,12 +154,15 @@ pub(crate) fn read(
         if !believed(current.as_ref()) {
             break;
         }
-        if let Some(set) = answers.get(&current, rr_type) {
+        // The CNAME that a DNAME makes has no signature of its own: it counts as what it is.
+        let made = |set: &&RrSet| {
+            set.rr_type == RrType::CNAME
+                && set.signatures.is_empty()
+                && renamed(&answers, &current, source).is_some()
+        };
+        if let Some(set) = answers.get(&current, rr_type).filter(|set| !made(set)) {
             facts.push(positive(&current, rr_type, set, &proofs));
             complete = true;
-            break;
-        }
-        if rr_type == RrType::CNAME {
             break;
         }
         if let Some((dname, cname)) = renamed(&answers, &current, source) {
@@ -170,7 +179,14 @@ pub(crate) fn read(
                 authority,
                 ttl,
             });
+            if rr_type == RrType::CNAME {
+                complete = true;
+                break;
+            }
             continue;
+        }
+        if rr_type == RrType::CNAME {
+            break;
         }
         let Some(cname) = answers.get(&current, RrType::CNAME) else {
             break;
@@ -209,7 +225,7 @@ pub(crate) fn read(
     let soa = authority.0.values().find(|set| {
         set.rr_type == RrType::SOA
             && current.as_ref().is_within(set.owner.as_ref())
-            && believed(set.owner.as_ref())
+            && spoken_for(set.owner.as_ref())
             && believed(current.as_ref())
     });
     // Without an SOA a denial says nothing of how long it holds, and where it comes with a chain
@@ -268,7 +284,7 @@ pub(crate) fn minimum(soa: &RrSet) -> u32 {
 fn renamed(answers: &Sets, name: &Name, source: Source<'_>) -> Option<(RrSet, RrSet)> {
     let mut above = name.as_ref().parent();
     while let Some(owner) = above {
-        if !source.forwarder && !owner.is_within(source.zone) {
+        if !owner.is_within(source.zone) {
             return None;
         }
         if let Some(dname) = answers.get(&owner.to_owned(), RrType::DNAME) {
@@ -503,6 +519,12 @@ mod tests {
             ask("example.", "a.d.example.", RrType::A, &dname),
             "a.d.example. CNAME →a.x.test. 60"
         );
+        let made = "d.example. 60 DNAME x.test.\na.d.example. 60 CNAME a.x.test.";
+        let made = message(AA, [made, "", ""]);
+        assert_eq!(
+            ask("example.", "a.d.example.", RrType::CNAME, &made),
+            "a.d.example. CNAME →a.x.test. 60"
+        );
         let looped = "a.example. 60 CNAME b.example.\nb.example. 50 CNAME a.example.";
         let looped = message(AA, [looped, "", ""]);
         assert!(
@@ -542,6 +564,38 @@ mod tests {
         assert_eq!(
             ask("example.", "a.example.", RrType::A, &servfail),
             "SERVFAIL"
+        );
+    }
+
+    /// A forwarder for one zone says what it found of that zone, and not of what it led to.
+    #[test]
+    fn forwarders() {
+        let told = |zone: &str, asked: &str, message: &Message| {
+            let zone = name(zone);
+            let source = Source {
+                zone: zone.as_ref(),
+                forwarder: true,
+            };
+            let opt = Opt::default();
+            show(&read(source, &name(asked), RrType::A, message, &opt))
+        };
+        let chain = "a.example. 60 CNAME b.other.\nb.other. 40 A 192.0.2.66";
+        let chain = message(flag::RA, [chain, "", ""]);
+        assert_eq!(
+            told("example.", "a.example.", &chain),
+            "a.example. CNAME CNAME×1 60"
+        );
+        assert_eq!(
+            told(".", "a.example.", &chain),
+            "a.example. CNAME CNAME×1 60; b.other. A A×1 40"
+        );
+        let above = message(flag::RA, ["example. 60 DNAME other.", "", ""]);
+        assert_eq!(told("d.example.", "a.d.example.", &above), "lame");
+        // The zone it is asked for may lie within a larger one.
+        let none = message(flag::RA | 3, ["", SOA, ""]);
+        assert_eq!(
+            told("d.example.", "a.d.example.", &none),
+            "a.d.example. A noname 60"
         );
     }
 

@@ -10,7 +10,7 @@ use super::Resolver;
 use super::answer::{Answer, kind};
 use super::budget::{Path, Request, reason};
 use super::policy::{Action, Hit};
-use super::record::{Entry, Fact, RrSet, Security};
+use super::record::{Entry, Fact, NO_NAME, RrSet, Security};
 use crate::wire::code::{Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 
@@ -80,6 +80,12 @@ impl Resolved {
     }
 }
 
+/// True of a type that a record set can have, and that is asked for by itself. Nothing that comes
+/// back answers a question for another, so no server is to be blamed for it.
+pub(crate) fn is_sought(rr_type: RrType) -> bool {
+    !matches!(rr_type, RrType(0) | RrType::RRSIG) && !rr_type.is_meta()
+}
+
 /// True of what a referral said of a missing DS set: a validator knows enough, a client is given
 /// the SOA record as well (RFC 2308 2.2).
 fn is_half(entry: &Entry) -> bool {
@@ -89,14 +95,36 @@ fn is_half(entry: &Entry) -> bool {
 
 /// Seconds that stale data is said to hold (RFC 8767 4).
 pub(crate) const STALE_TTL: u32 = 30;
-/// Questions under way whose askers have all gone, at which the list of them is swept.
+/// Seconds that the set counts for that stands for all of a name.
+const ANY_TTL: u32 = 3600;
+/// Questions under way at which those are first sought whose askers have all gone.
 const MAX_ABANDONED: usize = 1024;
 
 /// An answer that is being found out.
 pub(crate) type Pending = Shared<BoxFuture<'static, Arc<Answer>>>;
 
 /// The answers being found out that somebody waits for, by question.
-pub(crate) type InFlight = HashMap<(Name, u32), WeakShared<BoxFuture<'static, Arc<Answer>>>>;
+#[derive(Default)]
+pub(crate) struct InFlight {
+    flights: HashMap<(Name, u32), WeakShared<BoxFuture<'static, Arc<Answer>>>>,
+    /// How many were left by the last sweep.
+    swept: usize,
+}
+
+impl InFlight {
+    /// Drops what nobody waits for any more, once there may be as much of it as of the rest: the
+    /// work of a sweep is shared by the questions since the last.
+    fn sweep(&mut self) {
+        if self.flights.len() < MAX_ABANDONED.max(2 * self.swept) {
+            return;
+        }
+        self.flights.retain(|_, weak| {
+            let pending = weak.upgrade();
+            pending.is_some_and(|pending| pending.peek().is_none())
+        });
+        self.swept = self.flights.len();
+    }
+}
 
 impl Resolver {
     /// The answer to a question; who asks what is being found out already waits for the same.
@@ -104,33 +132,37 @@ impl Resolver {
         let key = (ask.name.clone(), ask.kind());
         let in_flight = &self.memory.in_flight;
         let mut flights = in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pending) = flights.get(&key).and_then(WeakShared::upgrade) {
+        if let Some(pending) = flights.flights.get(&key).and_then(WeakShared::upgrade) {
             return pending;
         }
-        if flights.len() >= MAX_ABANDONED {
-            flights.retain(|_, weak| {
-                weak.upgrade()
-                    .is_some_and(|pending| pending.peek().is_none())
-            });
-        }
+        flights.sweep();
         let (resolver, own) = (self.clone(), key.clone());
         let work = async move {
             let resolved = resolver.resolve(&ask).await;
-            let answer = Arc::new(Answer::new(&ask, &resolved, resolver.network.now()));
-            if answer.ttl > 0 {
-                let answers = &resolver.memory.answers;
-                answers.put(ask.name.as_ref(), ask.kind(), answer.clone());
+            let now = resolver.network.now();
+            let mut answer = Arc::new(Answer::new(&ask, &resolved, now));
+            let answers = &resolver.memory.answers;
+            let failed = answer.rcode == Rcode::SERVFAIL || answer.stale;
+            let before = answers.get(ask.name.as_ref(), ask.kind());
+            match before.filter(|before| failed && before.is_fresh(now)) {
+                // One that was to be renewed, and could not be, is as good as it was.
+                Some(before) => answer = before,
+                None if answer.ttl > 0 => {
+                    answers.put(ask.name.as_ref(), ask.kind(), answer.clone());
+                }
+                None => {}
             }
             let in_flight = &resolver.memory.in_flight;
             in_flight
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
+                .flights
                 .remove(&own);
             answer
         };
         let pending = work.boxed().shared();
         if let Some(weak) = pending.downgrade() {
-            flights.insert(key, weak);
+            flights.flights.insert(key, weak);
         }
         pending
     }
@@ -167,6 +199,30 @@ impl Resolver {
         // A CNAME is given as it is: what it leads to is another question.
         self.apply(action, &mut resolved, &ask.name, &ask);
         Answer::new(&ask, &resolved, self.network.now())
+    }
+
+    /// The answer to a question for what is no type of a record set; none if it is one. Whoever
+    /// asks for all types is given one set that stands for them (RFC 8482 4.2).
+    pub(crate) fn not_sought(&self, ask: &Ask) -> Option<Answer> {
+        if is_sought(ask.rr_type) {
+            return None;
+        }
+        let mut resolved = Resolved::empty(STALE_TTL);
+        resolved.security = Security::Indeterminate;
+        if ask.rr_type == RrType::ANY {
+            let set = RrSet {
+                owner: ask.name.clone(),
+                rr_type: RrType::HINFO,
+                ttl: ANY_TTL,
+                data: vec![b"\x07RFC8482\0".as_slice().into()],
+                signatures: Vec::new(),
+            };
+            resolved.answer.push((Arc::new(set), ANY_TTL));
+        } else {
+            resolved.rcode = Rcode::NOTIMP;
+            resolved.reason = Some(reason::NOT_SUPPORTED);
+        }
+        Some(Answer::new(ask, &resolved, self.network.now()))
     }
 
     /// Finds the answer to a question.
@@ -216,7 +272,7 @@ impl Resolver {
             let mut security = self.security(&request, &entry, ask).await;
             if matches!(entry.fact, Fact::Failed) || security == Security::Bogus {
                 let Some(old) = self.stale(&name, ask.rr_type) else {
-                    return self.failure(&entry, security);
+                    return self.failure(&request, &entry, security);
                 };
                 (entry, resolved.stale) = (old, true);
                 security = entry.security();
@@ -270,12 +326,14 @@ impl Resolver {
         resolved
     }
 
-    fn failure(&self, entry: &Entry, security: Security) -> Resolved {
+    fn failure(&self, request: &Request, entry: &Entry, security: Security) -> Resolved {
         self.memory.counts.failed.fetch_add(1, Ordering::Relaxed);
         if security == Security::Bogus {
             self.memory.counts.bogus.fetch_add(1, Ordering::Relaxed);
         }
-        let mut resolved = Resolved::failed(entry.reason(), self.settings.failure_ttl);
+        let spent = request.is_spent().then_some(reason::OTHER);
+        let reason = entry.reason().or(spent);
+        let mut resolved = Resolved::failed(reason, self.settings.failure_ttl);
         resolved.security = security;
         resolved
     }
@@ -283,7 +341,7 @@ impl Resolver {
     /// Adds what an entry says to an answer; gives the name to go on with.
     fn take(&self, resolved: &mut Resolved, entry: &Entry, ask: &Ask, left: u32) -> Option<Name> {
         let authority = |resolved: &mut Resolved| {
-            let sets = entry.authority.iter().map(|set| (set.clone(), left));
+            let sets = entry.vouched().map(|set| (set.clone(), left));
             resolved.authority.extend(sets);
         };
         let next = match &entry.fact {
@@ -295,7 +353,7 @@ impl Resolver {
             Fact::Renamed { dname, cname } => {
                 resolved.answer.push((dname.clone(), left));
                 resolved.answer.push((cname.clone(), left));
-                cname.target()
+                cname.target().filter(|_| ask.rr_type != RrType::CNAME)
             }
             Fact::NoData => None,
             Fact::NoName => {
@@ -314,16 +372,16 @@ impl Resolver {
 
     /// What was known, and is past its time, but not by too much (RFC 8767).
     fn stale(&self, name: &Name, rr_type: RrType) -> Option<Arc<Entry>> {
-        use super::record::NO_NAME;
         if self.settings.stale.is_zero() {
             return None;
         }
         let now = self.network.now();
-        let kinds = [rr_type, RrType::CNAME, NO_NAME];
-        let known = kinds
-            .iter()
-            .filter_map(|kind| self.memory.records.get(name.as_ref(), kind.0.into()));
+        let kept = |kind: u32| self.memory.records.get(name.as_ref(), kind);
+        let alias = kept(RrType::CNAME.0.into()).filter(|entry| entry.is_alias());
+        let known = [kept(rr_type.0.into()), alias, kept(NO_NAME)];
         known
+            .into_iter()
+            .flatten()
             .filter(|entry| !matches!(entry.fact, Fact::Failed))
             .filter(|entry| entry.security() != Security::Bogus)
             // What was never checked must not pass for checked now.
@@ -337,5 +395,37 @@ impl Resolver {
             return Security::Indeterminate;
         }
         self.verdict(request, entry).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Thousands of questions under way are not all looked at for each one more.
+    #[test]
+    fn sweeps_are_far_between() {
+        let mut flights = InFlight::default();
+        let (mut held, mut sweeps) = (Vec::new(), 0);
+        for number in 0..10_000u32 {
+            let before = flights.swept;
+            flights.sweep();
+            sweeps += u32::from(flights.swept != before);
+            let pending = std::future::pending().boxed().shared();
+            let weak = pending.downgrade().unwrap();
+            flights.flights.insert((Name::root(), number), weak);
+            held.push(pending);
+        }
+        assert_eq!((flights.flights.len(), sweeps), (10_000, 4));
+        held.clear();
+        for number in 10_000..20_000u32 {
+            flights.sweep();
+            let weak = std::future::pending().boxed().shared().downgrade().unwrap();
+            flights.flights.insert((Name::root(), number), weak);
+        }
+        assert!(flights.flights.len() <= 2 * MAX_ABANDONED);
     }
 }

@@ -1,6 +1,10 @@
 //! The engine in virtual time, against a network made of a few zone files.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cache;
+mod routes;
+mod trust;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +21,7 @@ use super::settings::{Budget, Settings};
 use super::{Ask, Delegation, Memory, Resolver};
 use crate::engine::answer::{Client, Outcome, Scratch, Transport, answer};
 use crate::engine::state::{Settings as Serving, State};
+use crate::engine::zone::Zone;
 use crate::engine::zone::tests::load;
 use crate::engine::zones::{Served, Zones};
 use crate::wire::code::{Rcode, RrType};
@@ -99,7 +104,7 @@ fn name(text: &str) -> Name {
 const HEAD: &str = "$TTL 300\n@ SOA ns. hm. 1 2 3 4 60\n";
 
 fn world(mischief: Mischief) -> Arc<World> {
-    let zones: [(&str, &str, &str); 3] = [
+    let zones: [Unsigned<'_>; 3] = [
         (
             ".",
             "192.0.2.1",
@@ -116,34 +121,60 @@ fn world(mischief: Mischief) -> Arc<World> {
             "@ NS ns\nns A 192.0.2.3\na.b.c.www 100 A 192.0.2.81\n",
         ),
     ];
-    let servers = zones.map(|(apex, address, text)| {
-        let zone = Arc::new(load(apex, &format!("{HEAD}{text}")).zone.unwrap());
-        let served = Served {
+    world_of(&zones, mischief)
+}
+
+/// Apex, address of the server, and records but the SOA.
+type Unsigned<'a> = (&'a str, &'a str, &'a str);
+
+fn world_of(zones: &[Unsigned<'_>], mischief: Mischief) -> Arc<World> {
+    let zones = zones.iter().map(|(apex, address, text)| {
+        let zone = load(apex, &format!("{HEAD}{text}")).zone.unwrap();
+        (*address, zone)
+    });
+    world_serving(zones, mischief)
+}
+
+fn world_serving<'a>(
+    zones: impl Iterator<Item = (&'a str, Zone)>,
+    mischief: Mischief,
+) -> Arc<World> {
+    let mut served: HashMap<IpAddr, Vec<Served>> = HashMap::new();
+    for (address, zone) in zones {
+        let zone = Arc::new(zone);
+        let one = Served {
             zone,
             history: Arc::default(),
             rules: Arc::default(),
             secondary: false,
             expired: false,
         };
+        served
+            .entry(address.parse().unwrap())
+            .or_default()
+            .push(one);
+    }
+    let servers = served.into_iter().map(|(address, zones)| {
         let state = State {
-            zones: Zones::new(vec![served]),
+            zones: Zones::new(zones),
             keys: crate::engine::tsig::Keys::default(),
             settings: Serving::default(),
         };
-        (address.parse().unwrap(), state)
+        (address, state)
     });
     Arc::new(World {
         begun: Instant::now(),
         clock: AtomicU64::new(0),
-        servers: servers.into(),
+        servers: servers.collect(),
         silent: AtomicBool::new(false),
         mischief,
         log: Mutex::default(),
     })
 }
 
-fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resolver> {
-    let mut settings = Settings {
+/// What a configuration without anything in it says, but for validation.
+pub(crate) fn settings() -> Settings {
+    Settings {
         routes: Vec::new(),
         hints: Delegation::root(vec![(name("a.root."), vec!["192.0.2.1".parse().unwrap()])]),
         port: 53,
@@ -164,7 +195,11 @@ fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resol
         stale: Duration::ZERO,
         stale_after: Duration::from_millis(1800),
         budget: Budget::default(),
-    };
+    }
+}
+
+fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resolver> {
+    let mut settings = settings();
     change(&mut settings);
     Arc::new(Resolver {
         settings,
@@ -174,18 +209,30 @@ fn resolver(world: &Arc<World>, change: impl FnOnce(&mut Settings)) -> Arc<Resol
     })
 }
 
-fn ask(resolver: &Resolver, text: &str, rr_type: RrType) -> (Rcode, usize, u32) {
-    let ask = Ask {
+fn question(text: &str, rr_type: RrType) -> Ask {
+    Ask {
         name: name(text),
         rr_type,
         dnssec_ok: false,
         checking_disabled: false,
         refresh: false,
         unfiltered: false,
-    };
+    }
+}
+
+fn ask(resolver: &Resolver, text: &str, rr_type: RrType) -> (Rcode, usize, u32) {
+    let ask = question(text, rr_type);
     // Nothing in this world makes anybody wait.
     let resolved = resolver.resolve(&ask).now_or_never().unwrap();
     (resolved.rcode, resolved.answer.len(), resolved.ttl)
+}
+
+/// The data of the last set of an answer.
+fn data(resolver: &Resolver, text: &str, rr_type: RrType) -> Vec<Box<[u8]>> {
+    let ask = question(text, rr_type);
+    let resolved = resolver.resolve(&ask).now_or_never().unwrap();
+    let last = resolved.answer.last();
+    last.map(|(set, _)| set.data.clone()).unwrap_or_default()
 }
 
 fn honest() -> Mischief {

@@ -6,18 +6,17 @@ use std::time::Instant;
 use futures_util::future::BoxFuture;
 
 use super::Resolver;
-use super::anchors::{Anchor, Exemption};
-use super::budget::{Fault, Path, Request, reason};
+use super::anchors::Exemption;
+use super::budget::{Path, Request, reason};
 use super::denial::{Claim, Proof, Proofs};
-use super::managed::Managed;
-use super::record::{Entry, Fact, RrSet, Security};
+use super::record::{Entry, Fact, RrSet, Security, bit};
 use super::store::Kept;
-use crate::dnssec::{DigestType, DnsKey, Ds, Rrsig, Validity, verify};
+use crate::dnssec::{DigestType, DnsKey, Ds, Rrsig, Validity};
 use crate::wire::code::{Class, RrType};
 use crate::wire::name::{Name, NameRef};
 
 /// Signatures tried for one set, and keys for one signature (KeyTrap).
-const MAX_SIGNATURES: usize = 8;
+pub(super) const MAX_SIGNATURES: usize = 8;
 const MAX_KEYS: usize = 4;
 /// DS records tried for one zone.
 const MAX_DS: usize = 8;
@@ -75,6 +74,43 @@ enum Trust {
     Indeterminate,
 }
 
+/// What a verified signature says of its set.
+#[derive(Debug, Clone, Copy)]
+struct Good {
+    /// The labels of a wildcard's parent, if one made the set.
+    expanded: Option<usize>,
+    /// Seconds that the set may count for from now (RFC 4035 5.3.3).
+    ttl: u32,
+    /// Which of the set's signatures it is.
+    which: usize,
+}
+
+/// What the sets that came with an entry prove.
+struct Proved {
+    proof: Proof,
+    /// Which of them have a good signature, bit by bit, and the seconds they count for.
+    good: u32,
+    ttl: u32,
+    /// Those sets, each with the one signature that was verified.
+    sets: Vec<Arc<RrSet>>,
+}
+
+impl Proved {
+    fn add(&mut self, at: usize, set: &RrSet, good: Good) {
+        self.good |= bit(at);
+        self.ttl = self.ttl.min(set.ttl).min(good.ttl);
+        self.sets.push(Arc::new(RrSet {
+            signatures: set
+                .signatures
+                .get(good.which)
+                .cloned()
+                .into_iter()
+                .collect(),
+            ..set.clone()
+        }));
+    }
+}
+
 /// A verdict with the extended error that explains it.
 type Verdict = (Security, Option<u16>);
 
@@ -91,6 +127,10 @@ impl Resolver {
         };
         if security == Security::Bogus {
             tracing::info!(name = %entry.name, rr_type = %entry.rr_type, reason, "bogus");
+            // Not checked to the end: another question may afford it.
+            if request.is_spent() {
+                return security;
+            }
         }
         entry.judge(security, reason);
         security
@@ -152,61 +192,82 @@ impl Resolver {
 
     /// Checks an entry with the keys of its zone.
     fn check(&self, request: &Request, entry: &Entry, zone: &Name, keys: &RrSet) -> Verdict {
-        let secure = (Security::Secure, None);
         let bogus = |reason| (Security::Bogus, Some(reason));
+        // What came along unasked is not looked at, and does not go out as if it had been.
+        let secure = |good: Good| {
+            entry.vouch(0, good.ttl, self.network.now());
+            (Security::Secure, None)
+        };
         match &entry.fact {
+            // A wildcard makes no DNAME record for a name below it: its owner is not the name that
+            // is asked for (RFC 6672 3.3).
             Fact::Renamed { dname, .. } => match self.check_set(request, dname, zone, keys) {
-                Ok(_) => secure,
+                Ok(good) if good.expanded.is_none() => secure(good),
+                Ok(_) => bogus(reason::BOGUS),
                 Err(reason) => bogus(reason),
             },
             Fact::Set(set) => match self.check_set(request, set, zone, keys) {
-                Ok(None) => secure,
-                Ok(Some(labels)) => {
-                    let claim = Claim::Expanded(labels);
-                    self.denied(request, entry, zone, keys, claim)
-                }
+                Ok(good) => match good.expanded {
+                    None => secure(good),
+                    Some(labels) => {
+                        let claim = (Claim::Expanded(labels), good.ttl);
+                        self.denied(request, entry, zone, keys, claim)
+                    }
+                },
                 Err(reason) => bogus(reason),
             },
-            Fact::NoData => self.denied(request, entry, zone, keys, Claim::NoData),
-            Fact::NoName => self.denied(request, entry, zone, keys, Claim::NoName),
+            Fact::NoData => self.denied(request, entry, zone, keys, (Claim::NoData, u32::MAX)),
+            Fact::NoName => self.denied(request, entry, zone, keys, (Claim::NoName, u32::MAX)),
             Fact::Failed => (Security::Indeterminate, None),
         }
     }
 
-    /// Whether the proofs that came with an entry prove its claim.
+    /// Whether the proofs that came with an entry prove its claim, which holds for so long.
     fn denied(
         &self,
         request: &Request,
         entry: &Entry,
         zone: &Name,
         keys: &RrSet,
-        claim: Claim,
+        claim: (Claim, u32),
     ) -> Verdict {
-        match self.proof(request, entry, zone, keys, claim) {
-            Ok(Proof::Holds { .. }) => {
-                self.learn_ranges(request, entry, zone, keys);
-                (Security::Secure, None)
+        let bogus = |reason| (Security::Bogus, Some(reason));
+        let (claim, ttl) = claim;
+        let mut proved = match self.proof(request, entry, zone, keys, claim) {
+            Ok(proved) => proved,
+            Err(reason) => return bogus(reason),
+        };
+        match proved.proof {
+            Proof::Holds { .. } => {}
+            Proof::OptOut => return (Security::Insecure, None),
+            Proof::TooManyIterations => {
+                return (Security::Insecure, Some(reason::UNSUPPORTED_ITERATIONS));
             }
-            Ok(Proof::OptOut) => (Security::Insecure, None),
-            Ok(Proof::TooManyIterations) => {
-                (Security::Insecure, Some(reason::UNSUPPORTED_ITERATIONS))
-            }
-            Ok(Proof::Missing) => (Security::Bogus, Some(reason::NSEC_MISSING)),
-            Err(reason) => (Security::Bogus, Some(reason)),
+            Proof::Missing => return bogus(reason::NSEC_MISSING),
         }
+        // The SOA record goes out with the denial, and says how long it holds.
+        let sets = entry.authority.iter().enumerate();
+        for (at, set) in sets.filter(|(_, set)| set.rr_type == RrType::SOA) {
+            match self.check_set(request, set, zone, keys) {
+                Ok(good) if good.expanded.is_none() => proved.add(at, set, good),
+                Ok(_) => return bogus(reason::BOGUS),
+                Err(reason) => return bogus(reason),
+            }
+        }
+        let now = self.network.now();
+        entry.vouch(proved.good, proved.ttl.min(ttl), now);
+        self.learn_ranges(entry, zone, &proved.sets);
+        (Security::Secure, None)
     }
 
     /// Keeps the ranges that a denial by NSEC showed to be empty (RFC 8198).
-    fn learn_ranges(&self, request: &Request, entry: &Entry, zone: &Name, keys: &RrSet) {
-        let has = |rr_type: RrType| entry.authority.iter().any(|set| set.rr_type == rr_type);
-        if !has(RrType::NSEC) || !has(RrType::SOA) {
-            return;
+    fn learn_ranges(&self, entry: &Entry, zone: &Name, good: &[Arc<RrSet>]) {
+        let has = |rr_type: RrType| good.iter().any(|set| set.rr_type == rr_type);
+        if has(RrType::NSEC) && has(RrType::SOA) {
+            let now = self.network.now();
+            let left = entry.left(now).unwrap_or(0);
+            self.memory.ranges.learn(zone, good, now, left);
         }
-        let checked = |set: &&Arc<RrSet>| self.check_set(request, set, zone, keys) == Ok(None);
-        let good: Vec<Arc<RrSet>> = entry.authority.iter().filter(checked).cloned().collect();
-        let now = self.network.now();
-        let left = entry.left(now).unwrap_or(0);
-        self.memory.ranges.learn(zone, &good, now, left);
     }
 
     fn proof(
@@ -216,42 +277,47 @@ impl Resolver {
         zone: &Name,
         keys: &RrSet,
         claim: Claim,
-    ) -> Result<Proof, u16> {
-        let denials = entry
-            .authority
-            .iter()
-            .filter(|set| matches!(set.rr_type, RrType::NSEC | RrType::NSEC3));
-        let (mut good, mut wrong) = (Vec::new(), None);
-        for set in denials {
+    ) -> Result<Proved, u16> {
+        let sets = entry.authority.iter().enumerate();
+        let denials = sets.filter(|(_, set)| matches!(set.rr_type, RrType::NSEC | RrType::NSEC3));
+        let mut wrong = None;
+        let mut proved = Proved {
+            proof: Proof::Missing,
+            good: 0,
+            ttl: u32::MAX,
+            sets: Vec::new(),
+        };
+        for (at, set) in denials {
             match self.check_set(request, set, zone, keys) {
+                Ok(good) if good.expanded.is_none() => proved.add(at, set, good),
                 // A proof that a wildcard made is none.
-                Ok(None) => good.push(&**set),
-                Ok(Some(_)) => {}
+                Ok(_) => {}
                 Err(reason) => wrong = Some(reason),
             }
         }
-        let proofs = Proofs::of(zone.as_ref(), good.into_iter());
-        match proofs.prove(claim, &entry.name, entry.rr_type) {
+        let proofs = Proofs::of(zone.as_ref(), proved.sets.iter().map(|set| &**set));
+        proved.proof = proofs.prove(claim, &entry.name, entry.rr_type);
+        match proved.proof {
             Proof::Missing => Err(wrong.unwrap_or(reason::NSEC_MISSING)),
-            proof => Ok(proof),
+            _ => Ok(proved),
         }
     }
 
-    /// Checks the signatures over a set; gives the labels of a wildcard's parent if one made it.
+    /// Checks the signatures over a set.
     fn check_set(
         &self,
         request: &Request,
         set: &RrSet,
         zone: &Name,
         keys: &RrSet,
-    ) -> Result<Option<usize>, u16> {
+    ) -> Result<Good, u16> {
         let now = self.network.unix_time() as u32;
         let mut wrong = reason::RRSIGS_MISSING;
         let owner = set.owner.as_ref();
         if !owner.is_within(zone.as_ref()) {
             return Err(reason::BOGUS);
         }
-        for data in set.signatures.iter().take(MAX_SIGNATURES) {
+        for (which, data) in set.signatures.iter().enumerate().take(MAX_SIGNATURES) {
             let Some(signature) = Rrsig::read(data) else {
                 continue;
             };
@@ -283,7 +349,12 @@ impl Resolver {
                 let records = set.data.iter().map(|data| &**data);
                 if signature.verify(&key, owner, Class::IN, records).is_ok() {
                     let labels = usize::from(signature.labels);
-                    return Ok(signature.is_expanded(owner).then_some(labels));
+                    let left = signature.expiration.wrapping_sub(now);
+                    return Ok(Good {
+                        expanded: signature.is_expanded(owner).then_some(labels),
+                        ttl: signature.original_ttl.min(left),
+                        which,
+                    });
                 }
                 wrong = reason::BOGUS;
             }
@@ -332,6 +403,12 @@ impl Resolver {
         Trust::Secure { zone, keys }
     }
 
+    /// True of a name that is not validated, though an anchor is above it.
+    pub(crate) fn is_let_be(&self, name: NameRef<'_>) -> bool {
+        let (anchor, now) = (self.settings.anchors.above(name), self.network.unix_time());
+        anchor.is_some_and(|anchor| self.is_exempt(name, anchor.zone.as_ref(), now))
+    }
+
     /// True of a name that the operator has exempt from validation, or that is below one, unless
     /// an anchor is closer to it.
     fn is_exempt(&self, target: NameRef<'_>, anchor: NameRef<'_>, now: u64) -> bool {
@@ -370,7 +447,8 @@ impl Resolver {
                 Standing::Bogus(_) => ttl.min(BROKEN_TTL),
                 _ => ttl,
             };
-            if ttl > 0 {
+            let unfinished = matches!(standing, Standing::Bogus(_)) && request.is_spent();
+            if ttl > 0 && !unfinished {
                 let link = Link {
                     name: name.clone(),
                     standing: standing.clone(),
@@ -381,63 +459,6 @@ impl Resolver {
             }
             standing
         })
-    }
-
-    /// The data of DS records for the keys that are trusted of an anchor's zone: those it has come
-    /// to follow, or else those that the configuration names.
-    fn trusted(&self, anchor: &Anchor) -> Vec<Box<[u8]>> {
-        let managed = self.memory.managed.lock();
-        let managed = managed.unwrap_or_else(PoisonError::into_inner);
-        let Some(keys) = managed.get(&anchor.zone) else {
-            return anchor.digests();
-        };
-        let zone = anchor.zone.as_ref();
-        let digest = |key: &[u8]| Ds::make(zone, key, DigestType::SHA256).map(Into::into);
-        keys.trusted().filter_map(digest).collect()
-    }
-
-    /// Looks at the keys of an anchor's zone anew (RFC 5011 2.3): the state they are in then, and
-    /// the seconds until they are to be looked at again.
-    pub(crate) async fn look_at_anchor(&self, anchor: &Anchor) -> Result<(Managed, u32), u16> {
-        let zone = &anchor.zone;
-        let request = Request::new(&self.settings.budget, self.network.now(), true);
-        let path = Path::start(zone, RrType::DNSKEY);
-        let found = self.find(&request, &path, zone, RrType::DNSKEY).await;
-        let entry = found.map_err(|Fault(reason)| reason)?;
-        let Fact::Set(set) = &entry.fact else {
-            return Err(reason::DNSKEY_MISSING);
-        };
-        let digests = self.trusted(anchor);
-        let (standing, _) = self.vouch(&request, zone, &digests, set);
-        if let Standing::Bogus(reason) = standing {
-            return Err(reason);
-        }
-        let now = self.network.unix_time();
-        let revoked: Vec<&[u8]> = set
-            .data
-            .iter()
-            .map(|data| &**data)
-            .filter(|data| signs_its_end(set, data, now as u32))
-            .collect();
-        let known = {
-            let managed = self.memory.managed.lock();
-            let managed = managed.unwrap_or_else(PoisonError::into_inner);
-            managed.get(zone).cloned()
-        };
-        let mut state = known.unwrap_or_else(|| {
-            let vouched = |data: &[u8]| {
-                let key = DnsKey::read(data);
-                let digests = digests.iter().filter_map(|digest| Ds::read(digest));
-                key.is_some_and(|key| {
-                    digests
-                        .into_iter()
-                        .any(|ds| ds.matches(zone.as_ref(), &key))
-                })
-            };
-            Managed::begin(&set.data, vouched, now)
-        });
-        state.observe(&set.data, &revoked, now);
-        Ok((state, set.ttl))
     }
 
     async fn hang_on_anchor(&self, request: &Request, zone: &Name) -> (Standing, u32) {
@@ -466,18 +487,19 @@ impl Resolver {
             }
             _ => return (Standing::Bogus(reason::DNSKEY_MISSING), left),
         };
-        let (standing, found) = self.vouch(request, zone, digests, set);
-        (standing, if found { left } else { left.min(BROKEN_TTL) })
+        let (standing, ttl) = self.vouch(request, zone, digests, set);
+        (standing, left.min(ttl))
     }
 
-    /// Whether one of the keys that a trusted DS record means signs the set of keys.
-    fn vouch(
+    /// Whether one of the keys that a trusted DS record means signs the set of keys, and for how
+    /// many seconds that holds.
+    pub(super) fn vouch(
         &self,
         request: &Request,
         zone: &Name,
         digests: &[Box<[u8]>],
         set: &Arc<RrSet>,
-    ) -> (Standing, bool) {
+    ) -> (Standing, u32) {
         let usable = usable(digests);
         let mut wrong = reason::DNSKEY_MISSING;
         let mut tried = 0;
@@ -501,11 +523,13 @@ impl Resolver {
                 ..RrSet::clone(set)
             };
             match self.check_set(request, set, zone, &alone) {
-                Ok(_) => return (Standing::Keys(set.clone()), true),
+                // Nor does a wildcard hold a zone's keys.
+                Ok(good) if good.expanded.is_some() => wrong = reason::BOGUS,
+                Ok(good) => return (Standing::Keys(set.clone()), good.ttl),
                 Err(reason) => wrong = reason,
             }
         }
-        (Standing::Bogus(wrong), false)
+        (Standing::Bogus(wrong), BROKEN_TTL)
     }
 
     /// What the zone above says of a name: another zone's keys, that none begins there, that an
@@ -523,38 +547,46 @@ impl Resolver {
         let bogus = |reason| (Standing::Bogus(reason), left);
         match &entry.fact {
             Fact::Set(set) if set.rr_type == RrType::DS => {
-                if let Err(reason) = self.check_set(request, set, zone, keys) {
-                    return bogus(reason);
-                }
+                let good = match self.check_set(request, set, zone, keys) {
+                    // No zone is delegated by a wildcard (RFC 4592 4.2).
+                    Ok(good) if good.expanded.is_some() => return bogus(reason::BOGUS),
+                    Ok(good) => good,
+                    Err(reason) => return bogus(reason),
+                };
+                entry.vouch(0, good.ttl, self.network.now());
                 entry.judge(Security::Secure, None);
                 let (standing, ttl) = self.keys(request, name, &set.data).await;
-                (standing, ttl.min(left))
+                (standing, ttl.min(left).min(good.ttl))
             }
             // An alias is no zone (RFC 2181 10.1), nor is what a DNAME renames.
-            Fact::Set(set) => match self.check_set(request, set, zone, keys) {
-                Ok(_) => (Standing::NoCut, left),
-                Err(reason) => bogus(reason),
-            },
-            Fact::Renamed { dname, .. } => match self.check_set(request, dname, zone, keys) {
-                Ok(_) => (Standing::NoCut, left),
-                Err(reason) => bogus(reason),
-            },
+            Fact::Set(_) | Fact::Renamed { .. } => {
+                let (security, reason) = self.check(request, &entry, zone, keys);
+                let left = entry.left(self.network.now()).unwrap_or(0);
+                match security {
+                    Security::Secure => (Standing::NoCut, left),
+                    // A wildcard made it, and an unsigned zone may be there all the same (opt-out).
+                    Security::Insecure => (Standing::Insecure(reason), left),
+                    _ => bogus(reason.unwrap_or(reason::BOGUS)),
+                }
+            }
             Fact::NoData | Fact::NoName => {
                 let claim = match entry.fact {
                     Fact::NoName => Claim::NoName,
                     _ => Claim::NoData,
                 };
-                match self.proof(request, &entry, zone, keys, claim) {
-                    Ok(Proof::Holds { cut: true }) => (Standing::Insecure(None), left),
-                    Ok(Proof::Holds { cut: false }) => (Standing::NoCut, left),
-                    Ok(Proof::OptOut) => (Standing::Insecure(None), left),
-                    Ok(Proof::TooManyIterations) => (
-                        Standing::Insecure(Some(reason::UNSUPPORTED_ITERATIONS)),
-                        left,
-                    ),
-                    Ok(Proof::Missing) => bogus(reason::NSEC_MISSING),
-                    Err(reason) => bogus(reason),
-                }
+                let proved = match self.proof(request, &entry, zone, keys, claim) {
+                    Ok(proved) => proved,
+                    Err(reason) => return bogus(reason),
+                };
+                let standing = match proved.proof {
+                    Proof::Holds { cut: true } | Proof::OptOut => Standing::Insecure(None),
+                    Proof::Holds { cut: false } => Standing::NoCut,
+                    Proof::TooManyIterations => {
+                        Standing::Insecure(Some(reason::UNSUPPORTED_ITERATIONS))
+                    }
+                    Proof::Missing => return bogus(reason::NSEC_MISSING),
+                };
+                (standing, left.min(proved.ttl))
             }
             Fact::Failed => {
                 let reason = entry.reason().unwrap_or(reason::NETWORK_ERROR);
@@ -576,25 +608,4 @@ fn usable(digests: &[Box<[u8]>]) -> Vec<Ds<'_>> {
         usable.retain(|ds| ds.digest_type != DigestType::SHA1);
     }
     usable
-}
-
-/// True of a key with the mark of a revoked one that signs the set it is in (RFC 5011 2.1).
-fn signs_its_end(set: &RrSet, data: &[u8], now: u32) -> bool {
-    let Some(key) = DnsKey::read(data).filter(|key| key.flags & DnsKey::REVOKE != 0) else {
-        return false;
-    };
-    let signatures = set.signatures.iter().take(MAX_SIGNATURES);
-    let read = signatures.filter_map(|signature| Rrsig::read(signature));
-    let own = read.filter(|signature| {
-        signature.key_tag == key.tag()
-            && signature.algorithm == key.algorithm
-            && signature.validity(now) == Validity::Valid
-    });
-    own.into_iter().any(|signature| {
-        let records = set.data.iter().map(|data| &**data);
-        let octets = signature.signed_octets(set.owner.as_ref(), Class::IN, records);
-        octets.is_some_and(|octets| {
-            verify(key.algorithm, key.key, &octets, signature.signature).is_ok()
-        })
-    })
 }

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use omnid_hub::{RecordData, Resolution, Resolve, ResolveError};
 
 use super::Recursion;
-use crate::resolver::engine::Ask;
 use crate::resolver::engine::record::Security;
+use crate::resolver::engine::{Ask, is_sought};
 use crate::wire::code::{Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::rdata::Rdata;
@@ -28,7 +28,7 @@ impl Resolve for Recursion {
         async move {
             let resolver = running.ok_or(ResolveError::Unavailable)?.resolver.clone();
             let (name, rr_type) = question.ok_or(ResolveError::Invalid)?;
-            if rr_type.is_meta() {
+            if !is_sought(rr_type) {
                 return Err(ResolveError::Invalid);
             }
             let ask = Ask {

@@ -20,7 +20,7 @@ use super::engine::answer::{Answer, kind};
 use super::engine::network::Local;
 use super::engine::policy::Action;
 use super::engine::settings::Settings;
-use super::engine::{Ask, Memory, Pending, Resolver};
+use super::engine::{Ask, Memory, Pending, Resolver, is_sought};
 use super::setup::Plan;
 use crate::data::{COMPONENT, Kept, RESOLVER_MIGRATIONS, load_resolver};
 use crate::engine::answer::{Answered, Client};
@@ -85,8 +85,8 @@ pub(crate) struct Later {
     message: Vec<u8>,
     /// An answer past its time, for a client that would wait too long.
     stale: Option<Arc<Answer>>,
-    _slot: Slot,
-    _permit: OwnedSemaphorePermit,
+    /// Its place among those of its client, and of all.
+    place: (Slot, OwnedSemaphorePermit),
 }
 
 impl Recursion {
@@ -205,11 +205,20 @@ impl Recursion {
             refresh,
             unfiltered,
         };
+        if !is_sought(rr_type)
+            && let Some(answer) = resolver.not_sought(&ask(false))
+        {
+            let serving = &state.settings;
+            let len = answer.write(
+                now, unix_time, false, serving, client, &query, message, out, names,
+            );
+            return reply(len, &answer, rr_type);
+        }
         let key = kind(rr_type, dnssec_ok, checking_disabled) | u32::from(unfiltered) << 18;
         let known = memory.answers.get(question.name, key);
         if let Some(answer) = known.as_ref().filter(|answer| answer.is_fresh(now)) {
             memory.counts.hits.fetch_add(1, Ordering::Relaxed);
-            self.renew(resolver, answer, now, || ask(true));
+            self.renew(running, answer, (now, client), || ask(true));
             let serving = &state.settings;
             let len = answer.write(
                 now, unix_time, false, serving, client, &query, message, out, names,
@@ -235,19 +244,21 @@ impl Recursion {
             client: *client,
             message: message.to_vec(),
             stale,
-            _slot: slot,
-            _permit: permit,
+            place: (slot, permit),
         }))
     }
 
-    /// Fetches anew what is asked for in the last tenth of its time.
+    /// Fetches anew what is asked for in the last tenth of its time, as one more question of the
+    /// client's: without a place for it, it is fetched when somebody has to wait for it.
     fn renew(
         &self,
-        resolver: &Arc<Resolver>,
+        running: &Running,
         answer: &Answer,
-        now: Instant,
+        asked: (Instant, &Client),
         ask: impl Fn() -> Ask,
     ) {
+        let (now, client) = asked;
+        let resolver = &running.resolver;
         let old = u64::from(answer.age(now)) * 10 >= u64::from(answer.ttl) * 9;
         if !old || answer.ttl < 10 || !resolver.settings.prefetch || answer.stale {
             return;
@@ -255,10 +266,23 @@ impl Recursion {
         if answer.renewing.swap(true, Ordering::Relaxed) {
             return;
         }
+        let place = running.questions.clone().try_acquire_owned().ok();
+        let place = place.and_then(|permit| {
+            let slot = self.clients.enter(client.address, now, running.limits)?;
+            Some((permit, slot))
+        });
+        let Some(place) = place else {
+            answer.renewing.store(false, Ordering::Relaxed);
+            return;
+        };
         let counts = &resolver.memory.counts;
         counts.prefetched.fetch_add(1, Ordering::Relaxed);
         // It ends by itself: its time is part of the budget.
-        tokio::spawn(resolver.answer(ask()));
+        let pending = resolver.answer(ask());
+        tokio::spawn(async move {
+            pending.await;
+            drop(place);
+        });
     }
 }
 
@@ -309,8 +333,9 @@ impl Later {
             client,
             message,
             stale,
-            ..
+            place,
         } = self;
+        let mut place = Some(place);
         let mut late = false;
         let answer = match stale {
             None => pending.await,
@@ -320,8 +345,13 @@ impl Later {
                     Ok(answer) => answer,
                     Err(_) => {
                         resolver.memory.counts.stale.fetch_add(1, Ordering::Relaxed);
-                        // The search goes on for those who ask next (RFC 8767 5).
-                        tokio::spawn(pending);
+                        // The search goes on for those who ask next (RFC 8767 5), and keeps its
+                        // place until it ends.
+                        let place = place.take();
+                        tokio::spawn(async move {
+                            pending.await;
+                            drop(place);
+                        });
                         late = true;
                         old
                     }
@@ -361,5 +391,87 @@ impl Running {
             Some(name) => known == name,
         };
         self.resolver.flush(about)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::engine::answer::Transport;
+    use crate::resolver::engine::Resolved;
+    use crate::resolver::engine::network::{Carrier, Lost, Network, Outgoing};
+    use crate::resolver::engine::tests::settings;
+
+    /// Nobody answers, ever.
+    struct Silence;
+
+    impl Network for Silence {
+        fn exchange<'a>(
+            &'a self,
+            _: SocketAddr,
+            _: &'a Carrier,
+            _: &'a Outgoing,
+            _: Duration,
+        ) -> BoxFuture<'a, Result<Vec<u8>, Lost>> {
+            std::future::pending().boxed()
+        }
+
+        fn now(&self) -> Instant {
+            Instant::now()
+        }
+
+        fn unix_time(&self) -> u64 {
+            0
+        }
+
+        fn random(&self, octets: &mut [u8]) {
+            octets.fill(0);
+        }
+    }
+
+    /// What is fetched before anybody has to wait for it is a question like all others.
+    #[tokio::test]
+    async fn renewals_take_a_place() {
+        let recursion = Recursion::new();
+        let running = Running {
+            resolver: Arc::new(Resolver {
+                settings: settings(),
+                memory: Arc::new(Memory::new(1 << 20)),
+                network: Arc::new(Silence),
+                local: None,
+            }),
+            questions: Arc::new(Semaphore::new(2)),
+            limits: (1, 10),
+        };
+        let stored = Instant::now();
+        let now = stored + Duration::from_secs(95);
+        let renew = |name: &str, address: &str| {
+            let ask = Ask {
+                name: Name::from_text(name).unwrap(),
+                rr_type: RrType::A,
+                dnssec_ok: false,
+                checking_disabled: false,
+                refresh: true,
+                unfiltered: false,
+            };
+            let answer = Answer::new(&ask, &Resolved::empty(100), stored);
+            let client = Client::new(address.parse().unwrap(), Transport::Udp);
+            recursion.renew(&running, &answer, (now, &client), || ask.clone());
+            answer.renewing.load(Ordering::Relaxed)
+        };
+        assert!(renew("a.example.", "192.0.2.1"));
+        assert!(!renew("b.example.", "192.0.2.1"), "all that the client has");
+        assert!(renew("b.example.", "192.0.2.2"));
+        assert_eq!(running.questions.available_permits(), 0);
+        assert!(!renew("c.example.", "192.0.2.3"), "all that there are");
+        let counts = &running.resolver.memory.counts;
+        assert_eq!(counts.prefetched.load(Ordering::Relaxed), 2);
     }
 }

@@ -13,6 +13,13 @@ use crate::wire::name::{Name, NameRef};
 pub(crate) struct Own(pub(crate) Weak<Shared>);
 
 impl Local for Own {
+    fn zone(&self, name: NameRef<'_>, rr_type: RrType) -> Option<Name> {
+        let shared = self.0.upgrade()?;
+        let state = shared.state.load();
+        let served = state.zones.above(name, rr_type)?;
+        Some(served.zone.apex().to_owned())
+    }
+
     fn ask(&self, name: NameRef<'_>, rr_type: RrType, query: &[u8]) -> Option<(Name, Vec<u8>)> {
         let shared = self.0.upgrade()?;
         let state = shared.state.load();
