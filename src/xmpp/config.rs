@@ -75,7 +75,7 @@ omnid_config::section! {
     pub struct RoomsConfig {
         /// Domains of rooms. Empty means one for each domain served: "rooms." and its name.
         pub hosts: Vec<Spanned<DomainName>> = vec![],
-        /// Rooms that one account can make and keep.
+        /// Rooms that one account can have made: those that are kept, and those that are open now.
         #[range(0..=100_000)]
         pub per_account: u32 = 20,
         /// Occupants of one room. Its admins can always enter.

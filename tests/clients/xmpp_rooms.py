@@ -407,4 +407,37 @@ def order():
     equal(condition(refused), "policy-violation")
 
 
+def many():
+    """Rooms that end by themselves count as long as they are there; one that stays goes on counting."""
+    alice, bob = enter("alice", "x"), enter("bob", "y")
+    rooms = [f"many{n}@{HOST}" for n in range(20)]
+    for room in [ROOM, *rooms[:19]]:
+        equal(join(alice, "al", room=room).get("type"), None, room)
+    equal(configure(alice, persistentroom="1").get("type"), "result")
+    equal(condition(join(alice, "al", room=rooms[19])), "resource-constraint")
+    # It has not been made by trying, and somebody else may.
+    equal(join(bob, "bo", room=rooms[19]).get("type"), None)
+    left = rooms[0]
+    alice.send(f"<presence to='{left}/al' type='unavailable'/>")
+    alice.wait(lambda e: e.get("from") == f"{left}/al" and e.get("type") == "unavailable")
+    equal(join(alice, "al", room=f"another@{HOST}").get("type"), None)
+    equal(condition(join(alice, "al", room=left)), "resource-constraint")
+
+
+def outside():
+    """The archive of a room is for those who could have heard what is in it."""
+    alice, bob = enter("alice", "x"), enter("bob", "y")
+    join(alice, "al")
+    say(alice, "among us")
+    hears(alice, "among us")
+    ask = lambda who: who.iq("set", f"<query xmlns='{MAM}' queryid='q'/>", ROOM)
+    for fields, condition_seen in [
+        ({"membersonly": "1"}, "forbidden"),
+        ({"membersonly": "0", "passwordprotectedroom": "1", "roomsecret": "open"}, "forbidden"),
+    ]:
+        equal(configure(alice, **fields).get("type"), "result")
+        equal(condition(ask(bob)), condition_seen, fields)
+        equal(ask(alice).get("type"), "result", fields)
+
+
 globals()[name]()

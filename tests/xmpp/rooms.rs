@@ -27,6 +27,16 @@ fn all_hear_the_same_in_the_same_order() {
     Server::start().script(SCRIPT, "order", &[]);
 }
 
+#[test]
+fn one_account_makes_only_so_many_rooms() {
+    Server::start().script(SCRIPT, "many", &[]);
+}
+
+#[test]
+fn archives_of_rooms_are_for_those_who_could_hear() {
+    Server::start().script(SCRIPT, "outside", &[]);
+}
+
 /// What was said in a room goes with it, however it ends.
 #[test]
 fn a_room_made_again_is_another() {

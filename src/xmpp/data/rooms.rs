@@ -54,17 +54,16 @@ pub fn forget(tx: &mut Transaction<'_>, room: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How many rooms somebody has made that stay.
+/// Which rooms somebody has made that stay.
 ///
 /// # Errors
 /// When the database fails.
-pub fn made_by(reader: &mut Reader<'_>, creator: &str) -> Result<usize, StoreError> {
-    let row = reader.query_one(
-        "SELECT COUNT(*) FROM xmpp_room WHERE creator = $1",
+pub fn made_by(reader: &mut Reader<'_>, creator: &str) -> Result<Vec<String>, StoreError> {
+    let rows = reader.query(
+        "SELECT room FROM xmpp_room WHERE creator = $1",
         params![creator],
     )?;
-    let count = row.map(|row| row.get::<u64>(0)).transpose()?;
-    Ok(usize::try_from(count.unwrap_or_default()).unwrap_or(usize::MAX))
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// Rooms of a host that everybody may see, with their names, behind `after`.

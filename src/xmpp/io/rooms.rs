@@ -2,7 +2,7 @@
 //! see the same things in the same order.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,36 +38,63 @@ enum State {
     Gone,
 }
 
+/// A room in use.
+struct Used {
+    cell: Cell,
+    /// Who made it, where that was since it came into use.
+    maker: Option<BareJid>,
+}
+
 /// The rooms in use, by address.
 #[derive(Default)]
 pub(crate) struct Rooms {
-    open: Mutex<HashMap<BareJid, Cell>>,
+    open: Mutex<HashMap<BareJid, Used>>,
 }
 
 impl Rooms {
-    fn open(&self) -> MutexGuard<'_, HashMap<BareJid, Cell>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<BareJid, Used>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, room: &BareJid) -> Cell {
-        let unknown = || Arc::new(tokio::sync::Mutex::new(State::Unknown));
+        let unknown = || Used {
+            cell: Arc::new(tokio::sync::Mutex::new(State::Unknown)),
+            maker: None,
+        };
         self.open()
             .entry(room.clone())
             .or_insert_with(unknown)
+            .cell
             .clone()
+    }
+
+    /// Somebody makes a room in use. Which of those in use they have made, this one among them:
+    /// who makes several at once has made them all.
+    fn makes(&self, room: &BareJid, maker: &BareJid) -> HashSet<String> {
+        let mut open = self.open();
+        if let Some(used) = open.get_mut(room) {
+            used.maker = Some(maker.clone());
+        }
+        open.iter()
+            .filter(|(_, used)| used.maker.as_ref() == Some(maker))
+            .map(|(room, _)| room.as_str().to_owned())
+            .collect()
     }
 
     /// Forgets a room that is no more, or not in use.
     fn drop_room(&self, room: &BareJid, cell: &Cell) {
         let mut open = self.open();
-        if open.get(room).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+        if open
+            .get(room)
+            .is_some_and(|known| Arc::ptr_eq(&known.cell, cell))
+        {
             open.remove(room);
         }
     }
 
     /// Lets go of rooms that nobody is in: they are kept elsewhere, or not at all.
     pub(crate) fn sweep(&self) {
-        self.open().retain(|_, cell| {
+        self.open().retain(|_, Used { cell, .. }| {
             // Nobody else holds it, and nobody can get it while the table is locked.
             if Arc::strong_count(cell) > 1 {
                 return true;
@@ -185,13 +212,17 @@ impl Server {
             ));
         }
         let whose = creator.clone();
-        let made = self
-            .ground
-            .database
-            .read(move |reader| data::rooms::made_by(reader, whose.as_str()))
-            .await
-            .map_err(|error| failed(&error))?;
-        if made >= settings.config.rooms.per_account as usize {
+        // Rooms that end with their last occupant count as long as they are there, or they would
+        // be a way to any number of rooms.
+        let mut made = self.rooms.makes(address, &creator);
+        made.extend(
+            self.ground
+                .database
+                .read(move |reader| data::rooms::made_by(reader, whose.as_str()))
+                .await
+                .map_err(|error| failed(&error))?,
+        );
+        if made.len() > settings.config.rooms.per_account as usize {
             return Err(StanzaError::with_text(
                 Condition::ResourceConstraint,
                 "you have made as many rooms as one account can",
