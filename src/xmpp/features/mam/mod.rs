@@ -81,20 +81,23 @@ pub fn archive(query: &Element, set: bool, owner: &str) -> Reply {
             Err(error) => error.into(),
         },
         (false, "metadata") => Reply::Read(Box::new(move |reader| {
-            let ends = data::archive::ends(reader, &owner)?;
-            let end = |name, id: u64| {
-                Element::new(name, ns::MAM)
-                    .attr("id", id.to_string())
-                    .attr("timestamp", time::format_micros(id))
-            };
-            let metadata = Element::new("metadata", ns::MAM);
-            let metadata = match ends {
-                Some((first, last)) => metadata.child(end("start", first)).child(end("end", last)),
-                None => metadata,
-            };
-            Ok(metadata.into())
+            Ok(metadata(data::archive::ends(reader, &owner)?).into())
         })),
         _ => Condition::BadRequest.into(),
+    }
+}
+
+/// Section 5: the first and the last entry.
+pub fn metadata(ends: Option<(u64, u64)>) -> Element {
+    let end = |name, id: u64| {
+        Element::new(name, ns::MAM)
+            .attr("id", id.to_string())
+            .attr("timestamp", time::format_micros(id))
+    };
+    let metadata = Element::new("metadata", ns::MAM);
+    match ends {
+        Some((first, last)) => metadata.child(end("start", first)).child(end("end", last)),
+        None => metadata,
     }
 }
 
