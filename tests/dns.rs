@@ -11,6 +11,8 @@ mod resolver;
 #[path = "dns/streams.rs"]
 mod streams;
 mod support;
+#[path = "dns/transports.rs"]
+mod transports;
 #[path = "dns/zones.rs"]
 mod zones;
 
