@@ -75,7 +75,7 @@ pub(crate) async fn begin_plain(server: Arc<Server>, accepted: Accepted) -> Chil
         listener: accepted.listener,
         permit: Some(accepted.permit),
     };
-    let stream = Stream::plain(peer.server.settings.load().policy.clone(), token);
+    let stream = Stream::plain(peer.server.policy(), token);
     let mut driver = Driver::new();
     let end = driver
         .drive(&mut socket, &peer, Step::Read(stream), deadline)
@@ -122,7 +122,7 @@ pub(crate) async fn begin_secured(socket: TlsSocket, peer: Peer) -> ChildResult 
     let settings = peer.server.settings.load_full();
     let deadline = Instant::now() + settings.config.login_timeout;
     let channel = channel(&socket, &peer.server.ground.certificates);
-    let stream = Stream::secured(settings.policy.clone(), token, channel);
+    let stream = Stream::secured(peer.server.policy(), token, channel);
     secured(socket, peer, Step::Read(stream), deadline).await
 }
 
