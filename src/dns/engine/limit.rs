@@ -133,12 +133,15 @@ const WAYS: usize = 4;
 /// Parts of the table, so that workers seldom wait for each other.
 const PARTS: usize = 64;
 
+/// One part of the table: the sets of rows that a hash may lead to.
+type Part = Box<[[Row; WAYS]]>;
+
 /// The table of who has had how many responses. Its size is fixed.
 #[derive(Debug)]
 pub struct Limiter {
     limits: Limits,
     key: [u8; 16],
-    parts: Box<[Mutex<Box<[[Row; WAYS]]>>]>,
+    parts: Box<[Mutex<Part>]>,
     dropped: Counter,
     truncated: Counter,
 }
