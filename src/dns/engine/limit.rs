@@ -133,12 +133,15 @@ const WAYS: usize = 4;
 /// Parts of the table, so that workers seldom wait for each other.
 const PARTS: usize = 64;
 
+/// Rows, by what of their hash the part has left.
+type Part = Box<[[Row; WAYS]]>;
+
 /// The table of who has had how many responses. Its size is fixed.
 #[derive(Debug)]
 pub struct Limiter {
     limits: Limits,
     key: [u8; 16],
-    parts: Box<[Mutex<Box<[[Row; WAYS]]>>]>,
+    parts: Box<[Mutex<Part>]>,
     dropped: Counter,
     truncated: Counter,
 }
@@ -242,7 +245,8 @@ impl Limiter {
             );
         }
         let slip = self.limits.slip;
-        if slip == 0 || alike.kind == Kind::Any {
+        // An error leads nobody to TCP, and named too leaves it out.
+        if slip == 0 || matches!(alike.kind, Kind::Any | Kind::Error) {
             return Verdict::Drop;
         }
         // The first is cut short, and then each so many-th.
