@@ -11,6 +11,8 @@ mod resolver;
 #[path = "dns/streams.rs"]
 mod streams;
 mod support;
+#[path = "dns/transports.rs"]
+mod transports;
 #[path = "dns/views.rs"]
 mod views;
 #[path = "dns/zones.rs"]

@@ -18,11 +18,17 @@ omnid_config::section! {
     #[check(Config::check_signing, needs(zone, view, policy))]
     #[check(Config::check_addresses, needs(listen, listen_tls))]
     #[check(Config::check_secret, needs(cookie_secret))]
+    #[check(Config::check_https, needs(https))]
     pub struct Config {
         /// Addresses for UDP and TCP.
         pub listen: Vec<Spanned<ListenAddr>> = vec![],
         /// Addresses for DNS over TLS (RFC 7858).
         pub listen_tls: Vec<Spanned<ListenAddr>> = vec![],
+        /// Path of DNS over HTTPS (RFC 8484), such as "/dns-query"; without it, there is none.
+        ///
+        /// It is served on the sites of [http] whose `mounts` include the path, over whatever they
+        /// speak. Clients are the ones that the site sees, which counts for access lists.
+        pub https: Option<Spanned<String>> = None,
         /// Zones.
         pub zone: Vec<ZoneConfig> = vec![],
         /// Views: which zones there are for whom. The first that fits a question is the one.
@@ -504,6 +510,23 @@ impl Config {
         }
     }
 
+    fn check_https(&self, problems: &mut Problems) {
+        let Some(path) = &self.https else { return };
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~/".contains(&octet);
+        let text = path.value.as_str();
+        let segments = text.strip_prefix('/').map(|rest| rest.split('/'));
+        let is_path = segments.is_some_and(|mut segments| {
+            segments.all(|segment| !matches!(segment, "" | "." | ".."))
+        });
+        if !is_path || !text.bytes().all(plain) {
+            problems.push(
+                Problem::error(format!("\"{text}\" is not a path for DNS over HTTPS"))
+                    .at(path.span, "not such a path")
+                    .help("write it like \"/dns-query\", which clients expect"),
+            );
+        }
+    }
+
     fn check_secret(&self, problems: &mut Problems) {
         let Some(secret) = &self.cookie_secret else {
             return;
@@ -577,6 +600,11 @@ mod tests {
                 "cookie_secret = 'abc'",
                 "a cookie secret is 32 hexadecimal digits",
             ),
+            (
+                "https = '/dns-query{?dns}'",
+                "is not a path for DNS over HTTPS",
+            ),
+            ("https = '/a/../b'", "is not a path for DNS over HTTPS"),
         ];
         for (text, message) in cases {
             let report = omnid_config::load_str::<Config>(text)

@@ -26,7 +26,7 @@ use crate::engine::state::{Settings, State};
 use crate::engine::tsig::Keys;
 use crate::engine::zones::{Rules, Served, ZoneId};
 use crate::io::handed::{self, Handed};
-use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, notify, tcp, tls, udp};
+use crate::io::{Https, MAX_SCRIPTED, Metrics, News, Shared, notify, tcp, tls, udp};
 use crate::keeper::{MAX_ORDERS, Order, SharedHeld};
 use crate::publish::Published;
 use crate::resolver;
@@ -245,6 +245,7 @@ impl Service for Dns {
     ) -> Result<(), ServiceError> {
         let wanted = self.wanted(&prepared.config);
         let groups: Vec<_> = udp_groups(&prepared.config).collect();
+        let https = prepared.config.https.clone().map(|path| path.value);
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
         self.shared.recursion.apply(prepared.resolver.as_ref());
@@ -258,6 +259,12 @@ impl Service for Dns {
             self.publish_state(&mut applied).await;
         }
         self.nudge(Nudge::Changed);
+        let mounts = self.shared.ground.hub.mounts();
+        mounts.withdraw(Self::NAME);
+        if let Some(path) = &https {
+            let https = Https(Arc::downgrade(&self.shared));
+            mounts.offer(path, Self::NAME, Arc::new(https));
+        }
         self.listeners
             .apply(&self.shared.ground, tree, wanted)
             .await?;
@@ -287,6 +294,7 @@ impl Service for Dns {
 
     async fn close(self: &Arc<Self>) {
         self.shared.ground.hub.alpn().withdraw("dot");
+        self.shared.ground.hub.mounts().withdraw(Self::NAME);
         self.shared.ground.hub.resolver().withdraw();
     }
 }

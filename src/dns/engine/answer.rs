@@ -30,6 +30,20 @@ pub enum Transport {
     Tcp,
     /// A TLS connection (RFC 7858).
     Tls,
+    /// An HTTP request (RFC 8484).
+    Https,
+}
+
+impl Transport {
+    /// True where nobody on the way reads along: sizes are all that is to be seen (RFC 8467).
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Https)
+    }
+
+    /// True of a connection of its own, whose idle time is ours to tell of (RFC 7828 3.2).
+    pub fn has_keepalive(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::Tls)
+    }
 }
 
 /// Who asks.

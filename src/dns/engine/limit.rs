@@ -133,7 +133,7 @@ const WAYS: usize = 4;
 /// Parts of the table, so that workers seldom wait for each other.
 const PARTS: usize = 64;
 
-/// Rows, by what of their hash the part has left.
+/// One part of the table: the sets of rows that a hash may lead to.
 type Part = Box<[[Row; WAYS]]>;
 
 /// The table of who has had how many responses. Its size is fixed.

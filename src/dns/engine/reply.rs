@@ -227,7 +227,7 @@ impl<'b> Reply<'b> {
         if let (true, Some(id)) = (edns.nsid, &settings.server_id) {
             self.option(option::NSID, id.as_bytes())?;
         }
-        if edns.keepalive && client.transport != Transport::Udp {
+        if edns.keepalive && client.transport.has_keepalive() {
             self.option(option::KEEPALIVE, &settings.keepalive.to_be_bytes())?;
         }
         if let Some(error) = self.extended {
@@ -238,7 +238,7 @@ impl<'b> Reply<'b> {
             self.writer.bytes(&[o1, o0, l1, l0, e1, e0])?;
             self.writer.bytes(error.text.as_bytes())?;
         }
-        if edns.padding && client.transport == Transport::Tls {
+        if edns.padding && client.transport.is_encrypted() {
             self.pad()?;
         }
         let length = (self.writer.len() - start) as u16;
@@ -290,8 +290,8 @@ pub(super) fn size_limit(settings: &Settings, client: &Client, query: &Query<'_>
 fn reserved(settings: &Settings, client: &Client, query: &Query<'_>) -> usize {
     let Some(edns) = query.edns else { return 0 };
     let cookie = edns.cookie.is_some() && settings.cookie_secret.is_some();
-    let keepalive = edns.keepalive && client.transport != Transport::Udp;
-    let padding = edns.padding && client.transport == Transport::Tls;
+    let keepalive = edns.keepalive && client.transport.has_keepalive();
+    let padding = edns.padding && client.transport.is_encrypted();
     let nsid = settings.server_id.as_ref().filter(|_| edns.nsid);
     OPT + if cookie { OPTION + cookie::BOTH } else { 0 }
         + nsid.map_or(0, |id| OPTION + id.len())
