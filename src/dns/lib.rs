@@ -22,7 +22,7 @@ pub mod wire;
 
 pub use config::{
     AclConfig, Config, KeyConfig, PrimaryConfig, RateLimitConfig, TransferConfig, UpdateConfig,
-    ZoneConfig,
+    ViewConfig, ZoneConfig,
 };
 pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};
