@@ -7,8 +7,9 @@ use std::sync::Arc;
 use base64::Engine;
 use omnid_config::{IpNet, Problem, Problems, Spanned};
 
-use crate::config::{Config, ZoneConfig};
+use crate::config::{Config, RateLimitConfig, ZoneConfig};
 use crate::engine::access::{Access, Entry, Term};
+use crate::engine::limit::Limits;
 use crate::engine::policy::{Policy, read_rule};
 use crate::engine::tsig::{Algorithm, Key, Keys};
 use crate::engine::zones::Rules;
@@ -19,6 +20,8 @@ use crate::wire::name::Name;
 pub(crate) struct Compiled {
     pub(crate) keys: Keys,
     pub(crate) zones: Vec<Arc<Rules>>,
+    /// How many responses there may be.
+    pub(crate) limits: Option<Limits>,
 }
 
 impl Compiled {
@@ -54,7 +57,32 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
     for zone in &config.zone {
         zones.push(Arc::new(zone_rules(zone, &mut lists, problems)));
     }
-    Compiled { keys, zones }
+    let section = config.rate_limit.as_ref();
+    let limits = section.map(|section| limits(section, &mut lists, problems));
+    Compiled {
+        keys,
+        zones,
+        limits,
+    }
+}
+
+fn limits(section: &RateLimitConfig, lists: &mut Lists<'_>, problems: &mut Problems) -> Limits {
+    let rate = |own: Option<u16>| own.or(section.responses).unwrap_or(0);
+    Limits {
+        answers: rate(None),
+        referrals: rate(section.referrals),
+        no_data: rate(section.nodata),
+        no_names: rate(section.nxdomains),
+        errors: rate(section.errors),
+        all: section.all.unwrap_or(0),
+        window: u16::try_from(section.window.as_secs()).unwrap_or(u16::MAX),
+        slip: section.slip,
+        ipv4_prefix: section.ipv4_prefix,
+        ipv6_prefix: section.ipv6_prefix,
+        exempt: lists.access(&section.exempt, problems),
+        log_only: section.log_only,
+        table_size: section.table_size,
+    }
 }
 
 fn zone_rules(zone: &ZoneConfig, lists: &mut Lists<'_>, problems: &mut Problems) -> Rules {

@@ -21,11 +21,12 @@ use crate::control;
 use crate::data::{self, Held, HeldError, Loaded, MIGRATIONS, Serials};
 use crate::engine::access::Access;
 use crate::engine::cookie::CookieSecret;
+use crate::engine::limit::{Limiter, Limits};
 use crate::engine::state::{Settings, State};
 use crate::engine::tsig::Keys;
 use crate::engine::zones::{Rules, Served, Zones};
 use crate::io::handed::{self, Handed};
-use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, notify, tcp, tls, udp};
+use crate::io::{Https, MAX_SCRIPTED, Metrics, News, Shared, notify, tcp, tls, udp};
 use crate::keeper::{MAX_ORDERS, Order, SharedHeld};
 use crate::publish::Published;
 use crate::resolver;
@@ -66,6 +67,8 @@ pub(crate) struct Applied {
     pub(crate) held: HashMap<Name, SharedHeld>,
     /// Zones as they are served, by name.
     pub(crate) published: HashMap<String, Published>,
+    /// Who has had how many responses; a reload that leaves the limits as they are forgets nothing.
+    pub(crate) limiter: Option<Arc<Limiter>>,
 }
 
 /// A configuration whose zones are loaded and checked.
@@ -250,6 +253,7 @@ impl Service for Dns {
     ) -> Result<(), ServiceError> {
         let wanted = self.wanted(&prepared.config);
         let groups: Vec<_> = udp_groups(&prepared.config).collect();
+        let https = prepared.config.https.clone().map(|path| path.value);
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
         self.shared.recursion.apply(prepared.resolver.as_ref());
@@ -257,11 +261,18 @@ impl Service for Dns {
             let mut applied = self.applied.lock().await;
             applied.config = Some(prepared.config);
             applied.zones = prepared.zones;
+            applied.limiter = limiter(applied.limiter.take(), prepared.rules.limits.as_ref());
             applied.rules = prepared.rules;
             self.open_held(&mut applied).await?;
             self.publish_state(&mut applied).await;
         }
         self.nudge(Nudge::Changed);
+        let mounts = self.shared.ground.hub.mounts();
+        mounts.withdraw(Self::NAME);
+        if let Some(path) = &https {
+            let https = Https(Arc::downgrade(&self.shared));
+            mounts.offer(path, Self::NAME, Arc::new(https));
+        }
         self.listeners
             .apply(&self.shared.ground, tree, wanted)
             .await?;
@@ -295,6 +306,7 @@ impl Service for Dns {
 
     async fn close(self: &Arc<Self>) {
         self.shared.ground.hub.alpn().withdraw("dot");
+        self.shared.ground.hub.mounts().withdraw(Self::NAME);
         self.shared.ground.hub.resolver().withdraw();
     }
 }
@@ -345,7 +357,19 @@ pub(crate) fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
                 .flat_map(|section| section.allow.clone()),
         ),
         keepalive: u16::try_from(config.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX),
+        limiter: None,
     }
+}
+
+/// The running limiter, if it is the one wanted, or another.
+fn limiter(running: Option<Arc<Limiter>>, wanted: Option<&Limits>) -> Option<Arc<Limiter>> {
+    let wanted = wanted?;
+    let same = running.filter(|running| running.limits() == wanted);
+    Some(same.unwrap_or_else(|| {
+        let mut key = [0; 16];
+        crate::random(&mut key);
+        Arc::new(Limiter::new(wanted.clone(), key))
+    }))
 }
 
 /// The addresses for UDP, with the number of sockets for each.

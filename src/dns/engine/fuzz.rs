@@ -97,7 +97,12 @@ pub fn fuzz_answer(bytes: &[u8]) {
     };
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (mut out, mut scratch) = (vec![0; 65_535], Scratch::default());
-    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+    for transport in [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Https,
+    ] {
         let client = Client::new(address, transport);
         match answer(state, &client, 0, bytes, &mut out, &mut scratch) {
             Outcome::Reply(answered) => {
