@@ -1,5 +1,6 @@
 //! Sound as samples: 16 bits, 8,000 a second unless something says otherwise.
 
+mod codec;
 pub mod dtmf;
 pub mod g711;
 pub mod jitter;
@@ -8,6 +9,8 @@ pub mod sound;
 pub mod tone;
 pub mod wav;
 
+pub use codec::{Coding, Decoder, Encoder};
+
 /// Samples of a frame of 20 ms.
 pub const FRAME: usize = 160;
 /// Samples of a second.
@@ -15,29 +18,6 @@ pub const RATE: u32 = 8000;
 
 /// A frame of 20 ms.
 pub type Frame = [i16; FRAME];
-
-/// How sound is coded where it ends here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Coding {
-    Pcmu,
-    Pcma,
-}
-
-impl Coding {
-    pub fn encode(self, samples: &[i16], out: &mut Vec<u8>) {
-        match self {
-            Self::Pcmu => out.extend(samples.iter().map(|sample| g711::to_ulaw(*sample))),
-            Self::Pcma => out.extend(samples.iter().map(|sample| g711::to_alaw(*sample))),
-        }
-    }
-
-    pub fn decode(self, payload: &[u8], out: &mut Vec<i16>) {
-        match self {
-            Self::Pcmu => out.extend(payload.iter().map(|byte| g711::from_ulaw(*byte))),
-            Self::Pcma => out.extend(payload.iter().map(|byte| g711::from_alaw(*byte))),
-        }
-    }
-}
 
 /// Power of one frequency in `samples`, as a share of the whole power: 1 is a pure tone of it.
 /// (Goertzel's algorithm.)

@@ -13,6 +13,7 @@ struct Piece {
     samples: Vec<i16>,
     pcmu: OnceLock<Vec<u8>>,
     pcma: OnceLock<Vec<u8>>,
+    g722: OnceLock<Vec<u8>>,
 }
 
 impl Sound {
@@ -26,6 +27,7 @@ impl Sound {
             samples,
             pcmu: OnceLock::new(),
             pcma: OnceLock::new(),
+            g722: OnceLock::new(),
         }))
     }
 
@@ -60,6 +62,7 @@ impl Sound {
         let place = match coding {
             Coding::Pcmu => &self.0.pcmu,
             Coding::Pcma => &self.0.pcma,
+            Coding::G722 => &self.0.g722,
         };
         let bytes = place.get_or_init(|| {
             let mut bytes = Vec::with_capacity(self.0.samples.len());

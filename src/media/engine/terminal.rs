@@ -5,7 +5,13 @@
 use std::collections::VecDeque;
 
 use crate::{
-    audio::{Coding, FRAME, Frame, dtmf::Detector, jitter::JitterBuffer, sound::Sound, tone},
+    audio::{
+        Coding, Decoder, Encoder, FRAME, Frame,
+        dtmf::Detector,
+        jitter::{Heard, JitterBuffer},
+        sound::Sound,
+        tone,
+    },
     wire::{
         event::{self, TelephoneEvent},
         rtp::{Header, Packet},
@@ -67,9 +73,12 @@ pub struct Terminal {
     tones: Option<Playing>,
     jitter: JitterBuffer,
     detector: Option<Detector>,
+    encoder: Encoder,
+    decoder: Decoder,
     decoded: Vec<i16>,
     coded: Vec<u8>,
     heard: Frame,
+    silent: bool,
 }
 
 impl Terminal {
@@ -89,14 +98,21 @@ impl Terminal {
             tones: None,
             jitter: JitterBuffer::default(),
             detector: None,
+            encoder: Encoder::new(voice.coding),
+            decoder: Decoder::new(voice.coding),
             decoded: Vec::new(),
             coded: Vec::new(),
             heard: [0; FRAME],
+            silent: true,
         }
     }
 
     /// Another agreement for the same stream: what is played and heard goes on.
     pub fn set_voice(&mut self, voice: Voice) {
+        if voice.coding != self.voice.coding {
+            self.encoder = Encoder::new(voice.coding);
+            self.decoder = Decoder::new(voice.coding);
+        }
         self.voice = voice;
     }
 
@@ -144,7 +160,7 @@ impl Terminal {
             return;
         }
         self.decoded.clear();
-        self.voice.coding.decode(packet.payload, &mut self.decoded);
+        self.decoder.decode(packet.payload, &mut self.decoded);
         let header = packet.header;
         self.jitter
             .insert(header.ssrc, header.timestamp, &self.decoded);
@@ -152,7 +168,7 @@ impl Terminal {
 
     /// The next 20 ms of what this end says, and the keys in them.
     pub fn hear(&mut self, key: impl FnMut(char)) -> &Frame {
-        self.jitter.frame(&mut self.heard);
+        self.silent = self.jitter.frame(&mut self.heard) == Heard::Silence;
         if let Some(detector) = &mut self.detector {
             detector.listen(&self.heard, key);
         }
@@ -163,6 +179,12 @@ impl Terminal {
     #[must_use]
     pub fn heard(&self) -> &Frame {
         &self.heard
+    }
+
+    /// The same, unless nothing has come for a while.
+    #[must_use]
+    pub fn said(&self) -> Option<&Frame> {
+        (!self.silent).then_some(&self.heard)
     }
 
     /// The next packet for this end, if there is something to say: keys before sounds, and sounds
@@ -266,7 +288,7 @@ impl Terminal {
             length
         } else {
             self.coded.clear();
-            coding.encode(mix?, &mut self.coded);
+            self.encoder.encode(mix?, &mut self.coded);
             header.write(&self.coded, out)
         };
         self.sequence = self.sequence.wrapping_add(1);

@@ -157,6 +157,11 @@ impl Session {
         self.send(Command::Join(conference))
     }
 
+    /// Both sides have a voice and no codec in common: what each says is coded anew for the other.
+    pub fn transcode(&self, transcode: bool) -> Result<(), Busy> {
+        self.send(Command::Transcode(transcode))
+    }
+
     fn inbox(&self) -> Option<&Arc<Inbox>> {
         self.shared.inboxes.get(self.shard)
     }

@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Terminal(Side, Act),
     Record(Option<Recorder>),
     Join(Option<ConferenceId>),
+    Transcode(bool),
     Release(Arc<Shared>, Vec<SocketAddr>),
 }
 

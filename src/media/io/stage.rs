@@ -19,6 +19,8 @@ pub(super) struct Stage {
     pub(super) terminals: [Option<Box<Terminal>>; 2],
     pub(super) recorder: Option<Recorder>,
     pub(super) conference: Option<ConferenceId>,
+    /// Each side hears what the other says, coded anew.
+    pub(super) transcodes: bool,
 }
 
 fn index(side: Side) -> usize {
@@ -42,7 +44,8 @@ impl Stage {
     /// This side hears what we say, and nothing else.
     pub(super) fn occupies(&self, side: Side) -> bool {
         let terminal = self.terminals.get(index(side));
-        self.conference.is_some()
+        self.transcodes
+            || self.conference.is_some()
             || terminal.is_some_and(|terminal| {
                 terminal
                     .as_ref()
@@ -87,13 +90,21 @@ impl Stage {
         tell: &mut impl FnMut(Event),
     ) -> Option<usize> {
         let conference = self.conference.filter(|_| side == Side::A);
+        let transcodes = self.transcodes;
+        let other = self.terminal(side.other()).as_ref();
+        let said = other
+            .filter(|_| transcodes)
+            .and_then(|other| other.said().copied());
         let terminal = self.terminal(side).as_mut()?;
         let mut others: Frame = [0; FRAME];
         let mix = conference.and_then(|conference| mixes.get(&conference));
-        let others = mix.map(|mix| {
-            mix.without(Some(terminal.heard()), &mut others);
-            &others
-        });
+        let others = match mix {
+            Some(mix) => {
+                mix.without(Some(terminal.heard()), &mut others);
+                Some(&others)
+            }
+            None => said.as_ref(),
+        };
         let spoken = terminal.speak(others, out);
         if spoken.finished {
             tell(Event::Played(id, side));

@@ -26,7 +26,7 @@ use crate::{
     audio::mixer::Mix,
     engine::{
         Channel, Side,
-        relay::{Forward, LegReport, Relay},
+        relay::{self, Forward, LegReport, Relay},
         terminal::Terminal,
     },
 };
@@ -227,6 +227,14 @@ impl State {
             let length = outcome.length;
             entry.send(forward, &mut *self.datagram, length);
         }
+        if let Some(relay::Event::Key(_, key, _)) = outcome.event
+            && let Some(stage) = entry.stage.as_deref_mut()
+            && stage.transcodes
+            && let Some(terminal) = stage.terminal(side.other())
+        {
+            // As the other side understands it: an event under its number, or tones.
+            terminal.press(key.encode_utf8(&mut [0; 4]));
+        }
         if let Some(event) = outcome.event {
             let event = Event::Ends(entry.id, event);
             self.tell(event, false);
@@ -276,6 +284,7 @@ impl State {
                 }
                 Command::Record(recorder) => entry.stage().recorder = recorder,
                 Command::Join(conference) => entry.stage().conference = conference,
+                Command::Transcode(transcode) => entry.stage().transcodes = transcode,
                 Command::Release(shared, sides) => {
                     let report = Report {
                         a: entry.relay.report(Side::A),

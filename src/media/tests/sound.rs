@@ -5,8 +5,8 @@ use std::{io::Cursor, sync::Arc, time::Duration};
 use super::ports::{Phone, World};
 use crate::{
     Channels, ConferenceId, Event, Recorder, Session, Settings,
-    audio::{Coding, share_of, sound::Sound, tone, wav},
-    engine::{Repeat, Side, Voice, relay},
+    audio::{Coding, Decoder, share_of, sound::Sound, tone, wav},
+    engine::{Remote, Repeat, Side, Voice, relay},
     wire::rtp::{Header, Packet},
 };
 
@@ -192,6 +192,48 @@ async fn in_a_conference_each_hears_the_others_and_not_himself() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_without_a_common_codec_hear_each_other() {
+    let world = World::new(Settings::default());
+    let session = world.session();
+    let (alice, bob) = (Arc::new(Phone::new()), Phone::new());
+    session.set_remote(Side::A, alice.remote()).unwrap();
+    let other = Remote {
+        payload_types: 1 << 9,
+        ..bob.remote()
+    };
+    session.set_remote(Side::B, other).unwrap();
+    session.set_voice(Side::A, Some(VOICE)).unwrap();
+    let voice = Voice {
+        coding: Coding::G722,
+        send: 9,
+        receive: 9,
+        events: None,
+    };
+    session.set_voice(Side::B, Some(voice)).unwrap();
+    session.transcode(true).unwrap();
+    let talk = alice.talk(&session, 700);
+    blocking(move || {
+        let mut buffer = [0; 500];
+        let mut decoder = Decoder::new(Coding::G722);
+        for _ in 0..40 {
+            let mut samples = Vec::new();
+            for _ in 0..10 {
+                let length = bob.0.recv(&mut buffer).unwrap();
+                let packet = Packet::parse(&buffer[..length]).unwrap();
+                assert_eq!(packet.header.payload_type, 9);
+                decoder.decode(packet.payload, &mut samples);
+            }
+            if share_of(700.0, &samples) > 0.9 {
+                return;
+            }
+        }
+        panic!("Bob never heard Alice");
+    })
+    .await;
+    drop(talk);
 }
 
 #[tokio::test(flavor = "multi_thread")]
