@@ -21,6 +21,8 @@ pub struct Caller<'a> {
     pub target: &'a str,
     /// Who it is, where it had to say.
     pub user: Option<&'a str>,
+    /// What rules have set.
+    pub env: &'a [(String, String)],
 }
 
 /// A program that was found, and what is left of the path behind it.
@@ -51,7 +53,8 @@ pub fn environment(
 ) -> Environment {
     let mut variables: Environment = Vec::with_capacity(40);
     let mut set = |name: &str, value: &[u8]| {
-        if !more.iter().any(|(own, _)| own == name) {
+        let own = more.iter().chain(caller.env);
+        if !own.into_iter().any(|(own, _)| own == name) {
             variables.push((name.as_bytes().to_vec(), value.to_vec()));
         }
     };
@@ -109,7 +112,10 @@ pub fn environment(
             set(&variable, &value);
         }
     }
-    for (name, value) in more {
+    // What the operator says for the route counts more than what rules say for a request.
+    let ruled = caller.env.iter();
+    let ruled = ruled.filter(|(name, _)| !more.iter().any(|(own, _)| own == name));
+    for (name, value) in more.iter().chain(ruled) {
         variables.push((name.clone().into_bytes(), value.clone().into_bytes()));
     }
     variables
@@ -203,6 +209,11 @@ mod tests {
             host: "example.org",
             target: "/a.php/b%20c?x=y",
             user: Some("alice"),
+            env: &[
+                ("HTTP_X_TWO".to_owned(), "rule".to_owned()),
+                ("HTTP_X_OWN".to_owned(), "rule".to_owned()),
+                ("HTTP_AUTHORIZATION".to_owned(), "Basic eA==".to_owned()),
+            ],
         };
         environment(&head, &script, &caller, Some(3), more)
             .into_iter()
@@ -221,7 +232,8 @@ mod tests {
             .header("content-length", "3")
             .header("x-own", "client")
             .header("x-two", "1")
-            .header("x-two", "2")
+            .header("x-three", "1")
+            .header("x-three", "2")
             .header("cookie", "a=1")
             .header("cookie", "b=2")
             .header("proxy", "http://evil")
@@ -244,7 +256,9 @@ mod tests {
             ("REMOTE_USER", "alice"),
             ("HTTP_HOST", "example.org"),
             ("HTTP_X_OWN", "operator"),
-            ("HTTP_X_TWO", "1, 2"),
+            ("HTTP_X_TWO", "rule"),
+            ("HTTP_X_THREE", "1, 2"),
+            ("HTTP_AUTHORIZATION", "Basic eA=="),
             ("HTTP_COOKIE", "a=1; b=2"),
         ] {
             assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}");

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     RequestBody, SentBody,
     exchange::Exchange,
-    finish::Place,
+    finish::{Place, is_own},
     handler::{ConnectionFacts, Handler},
     ruled::{Extras, Ruled},
 };
@@ -84,8 +84,9 @@ impl Job {
                 .filter(|_| self.mount.is_none()),
             connection: &self.connection,
         };
+        let failure = is_own(&answer, place.route);
         let mut response = place.finish(answer, exchange);
-        self.extras.apply(&self.site, &mut response);
+        self.extras.apply(&self.site, failure, &mut response);
         response
     }
 
@@ -124,7 +125,9 @@ impl Job {
             return answer;
         }
         if let Some((prefix, mount)) = &self.mount {
-            return Ok(self.serve_mount(head, body, prefix, mount, user).await);
+            let answer = self.serve_mount(head, body, prefix, mount, user).await;
+            self.extras.typed = true;
+            return Ok(answer);
         }
         let Some(route) = route else {
             return Err(Failure::new(StatusCode::NOT_FOUND));
@@ -133,7 +136,9 @@ impl Job {
             if !self.site.may_forward(&self.path) {
                 return Err(Failure::new(StatusCode::NOT_FOUND).because(GUARDED_SLASH));
             }
-            return self.forward(proxy, head, body, matched, exchange).await;
+            let answer = self.forward(proxy, head, body, matched, exchange).await;
+            self.extras.typed = true;
+            return answer;
         }
         if let Action::Scripts(scripts) = &route.action
             && let Found::Script(script) =
@@ -154,8 +159,11 @@ impl Job {
                     .map_or(&self.site.name, |host| &host.name),
                 target: asked.path_and_query().map_or("/", PathAndQuery::as_str),
                 user: user.as_deref(),
+                env: &self.extras.env,
             };
-            return scripts.run(&script, &head, body, &caller).await;
+            let answer = scripts.run(&script, &head, body, &caller).await;
+            self.extras.typed = true;
+            return answer;
         }
         self.handler
             .act(route, matched, &head, &self.path)
