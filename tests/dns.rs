@@ -4,11 +4,17 @@
 
 #[path = "dns/dnssec.rs"]
 mod dnssec;
+#[path = "dns/limits.rs"]
+mod limits;
 #[path = "dns/resolver/mod.rs"]
 mod resolver;
 #[path = "dns/streams.rs"]
 mod streams;
 mod support;
+#[path = "dns/transports.rs"]
+mod transports;
+#[path = "dns/views.rs"]
+mod views;
 #[path = "dns/zones.rs"]
 mod zones;
 
@@ -252,7 +258,7 @@ fn named_config(directory: &Path, port: u16, zones: &str) -> std::path::PathBuf 
         r#"
 options {{
     directory "{directory}";
-    listen-on port {port} {{ 127.0.0.1; }};
+    listen-on port {port} {{ 127.0.0.1; 127.0.0.2; }};
     listen-on-v6 {{ none; }};
     pid-file none;
     session-keyfile none;
