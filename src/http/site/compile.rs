@@ -257,7 +257,7 @@ fn compile_site(
             path: "/".into(),
             auth: None,
             action: match &site.fastcgi {
-                Some(config) => fastcgi(config, root, true, problems),
+                Some(config) => fastcgi(config, Some((&**root, true)), problems),
                 None => Action::Files(root.clone()),
             },
             headers: HeaderEdits::default(),

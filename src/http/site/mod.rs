@@ -3,6 +3,7 @@
 mod actions;
 mod compile;
 mod edits;
+mod expiry;
 mod gateways;
 mod proxies;
 mod rules;
@@ -15,6 +16,7 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
+pub use expiry::Expiry;
 pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
