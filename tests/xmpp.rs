@@ -10,6 +10,8 @@ mod archive;
 mod features;
 #[path = "xmpp/login.rs"]
 mod login;
+#[path = "xmpp/moving.rs"]
+mod moving;
 #[path = "xmpp/rooms.rs"]
 mod rooms;
 #[path = "xmpp/servers.rs"]

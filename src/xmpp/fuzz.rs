@@ -132,7 +132,7 @@ pub fn fuzz_validator(data: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads an element as everything that clients ask in a form of their own, and has a room take it.
 fn requests(element: &Element) {
-    drop(Query::parse(element));
+    drop(Query::parse(element, &mut |id| id.parse().ok()));
     drop(Preferences::parse(element));
     drop(Page::find(element));
     let forms = element.children().filter_map(Form::parse);

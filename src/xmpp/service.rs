@@ -148,11 +148,7 @@ impl Service for Xmpp {
             service: Xmpp::NAME,
             reason: format!("the tables can't be made: {error}"),
         };
-        ground
-            .database
-            .migrate(data::COMPONENT, data::MIGRATIONS)
-            .await
-            .map_err(failed)?;
+        data::migrate(&ground.database).await.map_err(failed)?;
         let hub = ground.hub.clone();
         let trust = Arc::new(Trust::nobody());
         let settings = Settings::new(Config::default(), HashSet::new(), trust);

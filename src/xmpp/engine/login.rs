@@ -5,12 +5,15 @@
 //! [`Channel`], and only [`Authenticated`], which nothing but a right proof makes, can bind.
 //! Whoever drives this does what the [`Step`] asks and gives the answer to the step itself.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use super::sasl::{
-    Authenticated, Channel, ClientFirst, Exchange, Failure, Mechanism, PlainMessage,
+    Authenticated, Channel, ClientFirst, Exchange, Failure, Hash, Mechanism, PlainMessage,
 };
 use crate::wire::{
     BareJid, Condition, Element, Frame, IqType, Scope, StreamCondition, StreamError, ns,
@@ -31,6 +34,19 @@ pub struct Policy {
     pub inlines: Option<Inlines>,
     /// What resources are made from that clients don't choose.
     pub pepper: String,
+    /// Hashes that some accounts of a domain have no verifier for. Clients take the best that they
+    /// are offered before they say who they are, so these are offered to nobody.
+    pub lacking: HashMap<Box<str>, Vec<Hash>>,
+}
+
+impl Policy {
+    fn offers(&self, mechanism: Mechanism, host: Option<&str>) -> bool {
+        let lacking = host.and_then(|host| self.lacking.get(host));
+        match (mechanism, lacking) {
+            (Mechanism::Scram { hash, .. }, Some(lacking)) => !lacking.contains(&hash),
+            _ => true,
+        }
+    }
 }
 
 mod inline;
@@ -273,7 +289,7 @@ impl Core {
                 vec![Element::new("starttls", ns::TLS).child(Element::new("required", ns::TLS))]
             }
             Trust::Secured(channel) => {
-                let offered: Vec<_> = offered(channel).collect();
+                let offered: Vec<_> = self.offered(channel).collect();
                 let names = offered.iter();
                 let names = names.map(|name| Element::new("mechanism", ns::SASL).text(*name));
                 let mechanisms = Element::new("mechanisms", ns::SASL).children_from(names);
@@ -298,6 +314,14 @@ impl Core {
             }
         };
         Features(features)
+    }
+
+    /// The names of the mechanisms that are offered on `channel`.
+    fn offered(&self, channel: &Channel) -> impl Iterator<Item = &'static str> {
+        let all = Mechanism::ALL.into_iter();
+        all.filter(|mechanism| mechanism.fits(channel))
+            .filter(|mechanism| self.policy.offers(*mechanism, self.host.as_deref()))
+            .map(Mechanism::name)
     }
 
     /// A first-level element that isn't the header.
@@ -422,7 +446,10 @@ impl Core {
     ) -> Step {
         // A mechanism that isn't offered doesn't exist, however well we know it.
         let mechanism = Mechanism::ALL.into_iter().find(|m| m.name() == wanted);
-        let Some(mechanism) = mechanism.filter(|m| m.fits(&channel)) else {
+        let offered = |mechanism: &Mechanism| {
+            mechanism.fits(&channel) && self.policy.offers(*mechanism, self.host.as_deref())
+        };
+        let Some(mechanism) = mechanism.filter(offered) else {
             return self.refuse(Failure::InvalidMechanism, channel, &wrap, out);
         };
         self.mechanism = Some(mechanism.name());
@@ -586,13 +613,6 @@ fn payload(element: &Element) -> Result<Vec<u8>, Failure> {
         "=" => Ok(Vec::new()),
         text => BASE64.decode(text).map_err(|_| Failure::IncorrectEncoding),
     }
-}
-
-/// The names of the mechanisms that are offered on `channel`.
-fn offered(channel: &Channel) -> impl Iterator<Item = &'static str> {
-    let all = Mechanism::ALL.into_iter();
-    all.filter(|mechanism| mechanism.fits(channel))
-        .map(Mechanism::name)
 }
 
 fn sm_failed(condition: Condition, handled: Option<u32>) -> Element {

@@ -25,14 +25,13 @@ use super::{
     tokens,
 };
 use crate::{
-    data::archive,
     engine::{
         account::Session,
         login::{Binding, Bound, Output, Resuming, StartTls, Step, Stream, Verdict, With},
         sasl::{Channel, Failure, Hash, Verifier},
     },
     features::mam,
-    wire::{BareJid, Condition, Element, Framer, Jid, Limits, StreamCondition, StreamError},
+    wire::{BareJid, Condition, Element, Framer, Jid, Limits, StreamCondition, StreamError, ns},
 };
 
 /// How long the last words to a client may take.
@@ -78,7 +77,7 @@ pub(crate) async fn begin_plain(server: Arc<Server>, accepted: Accepted) -> Chil
         listener: accepted.listener,
         permit: Some(accepted.permit),
     };
-    let stream = Stream::plain(peer.server.settings.load().policy.clone(), token);
+    let stream = Stream::plain(peer.server.policy(), token);
     let mut driver = Driver::new();
     let end = driver
         .drive(&mut socket, &peer, Step::Read(stream), deadline)
@@ -125,7 +124,7 @@ pub(crate) async fn begin_secured(socket: TlsSocket, peer: Peer) -> ChildResult 
     let settings = peer.server.settings.load_full();
     let deadline = Instant::now() + settings.config.login_timeout;
     let channel = channel(&socket, &peer.server.ground.certificates);
-    let stream = Stream::secured(settings.policy.clone(), token, channel);
+    let stream = Stream::secured(peer.server.policy(), token, channel);
     secured(socket, peer, Step::Read(stream), deadline).await
 }
 
@@ -526,15 +525,12 @@ async fn metadata(server: &Server, account: &BareJid) -> Element {
     let owner = account.to_string();
     // What is known only to memory is not asked for before it is on disk either.
     server.archive.settled(server.archive.count()).await;
-    let ends = server
-        .ground
-        .database
-        .read(move |reader| archive::ends(reader, &owner));
-    let ends = ends.await.unwrap_or_else(|error| {
+    let database = &server.ground.database;
+    let found = database.read(move |reader| mam::metadata(reader, &owner));
+    found.await.unwrap_or_else(|error| {
         limited!(Duration::from_secs(10), error, "an archive was not read", %error);
-        None
-    });
-    mam::metadata(ends)
+        Element::new("metadata", ns::MAM)
+    })
 }
 
 fn facts(peer: &Peer, jid: &Jid, mechanism: &'static str) -> Facts {

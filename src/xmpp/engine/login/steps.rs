@@ -63,7 +63,7 @@ impl VerifierWanted {
         } = self;
         match verifier {
             Ok(verifier) => {
-                let offered = offer(super::offered(&channel), &channel);
+                let offered = offer(core.offered(&channel), &channel);
                 let (exchange, challenge) =
                     first.challenge(verifier, &(core.token)(), Some(&offered));
                 wrap.challenge(&challenge, out);
