@@ -213,3 +213,53 @@ async fn small_things() {
         .unwrap();
     assert_eq!(seen.as_deref(), Some("54321"));
 }
+
+#[tokio::test]
+async fn tokens_follow_each_other() {
+    use tokens::{Holder, expire, find, give, used};
+    let (_directory, database) = database().await;
+    let holder = |mark: &str, mechanism| Holder {
+        account: "a@b".to_owned(),
+        agent: "phone".to_owned(),
+        mechanism,
+        mark: mark.to_owned(),
+    };
+    let give = |secret: &'static str, used: Option<i64>| {
+        let to = holder("1", "HT");
+        database.write(move |tx| give(tx, &to, secret, 100, 200, used))
+    };
+    let seen = |of: Holder, now: u64| {
+        let found = database.read(move |reader| find(reader, &of, now));
+        async { found.await.unwrap() }
+    };
+    let secrets = |found: &[tokens::Kept]| -> Vec<String> {
+        found.iter().map(|kept| kept.secret.clone()).collect()
+    };
+    give("first", None).await.unwrap();
+    // Whoever did not use the first gets the second in its place.
+    give("second", None).await.unwrap();
+    let found = seen(holder("1", "HT"), 150).await;
+    assert_eq!(secrets(&found), ["second"]);
+    let id = found[0].id;
+    // For the mechanism, the password and the time that it was given for.
+    for (of, now) in [
+        (holder("1", "other"), 150),
+        (holder("2", "HT"), 150),
+        (holder("1", "HT"), 200),
+    ] {
+        assert!(seen(of, now).await.is_empty());
+    }
+    // The one that follows leaves the one in use alone, until it is used itself.
+    give("third", Some(id)).await.unwrap();
+    let found = seen(holder("1", "HT"), 150).await;
+    assert_eq!(secrets(&found), ["third", "second"]);
+    let third = found[0].id;
+    let use_it = |id, last| database.write(move |tx| used(tx, "a@b", "phone", id, last));
+    use_it(third, false).await.unwrap();
+    assert_eq!(secrets(&seen(holder("1", "HT"), 150).await), ["third"]);
+    use_it(third, true).await.unwrap();
+    assert!(seen(holder("1", "HT"), 150).await.is_empty());
+    give("fourth", None).await.unwrap();
+    database.write(|tx| expire(tx, 200)).await.unwrap();
+    assert!(seen(holder("1", "HT"), 150).await.is_empty());
+}
