@@ -31,6 +31,7 @@ use crate::{
         server::{Server, Settings},
         sweep,
         upload::Files,
+        web,
     },
     wire::{BareJid, Element, Jid, Stanza, ns, time},
 };
@@ -274,6 +275,9 @@ impl Service for Xmpp {
             let files = Files(Arc::downgrade(&self.server));
             mounts.offer(path, Xmpp::NAME, Arc::new(files));
         }
+        for (path, mount) in web::mounts(&self.server) {
+            mounts.offer(path, Xmpp::NAME, mount);
+        }
         self.publish(&prepared);
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
         Ok(())
@@ -493,7 +497,7 @@ impl StreamHandler for OnTls {
                 server,
                 address: peer,
                 listener,
-                permit,
+                permit: Some(permit),
             };
             runner.spawn("login", span, login::begin_secured(stream, peer));
         }

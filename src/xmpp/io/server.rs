@@ -28,6 +28,7 @@ use super::{
     rooms::Rooms,
     s2s::{Components, Remotes, Trust},
     upload::Filling,
+    web::Bosh,
 };
 use crate::{
     Config,
@@ -147,6 +148,7 @@ pub(crate) struct Server {
     pub(crate) rooms: Rooms,
     pub(crate) remotes: Remotes,
     pub(crate) filling: Filling,
+    pub(crate) bosh: Bosh,
     pub(crate) components: Components,
     /// Itself, for tasks that outlive a call.
     pub(crate) me: Weak<Server>,
@@ -212,6 +214,7 @@ impl Server {
             rooms: Rooms::default(),
             remotes: Remotes::new(),
             filling: Filling::default(),
+            bosh: Bosh::default(),
             components: Components::default(),
             me,
             metrics: Metrics::new(),
