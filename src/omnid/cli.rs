@@ -167,6 +167,8 @@ pub enum Import {
         #[arg(long)]
         all: bool,
     },
+    /// ejabberd's users: the directory that `ejabberdctl export_piefxis DIR` filled
+    Ejabberd(Users),
     /// Users of any XMPP server: a document of XEP-0227
     Xep0227(Users),
 }

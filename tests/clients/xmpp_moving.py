@@ -105,7 +105,6 @@ async def fill():
     options.add_field(var="FORM_TYPE", ftype="hidden", value="http://jabber.org/protocol/pubsub#publish-options")
     options.add_field(var="pubsub#access_model", value="whitelist")
     options.add_field(var="pubsub#persist_items", value="true")
-    options.add_field(var="pubsub#max_items", value="255")
     await alice.plugin["xep_0060"].publish(None, "urn:xmpp:bookmarks:1", id=ROOM, payload=bookmark, options=options)
 
     # A conversation, and a room.

@@ -38,6 +38,8 @@ const FILE: u64 = 4 << 30;
 pub enum From {
     /// Prosody: its data directory.
     Prosody,
+    /// ejabberd: what `ejabberdctl export_piefxis` wrote.
+    Ejabberd,
     /// Any: a document of XEP-0227.
     Pie,
 }
@@ -148,6 +150,7 @@ pub async fn import(
     data::migrate(database).await?;
     let source = match from {
         From::Prosody => prosody::open(path)?,
+        From::Ejabberd => pie::open_export(path)?,
         From::Pie => pie::open(path)?,
     };
     let mut report = Report::default();

@@ -36,6 +36,9 @@ pub(super) fn run(context: &Context, command: Import) -> Outcome {
             }
             moves::import(context, From::Prosody, &path, dry_run, all)
         }
+        Import::Ejabberd(Users { path, dry_run }) => {
+            moves::import(context, From::Ejabberd, &path, dry_run, true)
+        }
         Import::Xep0227(Users { path, dry_run }) => {
             moves::import(context, From::Pie, &path, dry_run, true)
         }

@@ -1,4 +1,4 @@
-//! `omnid import prosody|xep0227` and `omnid export`: users with all that is kept of them, into the
+//! `omnid import prosody|ejabberd|xep0227` and `omnid export`: users with all that is kept of them, into the
 //! store and out of it.
 
 use std::{
@@ -43,7 +43,14 @@ pub(super) fn import(
     })?;
     let shown = |finding: &Finding| all || finding.kind != Kind::Needless;
     report.findings.retain(shown);
-    let advice = advice(&root, &report);
+    let mut advice = advice(&root, &report);
+    if from == From::Ejabberd {
+        advice.push(
+            "ejabberd's export has no archives, nodes (OMEMO, bookmarks, pictures) and rooms: \
+             clients publish theirs again, the others stay behind"
+                .to_owned(),
+        );
+    }
     if context.json {
         out(as_json(&report, &advice))?;
     } else {

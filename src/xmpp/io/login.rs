@@ -133,7 +133,7 @@ pub(crate) async fn begin_web(pipe: DuplexStream, peer: Peer) -> ChildResult {
     let settings = peer.server.settings.load_full();
     let deadline = Instant::now() + settings.config.login_timeout;
     // Programs in browsers are told nothing about the channel, so there is nothing to bind to.
-    let stream = Stream::secured(settings.policy.clone(), token, Channel::default());
+    let stream = Stream::secured(peer.server.policy(), token, Channel::default());
     secured(pipe, peer, Step::Read(stream), deadline).await
 }
 

@@ -4,7 +4,10 @@ use std::fs;
 use omnid_xmpp::engine::{archive::Rule, subscription::Subscription};
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    write::{written, written_room},
+    *,
+};
 
 fn piece(element: &Element) -> Piece {
     Piece {
@@ -167,6 +170,56 @@ proptest! {
 
 fn read_all(path: &Path) -> Result<Vec<Moved>, MoveError> {
     open(path)?.collect()
+}
+
+/// What `ejabberdctl export_piefxis` of ejabberd 23.01 wrote after slixmpp had filled it
+/// (`xmpp_moving.py fill`): passwords are their users' names behind "secret-".
+#[test]
+fn an_export_of_ejabberds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(
+        path("20261125-133501.xml"),
+        "<?xml version='1.0' encoding='UTF-8'?><server-data xmlns='urn:xmpp:pie:0' \
+         xmlns:xi='http://www.w3.org/2001/XInclude'>\
+         <xi:include href='20261125-133501_one_test.xml'/></server-data>",
+    )
+    .unwrap();
+    let host = include_str!("ejabberd.xml");
+    fs::write(path("20261125-133501_one_test.xml"), host).unwrap();
+    let moved: Vec<_> = open_export(directory.path())
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let mut wholes = Vec::new();
+    for (moved, name) in moved.into_iter().zip(["alice", "bob", "carol"]) {
+        assert_eq!(moved.findings, [], "{name}");
+        let What::Account(account) = moved.what else {
+            panic!("no account")
+        };
+        assert_eq!(account.address.user(), name);
+        let Secret::Verifiers(read) = account.secret else {
+            panic!("no verifiers of {name}")
+        };
+        let [(hash, read)] = read.scram.as_slice() else {
+            panic!("not one verifier of {name}")
+        };
+        let iterations = read.iterations.try_into().unwrap();
+        let password = format!("secret-{name}");
+        let derived = ScramVerifier::derive(*hash, &password, &read.salt, iterations);
+        assert!(*read == derived, "{name}'s password");
+        wholes.push(account.whole);
+    }
+    let [alice, bob, _] = wholes.as_slice() else {
+        panic!("not three accounts")
+    };
+    assert_eq!(alice.blocked, ["spam@two.test".to_owned()].into());
+    let asks = |(_, contact): &&(BareJid, Contact)| contact.subscription.pending_in;
+    assert_eq!(alice.contacts.iter().filter(asks).count(), 1);
+    assert_eq!((alice.contacts.len(), alice.private.len()), (3, 1));
+    assert_eq!(bob.offline[0].at, 1_795_613_700);
+    let waits = stanza(&bob.offline[0].stanza).unwrap();
+    assert_eq!(waits.get_child("delay", ns::DELAY), None);
 }
 
 /// As other servers write it: files that include each other, prefixes, comments, and what is not
