@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::zone::{NodeId, Zone};
+use super::zone::{NodeId, RrSet, Zone};
 use super::zones::ZoneId;
 use crate::wire::code::RrType;
 use crate::wire::name::{Name, NameRef};
@@ -72,7 +72,7 @@ fn below(label: &str, name: NameRef<'_>) -> Option<Name> {
 
 fn pointers(zone: &Zone, node: NodeId) -> Vec<Name> {
     let set = zone.set(node, RrType::PTR);
-    let records = set.iter().flat_map(|set| set.records());
+    let records = set.iter().flat_map(RrSet::records);
     let names = records.filter_map(|(rdata, _)| NameRef::from_wire(rdata).ok());
     names.map(NameRef::to_owned).collect()
 }
@@ -81,7 +81,7 @@ fn pointers(zone: &Zone, node: NodeId) -> Vec<Name> {
 fn texts(zone: &Zone, name: NameRef<'_>) -> Vec<String> {
     let (node, _) = zone.search(name);
     let set = node.and_then(|node| zone.set(node, RrType::TXT));
-    let records = set.iter().flat_map(|set| set.records());
+    let records = set.iter().flat_map(RrSet::records);
     let text = |(rdata, _): (&[u8], _)| {
         let (length, rest) = rdata.split_first()?;
         let text = rest.get(..usize::from(*length))?;
