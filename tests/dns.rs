@@ -2,6 +2,8 @@
 //! next to it, every answer compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "dns/catalogs.rs"]
+mod catalogs;
 #[path = "dns/dnssec.rs"]
 mod dnssec;
 #[path = "dns/limits.rs"]

@@ -14,7 +14,7 @@ use crate::wire::name::Name;
 
 omnid_config::section! {
     /// Zones served.
-    #[check(Config::check_zones, needs(zone, view))]
+    #[check(Config::check_zones, needs(zone, view, template))]
     #[check(Config::check_signing, needs(zone, view, policy))]
     #[check(Config::check_addresses, needs(listen, listen_tls))]
     #[check(Config::check_secret, needs(cookie_secret))]
@@ -31,6 +31,10 @@ omnid_config::section! {
         pub https: Option<Spanned<String>> = None,
         /// Zones.
         pub zone: Vec<ZoneConfig> = vec![],
+        /// What zones that catalogs name are made by.
+        ///
+        /// A template is a zone whose `name` is the template's own. It has `primaries`.
+        pub template: Vec<ZoneConfig> = vec![],
         /// Views: which zones there are for whom. The first that fits a question is the one.
         pub view: Vec<ViewConfig> = vec![],
         /// Transfers of zones into this server at one time.
@@ -103,6 +107,12 @@ omnid_config::section! {
         pub in_view: Option<Spanned<String>>,
         /// Servers that have the zone: this one is a secondary then, and keeps its copy itself.
         pub primaries: Vec<PrimaryConfig> = vec![],
+        /// Serve the zones that this one names, a catalog (RFC 9432), made by the template of this
+        /// name.
+        ///
+        /// A member with a group is made by the template of the group's name, if there is one. Who
+        /// may change the catalog decides which zones are served here.
+        pub catalog: Option<Spanned<String>>,
         /// Who may ask for its records: everybody without it.
         ///
         /// An access list, here and elsewhere: addresses and networks, `key NAME` for who signs
@@ -415,6 +425,8 @@ impl Config {
 
     fn check_zones(&self, problems: &mut Problems) {
         check_names(&self.zone, problems);
+        check_names(&self.template, problems);
+        crate::catalog::check(self, problems);
         for zone in &self.zone {
             if let Some(view) = &zone.in_view {
                 problems.push(

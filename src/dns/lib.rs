@@ -4,6 +4,8 @@
 //! the zones and decides what is answered; `io` drives it over UDP, TCP and TLS; `data` loads
 //! zones; [`dnssec`] is what signs and validates, and `signing` puts it to work; [`resolver`](ResolverConfig) finds out about all other names; `config` and `service` join it to the daemon.
 
+mod catalog;
+mod check;
 mod config;
 mod control;
 mod data;

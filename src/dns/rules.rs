@@ -60,6 +60,10 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
     for (_, zone) in config.zones() {
         zones.push(Arc::new(zone_rules(zone, &mut lists, problems)));
     }
+    // What is wrong in a template is to be told before a catalog makes use of it.
+    for template in &config.template {
+        zone_rules(template, &mut lists, problems);
+    }
     let mut views = Vec::new();
     for view in &config.view {
         views.push(selector(view, config, &mut lists, problems));

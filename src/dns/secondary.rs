@@ -269,7 +269,7 @@ impl Dns {
     }
 }
 
-fn version(held: &SharedHeld) -> Arc<Zone> {
+pub(crate) fn version(held: &SharedHeld) -> Arc<Zone> {
     let held = held
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -12,7 +12,7 @@ use crate::wire::code::RrType;
 use crate::wire::name::{Name, NameRef};
 
 /// What tells a zone from all others of this server: its name, and the view that it is in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ZoneId {
     /// Its name.
     pub name: Name,
