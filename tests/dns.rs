@@ -11,6 +11,8 @@ mod streams;
 mod support;
 #[path = "dns/transports.rs"]
 mod transports;
+#[path = "dns/xot.rs"]
+mod xot;
 #[path = "dns/zones.rs"]
 mod zones;
 

@@ -17,11 +17,13 @@ mod rules;
 mod secondary;
 mod service;
 mod signing;
+mod trust;
 mod verbs;
 pub mod wire;
 
 pub use config::{
-    AclConfig, Config, KeyConfig, PrimaryConfig, TransferConfig, UpdateConfig, ZoneConfig,
+    AclConfig, Config, KeyConfig, PrimaryConfig, PrimaryTlsConfig, TransferConfig, UpdateConfig,
+    ZoneConfig,
 };
 pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine;
 use omnid_config::{IpNet, Problem, Problems, Spanned};
+use rustls::RootCertStore;
 
 use crate::config::{Config, ZoneConfig};
 use crate::engine::access::{Access, Entry, Term};
 use crate::engine::policy::{Policy, read_rule};
 use crate::engine::tsig::{Algorithm, Key, Keys};
 use crate::engine::zones::Rules;
+use crate::trust;
 use crate::wire::name::Name;
 
 /// Keys, and the rules of each zone in the order of the configuration.
@@ -19,6 +22,10 @@ use crate::wire::name::Name;
 pub(crate) struct Compiled {
     pub(crate) keys: Keys,
     pub(crate) zones: Vec<Arc<Rules>>,
+    /// True if a list asks for certificates.
+    pub(crate) certificates: bool,
+    /// Who vouches for primaries, by the file that says so.
+    pub(crate) authorities: HashMap<Option<PathBuf>, Arc<RootCertStore>>,
 }
 
 impl Compiled {
@@ -41,6 +48,7 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
         keys: &keys,
         named: HashMap::new(),
         here: None,
+        certificates: false,
     };
     for acl in &config.acl {
         let list = lists.access(&acl.entries, problems);
@@ -54,7 +62,13 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
     for zone in &config.zone {
         zones.push(Arc::new(zone_rules(zone, &mut lists, problems)));
     }
-    Compiled { keys, zones }
+    let certificates = lists.certificates;
+    Compiled {
+        certificates,
+        authorities: authorities(config, problems),
+        keys,
+        zones,
+    }
 }
 
 fn zone_rules(zone: &ZoneConfig, lists: &mut Lists<'_>, problems: &mut Problems) -> Rules {
@@ -97,12 +111,32 @@ fn zone_rules(zone: &ZoneConfig, lists: &mut Lists<'_>, problems: &mut Problems)
             .as_ref()
             .map(|entries| lists.access(entries, problems)),
         transfer: lists.access(&zone.transfer.to, problems),
+        transfer_by_tls: zone.transfer.tls,
         update: Policy {
             from: lists.access(&zone.update.from, problems),
             rules,
         },
         notify,
     }
+}
+
+/// Reads who vouches for the primaries that are reached over TLS.
+fn authorities(
+    config: &Config,
+    problems: &mut Problems,
+) -> HashMap<Option<PathBuf>, Arc<RootCertStore>> {
+    let primaries = config.zone.iter().flat_map(|zone| &zone.primaries);
+    let mut found = HashMap::new();
+    for tls in primaries.filter_map(|primary| primary.tls.as_ref()) {
+        let file = tls.authorities.as_ref();
+        let place = file.map(|file| file.value.clone());
+        if !tls.verify || found.contains_key(&place) {
+            continue;
+        }
+        let store = trust::authorities(place.as_deref(), file.and_then(|file| file.span), problems);
+        found.insert(place, Arc::new(store));
+    }
+    found
 }
 
 fn keys(config: &Config, problems: &mut Problems) -> Keys {
@@ -154,6 +188,8 @@ struct Lists<'k> {
     named: HashMap<String, Access>,
     /// This host's addresses and networks, once asked for.
     here: Option<Here>,
+    /// True once an entry has asked for a certificate.
+    certificates: bool,
 }
 
 impl Lists<'_> {
@@ -195,6 +231,19 @@ impl Lists<'_> {
         if let Some(key) = text.strip_prefix("key ") {
             return self.key(at, key, problems).map(Term::Key);
         }
+        if let Some(name) = text.strip_prefix("cert ") {
+            self.certificates = true;
+            let name = Name::from_text(name.trim());
+            let named = name.inspect_err(|error| {
+                let message = format!("\"{text}\" names no certificate: {error}");
+                problems.push(
+                    Problem::error(message)
+                        .at(at.span, "this name")
+                        .help("write it like \"cert ns2.example.org\""),
+                );
+            });
+            return named.ok().map(Term::Certificate);
+        }
         match text {
             "any" | "none" => return Some(Term::Any),
             "localhost" | "localnets" => {
@@ -226,7 +275,7 @@ impl Lists<'_> {
         }
         let message = format!("`{text}` is neither an address, a network, nor an access list");
         problems.push(Problem::error(message).at(at.span, "unknown").help(
-            "write an address, a network, `key NAME`, `any`, `none`, `localhost`, \
+            "write an address, a network, `key NAME`, `cert NAME`, `any`, `none`, `localhost`, \
                     `localnets`, or the name of a [[dns.acl]] further up",
         ));
         None
