@@ -4,6 +4,8 @@
 
 #[path = "dns/dnssec.rs"]
 mod dnssec;
+#[path = "dns/limits.rs"]
+mod limits;
 #[path = "dns/resolver/mod.rs"]
 mod resolver;
 #[path = "dns/streams.rs"]

@@ -14,6 +14,8 @@ mod rooms;
 mod servers;
 #[path = "xmpp/upload.rs"]
 mod upload;
+#[path = "xmpp/web.rs"]
+mod web;
 
 use std::{
     fs,

@@ -47,6 +47,9 @@ omnid_config::section! {
         pub acl: Vec<AclConfig> = vec![],
         /// Ways of signing, by name.
         pub policy: BTreeMap<String, PolicyConfig> = BTreeMap::new(),
+        /// How many responses that are alike go to one network over UDP, so that this server is of
+        /// no use to those who ask in another's name; without it, as many as are asked for.
+        pub rate_limit: Option<RateLimitConfig> = None,
         /// Answers about names outside these zones; without it, there are none.
         pub resolver: Option<ResolverConfig> = None,
         /// UDP sockets for each address, between which the kernel spreads the queries.
@@ -149,6 +152,56 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
+    /// Response rate limiting.
+    ///
+    /// Responses out of the zones over UDP are counted by the network that they go to, and by what
+    /// they say: answers by name and type, those that a wildcard makes all as one; denials of names
+    /// and referrals by zone; errors all as one. A client with a valid cookie (RFC 7873) is not
+    /// limited, for its address is its own. What the resolver answers is not counted here.
+    #[check(RateLimitConfig::check, needs(responses, referrals, nodata, nxdomains, errors, all))]
+    pub struct RateLimitConfig {
+        /// Responses of one kind in a second; without it, or with 0, any number.
+        #[range(0..=1000)]
+        pub responses: Option<u16> = None,
+        /// Referrals to one zone in a second; as `responses` without it.
+        #[range(0..=1000)]
+        pub referrals: Option<u16> = None,
+        /// Answers in a second that one name has no records of a type; as `responses` without it.
+        #[range(0..=1000)]
+        pub nodata: Option<u16> = None,
+        /// Answers in a second that names are not in one zone; as `responses` without it.
+        #[range(0..=1000)]
+        pub nxdomains: Option<u16> = None,
+        /// Errors in a second; as `responses` without it.
+        #[range(0..=1000)]
+        pub errors: Option<u16> = None,
+        /// Responses of all kinds together in a second; what is beyond it is never sent cut short.
+        #[range(0..=10_000)]
+        pub all: Option<u16> = None,
+        /// How long what is beyond the rate is held against a network.
+        #[range(Duration::from_secs(1)..=Duration::from_secs(3600))]
+        pub window: Duration = Duration::from_secs(15),
+        /// Each so many-th response beyond the rate is sent cut short (TC), so that a client that
+        /// is meant asks again over TCP; 1 is all of them, 0 none.
+        #[range(0..=10)]
+        pub slip: u8 = 2,
+        /// Bits of an IPv4 address that make a network.
+        #[range(1..=32)]
+        pub ipv4_prefix: u8 = 24,
+        /// Bits of an IPv6 address that make a network.
+        #[range(1..=128)]
+        pub ipv6_prefix: u8 = 56,
+        /// Clients who are not limited (an access list, as `query_from`).
+        pub exempt: Vec<Spanned<String>> = vec![],
+        /// Log what would not be sent, and send it.
+        pub log_only: bool = false,
+        /// Kinds of responses and networks that are remembered, 24 octets each.
+        #[range(1000..=10_000_000)]
+        pub table_size: u32 = 100_000,
+    }
+}
+
+omnid_config::section! {
     /// A server that a zone is transferred from.
     pub struct PrimaryConfig {
         /// Its address.
@@ -199,6 +252,25 @@ omnid_config::section! {
         /// Its entries.
         #[key = "match"]
         pub entries: Vec<Spanned<String>>,
+    }
+}
+
+impl RateLimitConfig {
+    fn check(&self, problems: &mut Problems) {
+        let rates = [
+            self.responses,
+            self.referrals,
+            self.nodata,
+            self.nxdomains,
+            self.errors,
+            self.all,
+        ];
+        if rates.iter().all(|rate| rate.is_none_or(|rate| rate == 0)) {
+            problems.push(
+                Problem::absence("dns.rate_limit limits nothing")
+                    .help("set `responses`: 5 is strict, 20 leaves room for a busy resolver"),
+            );
+        }
     }
 }
 
@@ -356,6 +428,7 @@ mod tests {
                 "listen = ['unix:/run/x']",
                 "DNS is served over UDP, which needs an IP address",
             ),
+            ("[rate_limit]\nslip = 1", "dns.rate_limit limits nothing"),
             (
                 "cookie_secret = 'abc'",
                 "a cookie secret is 32 hexadecimal digits",

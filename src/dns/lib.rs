@@ -22,8 +22,8 @@ mod verbs;
 pub mod wire;
 
 pub use config::{
-    AclConfig, Config, KeyConfig, PrimaryConfig, PrimaryTlsConfig, TransferConfig, UpdateConfig,
-    ZoneConfig,
+    AclConfig, Config, KeyConfig, PrimaryConfig, PrimaryTlsConfig, RateLimitConfig, TransferConfig,
+    UpdateConfig, ZoneConfig,
 };
 pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};

@@ -88,7 +88,8 @@ impl Dns {
             zones.push(served);
         }
         self.signer.retain(config).await;
-        let settings = settings(config, self.made_up_secret);
+        let mut settings = settings(config, self.made_up_secret);
+        settings.limiter = applied.limiter.clone();
         let state = State {
             zones: Zones::new(zones),
             keys: applied.rules.keys.clone(),

@@ -9,8 +9,9 @@ use base64::Engine;
 use omnid_config::{IpNet, Problem, Problems, Spanned};
 use rustls::RootCertStore;
 
-use crate::config::{Config, ZoneConfig};
+use crate::config::{Config, RateLimitConfig, ZoneConfig};
 use crate::engine::access::{Access, Entry, Term};
+use crate::engine::limit::Limits;
 use crate::engine::policy::{Policy, read_rule};
 use crate::engine::tsig::{Algorithm, Key, Keys};
 use crate::engine::zones::Rules;
@@ -26,6 +27,8 @@ pub(crate) struct Compiled {
     pub(crate) certificates: bool,
     /// Who vouches for primaries, by the file that says so.
     pub(crate) authorities: HashMap<Option<PathBuf>, Arc<RootCertStore>>,
+    /// How many responses there may be.
+    pub(crate) limits: Option<Limits>,
 }
 
 impl Compiled {
@@ -62,12 +65,34 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
     for zone in &config.zone {
         zones.push(Arc::new(zone_rules(zone, &mut lists, problems)));
     }
+    let section = config.rate_limit.as_ref();
+    let limits = section.map(|section| limits(section, &mut lists, problems));
     let certificates = lists.certificates;
     Compiled {
         certificates,
         authorities: authorities(config, problems),
         keys,
         zones,
+        limits,
+    }
+}
+
+fn limits(section: &RateLimitConfig, lists: &mut Lists<'_>, problems: &mut Problems) -> Limits {
+    let rate = |own: Option<u16>| own.or(section.responses).unwrap_or(0);
+    Limits {
+        answers: rate(None),
+        referrals: rate(section.referrals),
+        no_data: rate(section.nodata),
+        no_names: rate(section.nxdomains),
+        errors: rate(section.errors),
+        all: section.all.unwrap_or(0),
+        window: u16::try_from(section.window.as_secs()).unwrap_or(u16::MAX),
+        slip: section.slip,
+        ipv4_prefix: section.ipv4_prefix,
+        ipv6_prefix: section.ipv6_prefix,
+        exempt: lists.access(&section.exempt, problems),
+        log_only: section.log_only,
+        table_size: section.table_size,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::control;
 use crate::data::{self, Held, HeldError, Loaded, MIGRATIONS, Serials};
 use crate::engine::access::Access;
 use crate::engine::cookie::CookieSecret;
+use crate::engine::limit::{Limiter, Limits};
 use crate::engine::state::{Settings, State};
 use crate::engine::tsig::Keys;
 use crate::engine::zones::{Rules, Served, Zones};
@@ -66,6 +67,8 @@ pub(crate) struct Applied {
     pub(crate) held: HashMap<Name, SharedHeld>,
     /// Zones as they are served, by name.
     pub(crate) published: HashMap<String, Published>,
+    /// Who has had how many responses; a reload that leaves the limits as they are forgets nothing.
+    pub(crate) limiter: Option<Arc<Limiter>>,
 }
 
 /// A configuration whose zones are loaded and checked.
@@ -263,6 +266,7 @@ impl Service for Dns {
             let mut applied = self.applied.lock().await;
             applied.config = Some(prepared.config);
             applied.zones = prepared.zones;
+            applied.limiter = limiter(applied.limiter.take(), prepared.rules.limits.as_ref());
             applied.rules = prepared.rules;
             self.open_held(&mut applied).await?;
             self.publish_state(&mut applied).await;
@@ -358,7 +362,19 @@ pub(crate) fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
                 .flat_map(|section| section.allow.clone()),
         ),
         keepalive: u16::try_from(config.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX),
+        limiter: None,
     }
+}
+
+/// The running limiter, if it is the one wanted, or another.
+fn limiter(running: Option<Arc<Limiter>>, wanted: Option<&Limits>) -> Option<Arc<Limiter>> {
+    let wanted = wanted?;
+    let same = running.filter(|running| running.limits() == wanted);
+    Some(same.unwrap_or_else(|| {
+        let mut key = [0; 16];
+        crate::random(&mut key);
+        Arc::new(Limiter::new(wanted.clone(), key))
+    }))
 }
 
 /// The addresses for UDP, with the number of sockets for each.

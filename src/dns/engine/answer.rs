@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::access::{Access, Who};
 use super::chaos;
 use super::deferred::{Deferred, Request};
+use super::limit::{Alike, Verdict};
 use super::lookup::{Lookup, Pending};
 use super::policy::Requester;
 use super::reply::{ExtendedError, Reply, bare_reply};
 use super::signed::answer_signed;
-use super::state::State;
+use super::state::{Settings, State};
 use super::transfer::Transfer;
 use super::trie::Key;
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
@@ -92,6 +93,25 @@ impl Client {
         session.is_some_and(|session| session.carries_zones)
     }
 
+    /// True of one whose cookie shows that its address is its own.
+    pub(super) fn has_cookie(&self, settings: &Settings, query: &Query<'_>, now: u32) -> bool {
+        let cookie = query.edns.and_then(|edns| edns.cookie);
+        match (&settings.cookie_secret, cookie) {
+            (Some(secret), Some(cookie)) => secret.is_good(cookie, self.address, now),
+            _ => false,
+        }
+    }
+
+    /// True if a message about an error may go to it: over UDP there may be a limit to them.
+    pub(super) fn may_have_error(&self, state: &State, now: u32) -> bool {
+        let limiter = state.settings.limiter.as_ref();
+        limiter
+            .filter(|_| self.transport == Transport::Udp)
+            .is_none_or(|limiter| {
+                limiter.count(&self.who(state), Alike::ERROR, now) != Verdict::Drop
+            })
+    }
+
     /// What access lists ask about.
     pub(super) fn who<'s>(&'s self, state: &'s State) -> Who<'s> {
         Who {
@@ -155,6 +175,9 @@ pub fn answer(
             rcode,
             question_end,
         }) => {
+            if !client.may_have_error(state, now) {
+                return Outcome::Drop;
+            }
             let len = bare_reply(message, question_end, rcode, out, &mut scratch.names);
             replied(len, rcode, RrType(0))
         }
@@ -219,6 +242,9 @@ pub fn answer_query(
         }
         reply.flags |= flag::RA;
     }
+    if !reply.is_within_rate(state, client, query, now) {
+        return Outcome::Drop;
+    }
     let rcode = reply.rcode;
     let len = reply.finish(settings, client, query, now);
     replied(Some(len), rcode, rr_type)
@@ -272,6 +298,9 @@ pub fn answer_with(
             reply.truncate();
             break;
         }
+    }
+    if !reply.is_within_rate(state, client, &query, now) {
+        return Outcome::Drop;
     }
     let rcode = reply.rcode;
     let len = reply.finish(&state.settings, client, &query, now);

@@ -10,6 +10,7 @@ mod denial;
 mod fuzz;
 pub mod history;
 pub mod incoming;
+pub mod limit;
 mod lookup;
 pub mod notify;
 pub mod policy;

@@ -1,7 +1,10 @@
 //! What a server answers from: one snapshot, swapped whole.
 
+use std::sync::Arc;
+
 use super::access::Access;
 use super::cookie::CookieSecret;
+use super::limit::Limiter;
 use super::tsig::Keys;
 use super::zones::Zones;
 
@@ -33,6 +36,8 @@ pub struct Settings {
     pub keepalive: u16,
     /// Who may ask about names outside the zones.
     pub recursion: Access,
+    /// How many responses of a kind go to one network; none: as many as are asked for.
+    pub limiter: Option<Arc<Limiter>>,
 }
 
 impl Default for Settings {
@@ -45,6 +50,7 @@ impl Default for Settings {
             cookie_secret: None,
             keepalive: 300,
             recursion: Access::default(),
+            limiter: None,
         }
     }
 }

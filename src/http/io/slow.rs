@@ -234,6 +234,11 @@ impl Job {
             target.push('?');
             target.push_str(query);
         }
+        // And the host in one place, whatever version of HTTP it came in (RFC 9113 8.3.1).
+        let host = head.uri.authority().map(http::uri::Authority::as_str);
+        if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+            head.headers.entry(header::HOST).or_insert(host);
+        }
         if let Ok(target) = PathAndQuery::try_from(target) {
             head.uri = target.into();
         }
