@@ -13,6 +13,8 @@ mod streams;
 mod support;
 #[path = "dns/transports.rs"]
 mod transports;
+#[path = "dns/views.rs"]
+mod views;
 #[path = "dns/xot.rs"]
 mod xot;
 #[path = "dns/zones.rs"]
@@ -258,7 +260,7 @@ fn named_config(directory: &Path, port: u16, zones: &str) -> std::path::PathBuf 
         r#"
 options {{
     directory "{directory}";
-    listen-on port {port} {{ 127.0.0.1; }};
+    listen-on port {port} {{ 127.0.0.1; 127.0.0.2; }};
     listen-on-v6 {{ none; }};
     pid-file none;
     session-keyfile none;

@@ -23,7 +23,7 @@ pub mod wire;
 
 pub use config::{
     AclConfig, Config, KeyConfig, PrimaryConfig, PrimaryTlsConfig, RateLimitConfig, TransferConfig,
-    UpdateConfig, ZoneConfig,
+    UpdateConfig, ViewConfig, ZoneConfig,
 };
 pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};

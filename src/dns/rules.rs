@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine;
-use omnid_config::{IpNet, Problem, Problems, Spanned};
+use omnid_config::{IpNet, ListenAddr, Problem, Problems, Spanned};
 use rustls::RootCertStore;
 
-use crate::config::{Config, RateLimitConfig, ZoneConfig};
+use crate::config::{Config, RateLimitConfig, ViewConfig, ZoneConfig};
 use crate::engine::access::{Access, Entry, Term};
 use crate::engine::limit::Limits;
 use crate::engine::policy::{Policy, read_rule};
 use crate::engine::tsig::{Algorithm, Key, Keys};
-use crate::engine::zones::Rules;
+use crate::engine::view::Selector;
+use crate::engine::zones::{Rules, ZoneId};
 use crate::trust;
 use crate::wire::name::Name;
 
@@ -27,6 +28,8 @@ pub(crate) struct Compiled {
     pub(crate) certificates: bool,
     /// Who vouches for primaries, by the file that says so.
     pub(crate) authorities: HashMap<Option<PathBuf>, Arc<RootCertStore>>,
+    /// Who is in which view.
+    pub(crate) views: Vec<Selector>,
     /// How many responses there may be.
     pub(crate) limits: Option<Limits>,
 }
@@ -62,8 +65,12 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
         }
     }
     let mut zones = Vec::new();
-    for zone in &config.zone {
+    for (_, zone) in config.zones() {
         zones.push(Arc::new(zone_rules(zone, &mut lists, problems)));
+    }
+    let mut views = Vec::new();
+    for view in &config.view {
+        views.push(selector(view, config, &mut lists, problems));
     }
     let section = config.rate_limit.as_ref();
     let limits = section.map(|section| limits(section, &mut lists, problems));
@@ -73,7 +80,48 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
         authorities: authorities(config, problems),
         keys,
         zones,
+        views,
         limits,
+    }
+}
+
+fn selector(
+    view: &ViewConfig,
+    config: &Config,
+    lists: &mut Lists<'_>,
+    problems: &mut Problems,
+) -> Selector {
+    let mut list = |entries: &Option<Vec<Spanned<String>>>| {
+        let entries = entries.as_ref();
+        entries.map(|entries| lists.access(entries, problems))
+    };
+    let (clients, destinations) = (list(&view.clients), list(&view.destinations));
+    let listeners = config.listen.iter().chain(&config.listen_tls);
+    for own in &view.listen {
+        let is = |listener: &Spanned<ListenAddr>| listener.value == ListenAddr::Ip(own.value);
+        if !listeners.clone().any(is) {
+            problems.push(
+                Problem::error(format!("nobody listens on {}", own.value))
+                    .at(own.span, "no such listener")
+                    .help("write an address as it is in dns.listen or dns.listen_tls"),
+            );
+        }
+    }
+    let shared = view.zone.iter().filter_map(|zone| {
+        let view = zone.in_view.as_ref()?;
+        Some(ZoneId {
+            name: Name::from_text(zone.name.as_str()).ok()?,
+            view: Some(view.value.as_str().into()),
+        })
+    });
+    Selector {
+        name: view.name.value.as_str().into(),
+        clients,
+        destinations,
+        listeners: view.listen.iter().map(|own| own.value).collect(),
+        recursive_only: view.recursive_only,
+        recursion: view.recursion,
+        shared: shared.collect(),
     }
 }
 
@@ -150,7 +198,7 @@ fn authorities(
     config: &Config,
     problems: &mut Problems,
 ) -> HashMap<Option<PathBuf>, Arc<RootCertStore>> {
-    let primaries = config.zone.iter().flat_map(|zone| &zone.primaries);
+    let primaries = config.zones().flat_map(|(_, zone)| &zone.primaries);
     let mut found = HashMap::new();
     for tls in primaries.filter_map(|primary| primary.tls.as_ref()) {
         let file = tls.authorities.as_ref();

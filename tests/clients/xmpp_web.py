@@ -92,7 +92,11 @@ class Web(Pieces):
         else:
             self.web.receive_eof()
         self.events += self.web.events_received()
-        self.flush()
+        try:
+            self.flush()
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            # It was our part of the farewell, and nobody is left to hear it.
+            pass
         return bool(data)
 
     def send(self, text):

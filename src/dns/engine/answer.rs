@@ -1,6 +1,6 @@
 //! The path of a query: bytes in, bytes out, nothing allocated.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::access::{Access, Who};
@@ -14,6 +14,7 @@ use super::signed::answer_signed;
 use super::state::{Settings, State};
 use super::transfer::Transfer;
 use super::trie::Key;
+use super::zones::{ZoneId, Zones};
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
 use crate::wire::name::{Name, NameRef};
 use crate::wire::query::{Query, Question, Unreadable};
@@ -63,6 +64,8 @@ pub struct Client {
     pub address: IpAddr,
     /// How.
     pub transport: Transport,
+    /// To which address, where that is known.
+    pub local: Option<SocketAddr>,
     /// The number of the key that a signature of the request was checked with.
     pub key: Option<u16>,
     /// What its connection tells; nothing without TLS.
@@ -75,6 +78,7 @@ impl Client {
         Client {
             address,
             transport,
+            local: None,
             key: None,
             session: None,
         }
@@ -84,6 +88,14 @@ impl Client {
     pub fn over(self, session: Arc<Session>) -> Client {
         Client {
             session: Some(session),
+            ..self
+        }
+    }
+
+    /// One who asks at this address of the server.
+    pub fn at(self, local: SocketAddr) -> Client {
+        Client {
+            local: Some(local),
             ..self
         }
     }
@@ -108,7 +120,7 @@ impl Client {
         limiter
             .filter(|_| self.transport == Transport::Udp)
             .is_none_or(|limiter| {
-                limiter.count(&self.who(state), Alike::ERROR, now) != Verdict::Drop
+                limiter.count(&self.who(state), Alike::ERROR, now) == Verdict::Send
             })
     }
 
@@ -217,26 +229,28 @@ pub fn answer_query(
     let Ok(mut reply) = reply else {
         return Outcome::Drop;
     };
-    let action = decide(state, client, query, &mut reply, key, pending);
+    let desired = query.header.flags & flag::RD != 0;
+    let (zones, recursion) = state.seen_by(client, desired);
+    let action = decide(state, zones, client, query, &mut reply, key, pending);
     if action == Action::Transfer
-        && let Some(served) = query.question.and_then(|asked| state.zones.get(asked.name))
+        && let Some(served) = query.question.and_then(|asked| zones.get(asked.name))
     {
         let question = message.get(Header::LEN..query.question_end).unwrap_or(&[]);
         let transfer = Transfer::new(served, query, question, settings.udp_size);
         return Outcome::Transfer(Box::new(transfer));
     }
     if let Action::Defer(request) = action
-        && let Some(asked) = query.question
+        && let Some(served) = query.question.and_then(|asked| zones.get(asked.name))
     {
         return Outcome::Deferred(Box::new(Deferred {
             request,
-            zone: asked.name.to_owned(),
+            zone: served.id(),
             message: message.into(),
             client: client.clone(),
             signature: None,
         }));
     }
-    if client.key.is_none() && settings.recursion.allows(&client.who(state)) {
+    if client.key.is_none() && recursion && settings.recursion.allows(&client.who(state)) {
         if reply.leaves_to_resolver(query) {
             return Outcome::Recurse;
         }
@@ -324,8 +338,10 @@ enum Action {
 }
 
 /// Fills in the response, or says that it is a transfer.
+#[allow(clippy::too_many_arguments)]
 fn decide(
     state: &State,
+    zones: &Zones,
     client: &Client,
     query: &Query<'_>,
     reply: &mut Reply<'_>,
@@ -341,7 +357,7 @@ fn decide(
     };
     key.set(question.name);
     if query.header.opcode() != Opcode::QUERY {
-        return match other_opcode(state, client, query.header.opcode(), &question) {
+        return match other_opcode(state, zones, client, query.header.opcode(), &question) {
             Ok(request) => Action::Defer(request),
             Err((rcode, extended)) => {
                 (reply.rcode, reply.extended) = (rcode, Some(extended));
@@ -364,21 +380,14 @@ fn decide(
         }
     }
     match question.rr_type {
-        RrType::AXFR | RrType::IXFR => transfer(state, client, query, &question, reply),
+        RrType::AXFR | RrType::IXFR => transfer(state, zones, client, query, &question, reply),
         RrType::MAILA | RrType::MAILB => {
             reply.rcode = Rcode::NOTIMP;
             Action::Send
         }
         RrType::ANY => {
-            Lookup::new(
-                &state.zones,
-                &question,
-                client.transport,
-                reply,
-                key,
-                pending,
-            )
-            .run(query, state, client);
+            Lookup::new(zones, &question, client.transport, reply, key, pending)
+                .run(query, state, client);
             Action::Send
         }
         rr_type if rr_type.is_meta() => {
@@ -386,15 +395,8 @@ fn decide(
             Action::Send
         }
         _ => {
-            Lookup::new(
-                &state.zones,
-                &question,
-                client.transport,
-                reply,
-                key,
-                pending,
-            )
-            .run(query, state, client);
+            Lookup::new(zones, &question, client.transport, reply, key, pending)
+                .run(query, state, client);
             Action::Send
         }
     }
@@ -403,11 +405,12 @@ fn decide(
 /// NOTIFY and UPDATE: whether they are for a zone here at all, and from somebody who may.
 fn other_opcode(
     state: &State,
+    zones: &Zones,
     client: &Client,
     opcode: Opcode,
     question: &Question<'_>,
 ) -> Result<Request, (Rcode, ExtendedError)> {
-    let Some(served) = state.zones.get(question.name) else {
+    let Some(served) = zones.get(question.name) else {
         return Err((Rcode::NOTAUTH, ExtendedError::NOT_AUTHORITATIVE));
     };
     let who = client.who(state);
@@ -430,7 +433,7 @@ fn other_opcode(
         Opcode::UPDATE => match rules.update.admits(&requester(&who)) {
             Ok(()) => Ok(Request::Update),
             Err((rcode, reason)) => {
-                log_update_refused(question.name, &requester(&who), rcode, &reason);
+                log_update_refused(&served.id(), &requester(&who), rcode, &reason);
                 Err((Rcode::REFUSED, ExtendedError::PROHIBITED))
             }
         },
@@ -448,14 +451,14 @@ fn requester<'a>(who: &Who<'a>) -> Requester<'a> {
 /// Says why an update was refused. The reason names the rule and the record, so that each is told
 /// of once in a while, however many come.
 pub(crate) fn log_update_refused(
-    zone: NameRef<'_>,
+    zone: &ZoneId,
     requester: &Requester<'_>,
     rcode: Rcode,
     reason: &str,
 ) {
     let every = std::time::Duration::from_secs(1);
     omnid_telemetry::limited!(
-        every, key = (zone.wire(), reason), info, %zone, %requester, %rcode, reason, "update refused"
+        every, key = (zone, reason), info, %zone, %requester, %rcode, reason, "update refused"
     );
 }
 
@@ -478,6 +481,7 @@ pub(super) fn log_refusal(action: &str, zone: NameRef<'_>, who: &Who<'_>, access
 /// with the whole zone; with the SOA alone for a client that is up to date, or that asks over UDP.
 fn transfer(
     state: &State,
+    zones: &Zones,
     client: &Client,
     query: &Query<'_>,
     question: &Question<'_>,
@@ -489,7 +493,7 @@ fn transfer(
         reply.rcode = Rcode::FORMERR;
         return Action::Send;
     }
-    let Some(served) = state.zones.get(question.name) else {
+    let Some(served) = zones.get(question.name) else {
         reply.rcode = Rcode::NOTAUTH;
         reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
         return Action::Send;

@@ -132,6 +132,7 @@ fn state() -> Option<State> {
         .filter_map(|network| network.parse().ok());
     let served = Served {
         history: Default::default(),
+        view: None,
         zone: Arc::new(zone),
         rules: Arc::new(Rules {
             transfer: Access::networks(everybody),
@@ -149,6 +150,7 @@ fn state() -> Option<State> {
     Some(State {
         keys: Keys::default(),
         zones: Zones::new(vec![served]),
+        views: Default::default(),
         settings,
     })
 }

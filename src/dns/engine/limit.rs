@@ -245,7 +245,8 @@ impl Limiter {
             );
         }
         let slip = self.limits.slip;
-        if slip == 0 || alike.kind == Kind::Any {
+        // An error leads nobody to TCP, and named too leaves it out.
+        if slip == 0 || matches!(alike.kind, Kind::Any | Kind::Error) {
             return Verdict::Drop;
         }
         // The first is cut short, and then each so many-th.

@@ -22,6 +22,7 @@ pub mod transfer;
 mod trie;
 pub mod tsig;
 pub mod update;
+pub mod view;
 pub mod zone;
 pub mod zones;
 

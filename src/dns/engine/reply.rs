@@ -172,8 +172,6 @@ impl<'b> Reply<'b> {
         };
         match limiter.count(&client.who(state), alike, now) {
             Verdict::Send => true,
-            // A client that is told of an error has no reason to ask again over TCP.
-            Verdict::Truncate if kind == Kind::Error => true,
             Verdict::Truncate => {
                 self.writer.reset(self.start);
                 self.truncate();

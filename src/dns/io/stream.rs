@@ -51,6 +51,7 @@ pub(crate) fn tcp(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Accepted {
             socket,
             peer,
+            local,
             listener,
             permit,
             ..
@@ -61,7 +62,7 @@ pub(crate) fn tcp(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Ok(socket) = plain_accept(socket, deadline).await else {
             return Ok(());
         };
-        let client = Client::new(peer.ip(), Transport::Tcp);
+        let client = Client::new(peer.ip(), Transport::Tcp).at(local);
         serve(&shared, &own, socket, peer, &listener, client).await
     });
 }
@@ -74,6 +75,7 @@ pub(crate) fn tls(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Accepted {
             socket,
             peer,
+            local,
             listener,
             permit,
             ..
@@ -90,7 +92,7 @@ pub(crate) fn tls(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Ok(socket) = tls_accept(socket, config, deadline).await else {
             return Ok(());
         };
-        dot(shared, own, socket, peer, listener).await
+        dot(shared, own, socket, (peer, local), listener).await
     });
 }
 
@@ -99,11 +101,13 @@ pub(crate) async fn dot(
     shared: Arc<Shared>,
     child: Child,
     socket: TlsSocket,
-    peer: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
     listener: Arc<str>,
 ) -> ChildResult {
     let session = Arc::new(session(&shared, &socket));
-    let client = Client::new(peer.ip(), Transport::Tls).over(session);
+    let client = Client::new(peer.ip(), Transport::Tls)
+        .at(local)
+        .over(session);
     serve(&shared, &child, socket, peer, &listener, client).await
 }
 
