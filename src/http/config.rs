@@ -60,6 +60,16 @@ omnid_config::section! {
         /// Codings in which files lie beside their plain form ("a.css.zst", "a.css.br",
         /// "a.css.gz"), the best first; clients that take one get it.
         pub precompressed: Vec<CodingChoice> = vec![],
+        /// Compresses responses on their way out, whatever serves them; not at all without it.
+        pub compress: Option<CompressConfig> = None,
+        /// Shows directories that have no index file; they are forbidden (403) otherwise.
+        pub listing: Option<ListingConfig> = None,
+        /// Languages that pages come in, the best first. Where there is no "page.html" but
+        /// "page.html.en" and "page.html.de", a client gets the one that it reads.
+        pub languages: Vec<Spanned<String>> = vec![],
+        /// What is tried behind the last name of a path where no file has it: with ".html", "/about"
+        /// is "about.html".
+        pub extensions: Vec<Spanned<String>> = vec![],
         /// What is done with requests that come without TLS.
         pub plain: PlainChoice = PlainChoice::Serve,
         /// How long browsers are to use TLS only (HSTS, RFC 6797); none is sent without it.
@@ -112,6 +122,8 @@ omnid_config::section! {
         pub index: Option<Vec<String>> = None,
         /// A file below the root that is served where there is no other.
         pub fallback: Option<String> = None,
+        /// Shows directories that have no index file, in a root of its own.
+        pub listing: Option<ListingConfig> = None,
         /// Upstreams that requests are passed on to: "http://127.0.0.1:3000", with a path that then
         /// takes the place of the route's, "h2c://127.0.0.1:50051" for HTTP/2 (gRPC), or
         /// "unix:/run/app.sock".
@@ -155,12 +167,72 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
+    /// Compression on the fly. What is compressed already is left as it is, and so is what says
+    /// `Cache-Control: no-transform`.
+    pub struct CompressConfig {
+        /// Codings, the best first; a client gets the one that it likes best.
+        pub codings: Vec<CodingChoice> =
+            vec![CodingChoice::Zstd, CodingChoice::Brotli, CodingChoice::Gzip],
+        /// Media types; "text/" is all of text but event streams.
+        pub types: Vec<Spanned<String>> = [
+            "text/",
+            "application/json",
+            "application/javascript",
+            "application/xml",
+            "application/xhtml+xml",
+            "application/rss+xml",
+            "application/atom+xml",
+            "application/manifest+json",
+            "application/wasm",
+            "image/svg+xml",
+            "font/ttf",
+            "font/otf",
+        ]
+        .map(|kind| Spanned::from(kind.to_owned()))
+        .to_vec(),
+        /// The smallest body that is worth it, where its length is known.
+        pub min: ByteSize = ByteSize::kib(1),
+        /// Responses that are compressed at once, each in about a megabyte of memory; what comes
+        /// beyond is sent as it is.
+        #[range(1..=10_000)]
+        pub streams: usize = 64,
+    }
+}
+
+omnid_config::section! {
+    /// How directories are shown. Clients may sort by a column and choose names by a pattern, as
+    /// with Apache's mod_autoindex.
+    pub struct ListingConfig {
+        /// The form of it.
+        pub format: ListingChoice = ListingChoice::Table,
+        /// The order of the names.
+        pub order: OrderChoice = OrderChoice::Version,
+        /// Whether directories come before files.
+        pub folders_first: bool = false,
+        /// Names that are left out: "*" is anything, "?" one character. It hides them from the
+        /// listing and from nothing else.
+        pub ignore: Vec<String> = [
+            ".??*", "*~", "*#", "HEADER*", "README*", "RCS", "CVS", "*,v", "*,t",
+        ]
+        .map(String::from)
+        .to_vec(),
+        /// A file of the directory that is shown above; none where it is empty.
+        pub header: String = "HEADER.html".into(),
+        /// A file of the directory that is shown below.
+        pub readme: String = "README.html".into(),
+    }
+}
+
+omnid_config::section! {
     /// A FastCGI application: files with certain suffixes are not sent but run by it.
     pub struct FastCgiConfig {
         /// Where it listens: "unix:/run/php/php-fpm.sock" or "127.0.0.1:9000".
         pub to: Spanned<String>,
         /// How the names of programs end.
         pub suffixes: Vec<Spanned<String>> = vec![Spanned::from(".php".to_owned())],
+        /// One program that answers everything below the route, by the name that the application
+        /// has for it; what follows the route's path is its PATH_INFO.
+        pub program: Option<Spanned<String>> = None,
         /// Variables that programs are told besides; no client can set the same.
         pub params: BTreeMap<String, String> = BTreeMap::new(),
         /// Idle connections that are kept for a few seconds; each holds a worker of php-fpm.
@@ -248,8 +320,27 @@ omnid_config::section! {
         pub rewrite: Vec<RewriteConfig> = vec![],
         /// Changes to the fields of responses.
         pub headers: HeadersConfig = HeadersConfig::default(),
-        /// The media type of what is served, whatever its name says.
+        /// Changes to the fields of requests, before anybody but the rules has seen them.
+        pub request: HeadersConfig = HeadersConfig::default(),
+        /// The media type of files, whatever their names say.
         pub content_type: Option<Spanned<String>> = None,
+        /// The charset that they are said to have, whatever the site says.
+        pub charset: Option<Spanned<String>> = None,
+        /// How long clients may keep what succeeds: Expires and Cache-Control.
+        pub expires: ExpiresConfig = ExpiresConfig::default(),
+        /// Variables that programs are told, by name; no client can set the same.
+        pub env: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+    }
+}
+
+omnid_config::section! {
+    /// How long responses may be kept, by media type: "image/png", "image/*", or "*" for all. The
+    /// closest counts. A response that says Expires itself is left alone.
+    pub struct ExpiresConfig {
+        /// Times that run from the response.
+        pub after: BTreeMap<String, Duration> = BTreeMap::new(),
+        /// Times that run from when the file changed; not for what has no such time.
+        pub after_change: BTreeMap<String, Duration> = BTreeMap::new(),
     }
 }
 
@@ -271,14 +362,41 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// Changes to the fields of responses.
+    /// Changes to fields, in this order: `remove`, `set`, `set_missing`, `add`, `append`, `merge`,
+    /// `edit`.
     pub struct HeadersConfig {
         /// Fields that replace those of the same name.
         pub set: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// Fields that are set where there is none of the name.
+        pub set_missing: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
         /// Fields that are added.
         pub add: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// Values that are added to a field behind a comma.
+        pub append: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// The same, where the field does not have the value.
+        pub merge: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
         /// Fields that are taken away.
         pub remove: Vec<Spanned<String>> = vec![],
+        /// Changes within a field's value.
+        pub edit: Vec<HeaderEditConfig> = vec![],
+        /// Whether failures and redirects of the server's own are changed too, beside what files,
+        /// programs and upstreams answer.
+        pub failures: bool = true,
+    }
+}
+
+omnid_config::section! {
+    /// A change within a field's value.
+    pub struct HeaderEditConfig {
+        /// The name of the field.
+        pub field: Spanned<String>,
+        /// A regular expression for what is replaced.
+        #[key = "match"]
+        pub pattern: Spanned<String>,
+        /// What takes its place; "$1" stands for a group.
+        pub to: Spanned<String>,
+        /// Whether every match is replaced, not the first only.
+        pub every: bool = false,
     }
 }
 
@@ -451,6 +569,30 @@ omnid_config::choice! {
         Inside = "inside",
         /// Not at all.
         Deny = "deny",
+    }
+}
+
+omnid_config::choice! {
+    /// How a directory is shown.
+    pub enum ListingChoice {
+        /// Its names alone.
+        List = "list",
+        /// Names, times and sizes as preformatted text.
+        Text = "text",
+        /// The same in a table.
+        Table = "table",
+        /// The same for programs, as nginx writes it.
+        Json = "json",
+    }
+}
+
+omnid_config::choice! {
+    /// The order of names.
+    pub enum OrderChoice {
+        /// By their bytes.
+        Name = "name",
+        /// With numbers in them in the order of numbers.
+        Version = "version",
     }
 }
 

@@ -21,6 +21,23 @@ pub struct Caller<'a> {
     pub target: &'a str,
     /// Who it is, where it had to say.
     pub user: Option<&'a str>,
+    /// What failed, where the program is to write the page for it.
+    pub failed: Option<Failed<'a>>,
+    /// What rules have set.
+    pub env: &'a [(String, String)],
+}
+
+/// A request that failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed<'a> {
+    /// With what.
+    pub status: u16,
+    /// Its path.
+    pub path: &'a [u8],
+    /// Its query.
+    pub query: Option<&'a str>,
+    /// Its method.
+    pub method: &'a str,
 }
 
 /// A program that was found, and what is left of the path behind it.
@@ -51,7 +68,8 @@ pub fn environment(
 ) -> Environment {
     let mut variables: Environment = Vec::with_capacity(40);
     let mut set = |name: &str, value: &[u8]| {
-        if !more.iter().any(|(own, _)| own == name) {
+        let own = more.iter().chain(caller.env);
+        if !own.into_iter().any(|(own, _)| own == name) {
             variables.push((name.as_bytes().to_vec(), value.to_vec()));
         }
     };
@@ -97,7 +115,15 @@ pub fn environment(
         set("REMOTE_USER", user.as_bytes());
     }
     // PHP's own program refuses to run without it where it was built to.
-    set("REDIRECT_STATUS", b"200");
+    let status = caller.failed.map_or(200, |failed| failed.status);
+    set("REDIRECT_STATUS", status.to_string().as_bytes());
+    if let Some(failed) = &caller.failed {
+        set("REDIRECT_URL", failed.path);
+        set("REDIRECT_REQUEST_METHOD", failed.method.as_bytes());
+        if let Some(query) = failed.query {
+            set("REDIRECT_QUERY_STRING", query.as_bytes());
+        }
+    }
     if let Some(length) = length {
         set("CONTENT_LENGTH", length.to_string().as_bytes());
     }
@@ -109,7 +135,10 @@ pub fn environment(
             set(&variable, &value);
         }
     }
-    for (name, value) in more {
+    // What the operator says for the route counts more than what rules say for a request.
+    let ruled = caller.env.iter();
+    let ruled = ruled.filter(|(name, _)| !more.iter().any(|(own, _)| own == name));
+    for (name, value) in more.iter().chain(ruled) {
         variables.push((name.clone().into_bytes(), value.clone().into_bytes()));
     }
     variables
@@ -203,6 +232,12 @@ mod tests {
             host: "example.org",
             target: "/a.php/b%20c?x=y",
             user: Some("alice"),
+            failed: None,
+            env: &[
+                ("HTTP_X_TWO".to_owned(), "rule".to_owned()),
+                ("HTTP_X_OWN".to_owned(), "rule".to_owned()),
+                ("HTTP_AUTHORIZATION".to_owned(), "Basic eA==".to_owned()),
+            ],
         };
         environment(&head, &script, &caller, Some(3), more)
             .into_iter()
@@ -221,7 +256,8 @@ mod tests {
             .header("content-length", "3")
             .header("x-own", "client")
             .header("x-two", "1")
-            .header("x-two", "2")
+            .header("x-three", "1")
+            .header("x-three", "2")
             .header("cookie", "a=1")
             .header("cookie", "b=2")
             .header("proxy", "http://evil")
@@ -244,7 +280,9 @@ mod tests {
             ("REMOTE_USER", "alice"),
             ("HTTP_HOST", "example.org"),
             ("HTTP_X_OWN", "operator"),
-            ("HTTP_X_TWO", "1, 2"),
+            ("HTTP_X_TWO", "rule"),
+            ("HTTP_X_THREE", "1, 2"),
+            ("HTTP_AUTHORIZATION", "Basic eA=="),
             ("HTTP_COOKIE", "a=1; b=2"),
         ] {
             assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}");

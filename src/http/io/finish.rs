@@ -16,7 +16,7 @@ use crate::{
     body::Body,
     files::FileAnswer,
     log::Record,
-    site::{Route, Site},
+    site::{Action, Route, Site},
 };
 
 const SERVER: HeaderValue = HeaderValue::from_static("omnid");
@@ -32,6 +32,7 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Makes a response of an answer.
     pub(super) fn finish(&self, answer: FileAnswer, mut exchange: Exchange) -> Response<SentBody> {
+        let failure = is_own(&answer, self.route);
         let mut response = match answer {
             Ok(response) => response,
             Err(failure) => {
@@ -40,9 +41,9 @@ impl Place<'_> {
             }
         };
         let headers = response.headers_mut();
-        self.site.headers.apply(headers);
+        self.site.headers.apply(headers, failure);
         if let Some(route) = self.route {
-            route.headers.apply(headers);
+            route.headers.apply(headers, failure);
         }
         if self.connection.tls
             && let Some(hsts) = &self.site.hsts
@@ -50,7 +51,18 @@ impl Place<'_> {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         headers.entry(header::SERVER).or_insert(SERVER);
+        if let Some(compress) = &self.site.compress {
+            let method = exchange
+                .record
+                .as_ref()
+                .map_or(&Method::GET, |record| &record.method);
+            compress.apply(method, exchange.accept_encoding.as_ref(), &mut response);
+        }
         let status = response.status();
+        if status == StatusCode::NOT_MODIFIED {
+            // RFC 9110 section 15.4.5: it was here to tell whether the content would vary.
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
         if status == StatusCode::SWITCHING_PROTOCOLS {
             exchange.line().upgraded();
         }
@@ -66,6 +78,15 @@ impl Place<'_> {
             SentBody::new(body, exchange)
         })
     }
+}
+
+/// Whether the server itself answers with a failure or sends the client elsewhere.
+pub(super) fn is_own(answer: &FileAnswer, route: Option<&Route>) -> bool {
+    let told = |route: &Route| matches!(route.action, Action::Proxy(_) | Action::Scripts(_));
+    answer.as_ref().map_or(true, |response| {
+        let status = response.status();
+        status.is_redirection() && status != StatusCode::NOT_MODIFIED && !route.is_some_and(told)
+    })
 }
 
 /// Says why a request failed, where that is news.

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use super::{
     RequestBody, SentBody,
     exchange::Exchange,
-    finish::Place,
+    finish::{Place, is_own},
     handler::{ConnectionFacts, Handler},
+    pages::Asked,
     ruled::{Extras, Ruled},
 };
 use crate::{
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub(super) host: Option<Host<'static>>,
     pub(super) path: NormalPath<'static>,
     pub(super) mount: Option<(Arc<str>, Arc<dyn Mount>)>,
+    /// A failure that is known already, whose page a program writes.
+    pub(super) failed: Option<Failure>,
     /// What the site's rules add to the answer.
     pub(super) extras: Extras,
 }
@@ -70,11 +73,32 @@ impl Job {
         incoming: Incoming,
         mut exchange: Exchange,
     ) -> Response<SentBody> {
-        let running = AssertUnwindSafe(self.run(head, incoming, &mut exchange));
-        let answer = running.catch_unwind().await.unwrap_or_else(|_| {
+        let has_pages = !self.site.error_pages.is_empty();
+        let asked = has_pages.then(|| Box::new(Asked::new(&head, &self.path)));
+        let running = AssertUnwindSafe(async {
+            match self.failed.take() {
+                Some(failure) => Err(failure),
+                None => self.run(head, incoming, &mut exchange).await,
+            }
+        });
+        let mut answer = running.catch_unwind().await.unwrap_or_else(|_| {
             let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR);
             Err(failure.because("the handler panicked"))
         });
+        if let (Err(failure), Some(asked)) = (&mut answer, asked)
+            && self
+                .handler
+                .page_program(&self.site, failure.status)
+                .is_some()
+        {
+            let status = failure.status;
+            let failure = std::mem::replace(failure, Failure::new(status));
+            let user = exchange
+                .record
+                .as_ref()
+                .and_then(|record| record.user.clone());
+            answer = self.write_page(*asked, failure, user.as_deref()).await;
+        }
         let place = Place {
             handler: &self.handler,
             site: &self.site,
@@ -84,9 +108,22 @@ impl Job {
                 .filter(|_| self.mount.is_none()),
             connection: &self.connection,
         };
+        let failure = is_own(&answer, place.route);
         let mut response = place.finish(answer, exchange);
-        self.extras.apply(&self.site, &mut response);
+        self.extras.apply(&self.site, failure, &mut response);
         response
+    }
+
+    /// Has a program write the page for a failure.
+    async fn write_page(&self, asked: Asked, failure: Failure, user: Option<&str>) -> FileAnswer {
+        let host = self
+            .host
+            .as_ref()
+            .map_or(&*self.site.name, |host| &host.name);
+        let writing =
+            self.handler
+                .write_page(&self.site, host, &self.connection, user, asked, failure);
+        Box::pin(writing).await
     }
 
     async fn run(
@@ -124,7 +161,9 @@ impl Job {
             return answer;
         }
         if let Some((prefix, mount)) = &self.mount {
-            return Ok(self.serve_mount(head, body, prefix, mount, user).await);
+            let answer = self.serve_mount(head, body, prefix, mount, user).await;
+            self.extras.typed = true;
+            return Ok(answer);
         }
         let Some(route) = route else {
             return Err(Failure::new(StatusCode::NOT_FOUND));
@@ -133,7 +172,9 @@ impl Job {
             if !self.site.may_forward(&self.path) {
                 return Err(Failure::new(StatusCode::NOT_FOUND).because(GUARDED_SLASH));
             }
-            return self.forward(proxy, head, body, matched, exchange).await;
+            let answer = self.forward(proxy, head, body, matched, exchange).await;
+            self.extras.typed = true;
+            return answer;
         }
         if let Action::Scripts(scripts) = &route.action
             && let Found::Script(script) =
@@ -154,8 +195,12 @@ impl Job {
                     .map_or(&self.site.name, |host| &host.name),
                 target: asked.path_and_query().map_or("/", PathAndQuery::as_str),
                 user: user.as_deref(),
+                failed: None,
+                env: &self.extras.env,
             };
-            return scripts.run(&script, &head, body, &caller).await;
+            let answer = scripts.run(&script, &head, body, &caller).await;
+            self.extras.typed = true;
+            return answer;
         }
         self.handler
             .act(route, matched, &head, &self.path)

@@ -3,6 +3,7 @@
 mod actions;
 mod compile;
 mod edits;
+mod expiry;
 mod gateways;
 mod proxies;
 mod rules;
@@ -15,10 +16,12 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
+pub use expiry::Expiry;
 pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
     access::{GroupFile, UserFile},
+    compress::Compress,
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
@@ -73,6 +76,8 @@ pub struct Site {
     pub hsts: Option<HeaderValue>,
     /// Paths under which other services' handlers are served.
     pub mounts: Vec<String>,
+    /// What is compressed on its way out.
+    pub compress: Option<Compress>,
     /// Changes to every response.
     pub headers: HeaderEdits,
     /// Where requests are logged.
