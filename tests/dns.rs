@@ -17,6 +17,8 @@ mod support;
 mod transports;
 #[path = "dns/views.rs"]
 mod views;
+#[path = "dns/xot.rs"]
+mod xot;
 #[path = "dns/zones.rs"]
 mod zones;
 

@@ -116,7 +116,7 @@ omnid_config::section! {
         /// Who may ask for its records: everybody without it.
         ///
         /// An access list, here and elsewhere: addresses and networks, `key NAME` for who signs
-        /// with that key, `any`, `none`, `localhost` for this host's addresses, `localnets` for
+        /// with that key, `cert NAME` for who asks over TLS with a certificate for that name, `any`, `none`, `localhost` for this host's addresses, `localnets` for
         /// the networks it is in, the name of a [[dns.acl]]; with `!` in front who is kept out.
         /// The first entry that fits decides; whom none fits is kept out.
         pub query_from: Option<Vec<Spanned<String>>>,
@@ -177,6 +177,8 @@ omnid_config::section! {
     pub struct TransferConfig {
         /// Who may transfer the zone (an access list, as `query_from`).
         pub to: Vec<Spanned<String>> = vec![],
+        /// Whether it is sent over TLS 1.3 only (RFC 9103).
+        pub tls: bool = false,
     }
 }
 
@@ -253,6 +255,25 @@ omnid_config::section! {
         pub address: SocketAddr,
         /// Key that requests to it are signed with.
         pub key: Option<Spanned<String>>,
+        /// It is asked over TLS (RFC 9103): for the serial, and for the zone.
+        pub tls: Option<PrimaryTlsConfig> = None,
+    }
+}
+
+omnid_config::section! {
+    /// A primary that is asked over TLS 1.3.
+    pub struct PrimaryTlsConfig {
+        /// The name that its certificate must be for; without it, that is its address.
+        pub name: Option<DomainName> = None,
+        /// PEM file of the authorities that may vouch for it.
+        ///
+        /// Without it, those that the system trusts.
+        pub authorities: Option<Spanned<PathBuf>> = None,
+        /// Whether its certificate is looked at. Without that, anybody in between may read along
+        /// who takes the trouble to answer in its place; a `key` still says what is genuine.
+        pub verify: bool = true,
+        /// The name of the certificate of [tls] that is shown to it; none without it.
+        pub certificate: Option<DomainName> = None,
     }
 }
 

@@ -19,12 +19,13 @@ mod rules;
 mod secondary;
 mod service;
 mod signing;
+mod trust;
 mod verbs;
 pub mod wire;
 
 pub use config::{
-    AclConfig, Config, KeyConfig, PrimaryConfig, RateLimitConfig, TransferConfig, UpdateConfig,
-    ViewConfig, ZoneConfig,
+    AclConfig, Config, KeyConfig, PrimaryConfig, PrimaryTlsConfig, RateLimitConfig, TransferConfig,
+    UpdateConfig, ViewConfig, ZoneConfig,
 };
 pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -188,6 +188,7 @@ impl Service for Dns {
                 metrics: Metrics::default(),
                 recursion,
                 idle_ms: AtomicU64::new(30_000),
+                certificates: AtomicBool::new(false),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
                 orders,
             }),
@@ -262,6 +263,10 @@ impl Service for Dns {
         let https = prepared.config.https.clone().map(|path| path.value);
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
+        let certificates = prepared.rules.certificates;
+        self.shared
+            .certificates
+            .store(certificates, Ordering::Relaxed);
         self.shared.recursion.apply(prepared.resolver.as_ref());
         {
             let mut applied = self.applied.lock().await;

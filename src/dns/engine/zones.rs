@@ -84,6 +84,8 @@ pub struct Rules {
     pub query: Option<Access>,
     /// Who may have all of it.
     pub transfer: Access,
+    /// It is sent over TLS 1.3 only (RFC 9103).
+    pub transfer_by_tls: bool,
     /// Who may change it.
     pub update: Policy,
     /// Who may say that its primary has changed.
