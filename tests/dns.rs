@@ -258,7 +258,7 @@ fn named_config(directory: &Path, port: u16, zones: &str) -> std::path::PathBuf 
         r#"
 options {{
     directory "{directory}";
-    listen-on port {port} {{ 127.0.0.1; 127.0.0.2; }};
+    listen-on port {port} {{ 127.0.0.1; }};
     listen-on-v6 {{ none; }};
     pid-file none;
     session-keyfile none;

@@ -8,6 +8,8 @@ mod support;
 mod archive;
 #[path = "xmpp/features.rs"]
 mod features;
+#[path = "xmpp/moving.rs"]
+mod moving;
 #[path = "xmpp/rooms.rs"]
 mod rooms;
 #[path = "xmpp/servers.rs"]
