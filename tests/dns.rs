@@ -4,11 +4,17 @@
 
 #[path = "dns/dnssec.rs"]
 mod dnssec;
+#[path = "dns/limits.rs"]
+mod limits;
 #[path = "dns/resolver/mod.rs"]
 mod resolver;
 #[path = "dns/streams.rs"]
 mod streams;
 mod support;
+#[path = "dns/transports.rs"]
+mod transports;
+#[path = "dns/views.rs"]
+mod views;
 #[path = "dns/zones.rs"]
 mod zones;
 

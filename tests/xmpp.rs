@@ -8,12 +8,16 @@ mod support;
 mod archive;
 #[path = "xmpp/features.rs"]
 mod features;
+#[path = "xmpp/moving.rs"]
+mod moving;
 #[path = "xmpp/rooms.rs"]
 mod rooms;
 #[path = "xmpp/servers.rs"]
 mod servers;
 #[path = "xmpp/upload.rs"]
 mod upload;
+#[path = "xmpp/web.rs"]
+mod web;
 
 use std::{
     fs,

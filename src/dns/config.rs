@@ -1,28 +1,38 @@
 //! The `[dns]` section.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Secret, Spanned};
+use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Secret, Span, Spanned};
 
 use crate::dnssec::config::PolicyConfig;
+use crate::engine::zones::ZoneId;
 use crate::resolver::ResolverConfig;
+use crate::wire::name::Name;
 
 omnid_config::section! {
     /// Zones served.
-    #[check(Config::check_zones, needs(zone))]
-    #[check(Config::check_signing, needs(zone, policy))]
+    #[check(Config::check_zones, needs(zone, view))]
+    #[check(Config::check_signing, needs(zone, view, policy))]
     #[check(Config::check_addresses, needs(listen, listen_tls))]
     #[check(Config::check_secret, needs(cookie_secret))]
+    #[check(Config::check_https, needs(https))]
     pub struct Config {
         /// Addresses for UDP and TCP.
         pub listen: Vec<Spanned<ListenAddr>> = vec![],
         /// Addresses for DNS over TLS (RFC 7858).
         pub listen_tls: Vec<Spanned<ListenAddr>> = vec![],
+        /// Path of DNS over HTTPS (RFC 8484), such as "/dns-query"; without it, there is none.
+        ///
+        /// It is served on the sites of [http] whose `mounts` include the path, over whatever they
+        /// speak. Clients are the ones that the site sees, which counts for access lists.
+        pub https: Option<Spanned<String>> = None,
         /// Zones.
         pub zone: Vec<ZoneConfig> = vec![],
+        /// Views: which zones there are for whom. The first that fits a question is the one.
+        pub view: Vec<ViewConfig> = vec![],
         /// Transfers of zones into this server at one time.
         #[range(1..=1000)]
         pub transfers_in: u16 = 10,
@@ -41,6 +51,9 @@ omnid_config::section! {
         pub acl: Vec<AclConfig> = vec![],
         /// Ways of signing, by name.
         pub policy: BTreeMap<String, PolicyConfig> = BTreeMap::new(),
+        /// How many responses that are alike go to one network over UDP, so that this server is of
+        /// no use to those who ask in another's name; without it, as many as are asked for.
+        pub rate_limit: Option<RateLimitConfig> = None,
         /// Answers about names outside these zones; without it, there are none.
         pub resolver: Option<ResolverConfig> = None,
         /// UDP sockets for each address, between which the kernel spreads the queries.
@@ -74,7 +87,7 @@ omnid_config::section! {
 omnid_config::section! {
     /// A zone: from a file, from a file and what updates have made of it since, or from other
     /// servers.
-    #[check(ZoneConfig::check_source, needs(file, primaries))]
+    #[check(ZoneConfig::check_source, needs(file, primaries, in_view))]
     pub struct ZoneConfig {
         /// The zone's name.
         pub name: Spanned<DomainName>,
@@ -84,6 +97,10 @@ omnid_config::section! {
         /// for in the directory of the file that names it. A zone with `update` lives by its
         /// updates: edit its file between `omnid zone freeze` and `omnid zone thaw` only.
         pub file: Option<Spanned<PathBuf>>,
+        /// The view whose zone of this name this is as well.
+        ///
+        /// Of a zone in a view only, and with nothing else but its name: all else is said there.
+        pub in_view: Option<Spanned<String>>,
         /// Servers that have the zone: this one is a secondary then, and keeps its copy itself.
         pub primaries: Vec<PrimaryConfig> = vec![],
         /// Who may ask for its records: everybody without it.
@@ -117,6 +134,35 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
+    /// A view: zones for some clients only, or other ones for them.
+    ///
+    /// A question is for the first view that all of `clients`, `destinations` and `listen` fit. It
+    /// has the zones of the view, and all that are in no view, unless the view has one of the same
+    /// name. A question that no view fits has those that are in no view. Transfers, updates and
+    /// notifies are for the zone of the view that they fit.
+    ///
+    /// Commands call a zone in a view `ZONE@VIEW`.
+    pub struct ViewConfig {
+        /// Its name: letters, digits, `-` and `_`.
+        pub name: Spanned<String>,
+        /// Whose questions are for it (an access list, as `query_from`): everybody's without it.
+        pub clients: Option<Vec<Spanned<String>>>,
+        /// To which addresses of this server they come (an access list): to all without it.
+        pub destinations: Option<Vec<Spanned<String>>>,
+        /// To which of the addresses in `listen` and `listen_tls` they come: to all without it.
+        pub listen: Vec<Spanned<SocketAddr>> = vec![],
+        /// Only questions that want a resolver's answer (RD) are for it.
+        pub recursive_only: bool = false,
+        /// Let those whom `dns.resolver.allow` names ask about other names here.
+        ///
+        /// All views share the resolver and its cache. It knows of the zones that are in no view.
+        pub recursion: bool = true,
+        /// Its zones.
+        pub zone: Vec<ZoneConfig> = vec![],
+    }
+}
+
+omnid_config::section! {
     /// Zone transfers (RFC 5936).
     pub struct TransferConfig {
         /// Who may transfer the zone (an access list, as `query_from`).
@@ -137,6 +183,56 @@ omnid_config::section! {
         /// types all are meant but NS, SOA and those of DNSSEC; `ANY` means all. The first rule
         /// that fits decides.
         pub policy: Vec<Spanned<String>> = vec![],
+    }
+}
+
+omnid_config::section! {
+    /// Response rate limiting.
+    ///
+    /// Responses out of the zones over UDP are counted by the network that they go to, and by what
+    /// they say: answers by name and type, those that a wildcard makes all as one; denials of names
+    /// and referrals by zone; errors all as one. A client with a valid cookie (RFC 7873) is not
+    /// limited, for its address is its own. What the resolver answers is not counted here.
+    #[check(RateLimitConfig::check, needs(responses, referrals, nodata, nxdomains, errors, all))]
+    pub struct RateLimitConfig {
+        /// Responses of one kind in a second; without it, or with 0, any number.
+        #[range(0..=1000)]
+        pub responses: Option<u16> = None,
+        /// Referrals to one zone in a second; as `responses` without it.
+        #[range(0..=1000)]
+        pub referrals: Option<u16> = None,
+        /// Answers in a second that one name has no records of a type; as `responses` without it.
+        #[range(0..=1000)]
+        pub nodata: Option<u16> = None,
+        /// Answers in a second that names are not in one zone; as `responses` without it.
+        #[range(0..=1000)]
+        pub nxdomains: Option<u16> = None,
+        /// Errors in a second; as `responses` without it.
+        #[range(0..=1000)]
+        pub errors: Option<u16> = None,
+        /// Responses of all kinds together in a second; what is beyond it is never sent cut short.
+        #[range(0..=10_000)]
+        pub all: Option<u16> = None,
+        /// How long what is beyond the rate is held against a network.
+        #[range(Duration::from_secs(1)..=Duration::from_secs(3600))]
+        pub window: Duration = Duration::from_secs(15),
+        /// Each so many-th response beyond the rate is sent cut short (TC), so that a client that
+        /// is meant asks again over TCP; 1 is all of them, 0 none.
+        #[range(0..=10)]
+        pub slip: u8 = 2,
+        /// Bits of an IPv4 address that make a network.
+        #[range(1..=32)]
+        pub ipv4_prefix: u8 = 24,
+        /// Bits of an IPv6 address that make a network.
+        #[range(1..=128)]
+        pub ipv6_prefix: u8 = 56,
+        /// Clients who are not limited (an access list, as `query_from`).
+        pub exempt: Vec<Spanned<String>> = vec![],
+        /// Log what would not be sent, and send it.
+        pub log_only: bool = false,
+        /// Kinds of responses and networks that are remembered, 24 octets each.
+        #[range(1000..=10_000_000)]
+        pub table_size: u32 = 100_000,
     }
 }
 
@@ -175,10 +271,42 @@ omnid_config::section! {
     }
 }
 
+impl RateLimitConfig {
+    fn check(&self, problems: &mut Problems) {
+        let rates = [
+            self.responses,
+            self.referrals,
+            self.nodata,
+            self.nxdomains,
+            self.errors,
+            self.all,
+        ];
+        if rates.iter().all(|rate| rate.is_none_or(|rate| rate == 0)) {
+            problems.push(
+                Problem::absence("dns.rate_limit limits nothing")
+                    .help("set `responses`: 5 is strict, 20 leaves room for a busy resolver"),
+            );
+        }
+    }
+}
+
 impl ZoneConfig {
     fn check_source(&self, problems: &mut Problems) {
         let span = self.name.span;
         let secondary = !self.primaries.is_empty();
+        if let Some(view) = &self.in_view {
+            if secondary || self.file.is_some() || self.is_dynamic() || self.dnssec.is_some() {
+                problems.push(
+                    Problem::error(format!(
+                        "zone {} is that of view {}, and all about it is said there",
+                        self.name.value, view.value
+                    ))
+                    .at(view.span, "this view's")
+                    .help("leave everything but `name` and `in_view` out"),
+                );
+            }
+            return;
+        }
         match &self.file {
             None if !secondary => problems.push(
                 Problem::error(format!(
@@ -219,22 +347,146 @@ impl ZoneConfig {
     }
 }
 
+fn id_of(view: Option<&str>, zone: &ZoneConfig) -> Option<ZoneId> {
+    // A name that is valid in the configuration is so here.
+    let name = Name::from_text(zone.name.as_str()).ok()?;
+    let view = view.map(Into::into);
+    Some(ZoneId { name, view })
+}
+
+/// A name twice is a mistake.
+fn check_names(zones: &[ZoneConfig], problems: &mut Problems) {
+    let mut names: HashMap<&str, &ZoneConfig> = HashMap::new();
+    for zone in zones {
+        if let Some(first) = names.insert(zone.name.as_str(), zone) {
+            problems.push(
+                Problem::error(format!("zone {} is defined twice", zone.name.value))
+                    .at(zone.name.span, "defined again here")
+                    .also(first.name.span, "first defined here"),
+            );
+        }
+    }
+}
+
 impl Config {
+    /// All zones that have data of their own, those in no view first.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = (ZoneId, &ZoneConfig)> {
+        let zones = self.sections();
+        zones.filter_map(|(view, zone)| Some((id_of(view, zone)?, zone)))
+    }
+
+    /// The same, by the view that they are in.
+    fn sections(&self) -> impl Iterator<Item = (Option<&str>, &ZoneConfig)> {
+        let outside = self.zone.iter().map(|zone| (None, zone));
+        let within = self.view.iter().flat_map(|view| {
+            let zones = view.zone.iter().filter(|zone| zone.in_view.is_none());
+            zones.map(|zone| (Some(view.name.as_str()), zone))
+        });
+        outside.chain(within)
+    }
+
+    /// One zone.
+    pub(crate) fn zone(&self, id: &ZoneId) -> Option<&ZoneConfig> {
+        let view = id.view.as_deref();
+        let text = ZoneId::outside(id.name.clone()).to_string();
+        let same = |zone: &ZoneConfig| zone.name.as_str() == text;
+        let mut zones = self.sections();
+        let found = zones.find(|(own, zone)| *own == view && same(zone));
+        found.map(|(_, zone)| zone)
+    }
+
+    /// The zones that a name is in: in each view that with the longest name.
+    pub(crate) fn zones_above(&self, name: &DomainName) -> Vec<ZoneId> {
+        let above = self.sections();
+        let above: Vec<_> = above
+            .filter(|(_, zone)| name.is_within(&zone.name.value))
+            .collect();
+        let views = self.view.iter().map(|view| Some(view.name.as_str()));
+        let nearest = |view: Option<&str>| {
+            let seen = above.iter();
+            let seen = seen.filter(|(own, _)| own.is_none() || *own == view);
+            // Of two with one name, the view's own is the one that is seen.
+            let zone = seen.max_by_key(|(own, zone)| (zone.name.as_str().len(), own.is_some()));
+            let (own, zone) = zone.filter(|(own, _)| *own == view)?;
+            id_of(*own, zone)
+        };
+        views.chain([None]).filter_map(nearest).collect()
+    }
+
     fn check_zones(&self, problems: &mut Problems) {
-        for (index, zone) in self.zone.iter().enumerate() {
-            let same = |other: &&ZoneConfig| other.name == zone.name;
-            if let Some(first) = self.zone.iter().take(index).find(same) {
+        check_names(&self.zone, problems);
+        for zone in &self.zone {
+            if let Some(view) = &zone.in_view {
                 problems.push(
-                    Problem::error(format!("zone {} is defined twice", zone.name.value))
-                        .at(zone.name.span, "defined again here")
+                    Problem::error("a zone outside of views is in all of them already")
+                        .at(view.span, "not in a view"),
+                );
+            }
+        }
+        for (index, view) in self.view.iter().enumerate() {
+            check_names(&view.zone, problems);
+            let name = &view.name;
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if name.value.is_empty() || !name.value.bytes().all(good) {
+                problems.push(
+                    Problem::error(format!("\"{}\" cannot be a view's name", name.value))
+                        .at(name.span, "letters, digits, `-` and `_`"),
+                );
+            }
+            let mut before = self.view.iter().take(index);
+            if let Some(first) = before.find(|other| other.name == *name) {
+                problems.push(
+                    Problem::error(format!("view {} is defined twice", name.value))
+                        .at(name.span, "defined again here")
                         .also(first.name.span, "first defined here"),
                 );
+            }
+            for zone in &view.zone {
+                self.check_shared(name, zone, problems);
             }
         }
     }
 
+    fn check_shared(&self, own: &Spanned<String>, zone: &ZoneConfig, problems: &mut Problems) {
+        let Some(shared) = &zone.in_view else {
+            return;
+        };
+        let view = self
+            .view
+            .iter()
+            .find(|view| view.name.value == shared.value);
+        let has = |view: &ViewConfig| {
+            let mut zones = view.zone.iter();
+            zones.any(|other| other.name == zone.name && other.in_view.is_none())
+        };
+        if own.value == shared.value || !view.is_some_and(has) {
+            let message = format!("view {} has no zone {}", shared.value, zone.name.value);
+            problems.push(
+                Problem::error(message)
+                    .at(shared.span, "no such zone there")
+                    .help("name a view that has the zone with a file or primaries"),
+            );
+        }
+    }
+
     fn check_signing(&self, problems: &mut Problems) {
-        for dnssec in self.zone.iter().filter_map(|zone| zone.dnssec.as_ref()) {
+        let mut signed: HashMap<Name, Option<Span>> = HashMap::new();
+        for (id, zone) in self.zones() {
+            let Some(dnssec) = &zone.dnssec else {
+                continue;
+            };
+            // Keys of their own for each would leave the parent with the DS record of one.
+            if let Some(first) = signed.insert(id.name, dnssec.span) {
+                problems.push(
+                    Problem::error(format!("zone {} is signed twice", zone.name.value))
+                        .at(dnssec.span, "signed again here")
+                        .also(first, "signed here")
+                        .help("sign it in one view only: its parent has one DS set for all"),
+                );
+            }
+        }
+        let signed = self.zones().filter_map(|(_, zone)| zone.dnssec.as_ref());
+        for dnssec in signed {
             let name = dnssec.value.as_str();
             if !matches!(name, "default" | "insecure") && !self.policy.contains_key(name) {
                 problems.push(
@@ -255,6 +507,23 @@ impl Config {
                         .help("write it like \"127.0.0.1:53\" or \"[::]:53\""),
                 );
             }
+        }
+    }
+
+    fn check_https(&self, problems: &mut Problems) {
+        let Some(path) = &self.https else { return };
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~/".contains(&octet);
+        let text = path.value.as_str();
+        let segments = text.strip_prefix('/').map(|rest| rest.split('/'));
+        let is_path = segments.is_some_and(|mut segments| {
+            segments.all(|segment| !matches!(segment, "" | "." | ".."))
+        });
+        if !is_path || !text.bytes().all(plain) {
+            problems.push(
+                Problem::error(format!("\"{text}\" is not a path for DNS over HTTPS"))
+                    .at(path.span, "not such a path")
+                    .help("write it like \"/dns-query\", which clients expect"),
+            );
         }
     }
 
@@ -312,10 +581,30 @@ mod tests {
                 "listen = ['unix:/run/x']",
                 "DNS is served over UDP, which needs an IP address",
             ),
+            ("[rate_limit]\nslip = 1", "dns.rate_limit limits nothing"),
+            (
+                "[[zone]]\nname='a'\nfile='x'\n[[view]]\nname='v'\n[[view.zone]]\nname='a'\nin_view='w'",
+                "view w has no zone a",
+            ),
+            (
+                "[[zone]]\nname='a'\nin_view='v'",
+                "a zone outside of views is in all of them already",
+            ),
+            ("[[view]]\nname='v@'", "cannot be a view's name"),
+            (
+                "[[zone]]\nname='a'\nfile='x'\ndnssec='default'\n[[view]]\nname='v'\n\
+                 [[view.zone]]\nname='a'\nfile='x'\ndnssec='default'",
+                "zone a is signed twice",
+            ),
             (
                 "cookie_secret = 'abc'",
                 "a cookie secret is 32 hexadecimal digits",
             ),
+            (
+                "https = '/dns-query{?dns}'",
+                "is not a path for DNS over HTTPS",
+            ),
+            ("https = '/a/../b'", "is not a path for DNS over HTTPS"),
         ];
         for (text, message) in cases {
             let report = omnid_config::load_str::<Config>(text)

@@ -10,6 +10,7 @@ use crate::engine::answer::{Client, Outcome, Scratch, Transport, answer};
 use crate::engine::state::State;
 use crate::engine::zone::Zone;
 use crate::service::Dns;
+use crate::verbs::zone_of;
 use crate::wire::code::{Class, RrType};
 use crate::wire::master::write_record;
 use crate::wire::message::Message;
@@ -59,8 +60,8 @@ fn gone() -> ControlError {
 async fn list(dns: &Dns) -> Value {
     let state = dns.shared().state.load_full();
     let mut rows = Vec::new();
-    for (name, loaded) in dns.files().await {
-        let running = state.zones.get(loaded.zone.apex());
+    for (id, loaded) in dns.files().await {
+        let running = state.served(&id);
         let dynamic = running.is_some_and(|served| !served.rules.update.is_closed());
         let secondary = running.is_some_and(|served| served.secondary);
         let kind = match (secondary, dynamic) {
@@ -70,7 +71,7 @@ async fn list(dns: &Dns) -> Value {
         };
         let zone = running.map_or(&loaded.zone, |served| &served.zone);
         rows.push(json!({
-            "zone": name,
+            "zone": id.to_string(),
             "kind": kind,
             "serial": zone.serial(),
             "records": zone.record_count(),
@@ -82,19 +83,12 @@ async fn list(dns: &Dns) -> Value {
 }
 
 fn show(dns: &Dns, arguments: &Value) -> Result<Value, ControlError> {
-    let name = arguments
-        .get("zone")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let apex = Name::from_text(name)
-        .map_err(|error| ControlError::new(format!("\"{name}\" is not a zone's name: {error}")))?;
+    let id = zone_of(dns, arguments)?;
     let state = dns.shared().state.load_full();
-    let served = state.zones.get(apex.as_ref()).ok_or_else(|| {
-        ControlError::new(format!(
-            "{apex} is not a zone of this server; `zone list` shows them"
-        ))
-    })?;
-    Ok(json!({ "zone": apex.to_string(), "text": zone_text(&served.zone) }))
+    let served = state
+        .served(&id)
+        .ok_or_else(|| ControlError::new("the zone is gone"))?;
+    Ok(json!({ "zone": id.to_string(), "text": zone_text(&served.zone) }))
 }
 
 /// A zone as a zone file: the SOA first, as readers of zone files want it.

@@ -14,6 +14,7 @@ use crate::engine::deferred::{Deferred, Request};
 use crate::engine::policy::Requester;
 use crate::engine::update::{self, Update};
 use crate::engine::zone::Zone;
+use crate::engine::zones::ZoneId;
 use crate::service::{Applied, Dns};
 use crate::wire::code::Rcode;
 use crate::wire::name::{Name, NameRef};
@@ -59,12 +60,12 @@ impl Dns {
         };
         let mut applied = self.applied.lock().await;
         let state = self.shared.state.load_full();
-        let served = state.zones.get(update.zone.as_ref());
-        let held = applied.held.get(&update.zone).cloned();
+        let served = state.served(&deferred.zone);
+        let held = applied.held.get(&deferred.zone).cloned();
         let (Some(served), Some(held)) = (served, held) else {
             return Rcode::NOTAUTH;
         };
-        let (rules, zone) = (served.rules.clone(), served.zone.apex().to_owned());
+        let (rules, zone) = (served.rules.clone(), served.id());
         let key = deferred.key().map(NameRef::to_owned);
         let address = deferred.client.address;
         let work = move || {
@@ -74,18 +75,13 @@ impl Dns {
                 key: key.as_ref().map(Name::as_ref),
             };
             if held.frozen {
-                log_update_refused(
-                    zone.as_ref(),
-                    &requester,
-                    Rcode::REFUSED,
-                    "the zone is frozen",
-                );
+                log_update_refused(&zone, &requester, Rcode::REFUSED, "the zone is frozen");
                 return Err(Rcode::REFUSED);
             }
             match update::run(&held.zone, &update, &rules.update, &requester) {
                 update::Outcome::Unchanged => Ok(None),
                 update::Outcome::Refused(rcode, reason) => {
-                    log_update_refused(zone.as_ref(), &requester, rcode, &reason);
+                    log_update_refused(&zone, &requester, rcode, &reason);
                     Err(rcode)
                 }
                 update::Outcome::Changed(after, change) => {
@@ -109,8 +105,8 @@ impl Dns {
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(None)) => Rcode::NOERROR,
             Ok(Ok(Some((own, change)))) => {
-                let name = deferred.zone.clone();
-                self.publish_zone(&mut applied, &name, &own, Some(Arc::new(change)))
+                let id = deferred.zone.clone();
+                self.publish_zone(&mut applied, &id, &own, Some(Arc::new(change)))
                     .await;
                 Rcode::NOERROR
             }
@@ -125,22 +121,22 @@ impl Dns {
     /// Does something with the zone of an update or a transfer, and publishes what comes of it.
     pub(crate) async fn with_held(
         &self,
-        name: &Name,
+        id: &ZoneId,
         work: impl FnOnce(&mut Held) -> Result<Option<Change>, String> + Send + 'static,
     ) -> Result<(), String> {
         let mut applied = self.applied.lock().await;
-        self.with_held_in(&mut applied, name, work).await
+        self.with_held_in(&mut applied, id, work).await
     }
 
     async fn with_held_in(
         &self,
         applied: &mut Applied,
-        name: &Name,
+        id: &ZoneId,
         work: impl FnOnce(&mut Held) -> Result<Option<Change>, String> + Send + 'static,
     ) -> Result<(), String> {
-        let held = applied.held.get(name).cloned();
+        let held = applied.held.get(id).cloned();
         let held =
-            held.ok_or_else(|| format!("{name} is not a zone that updates or transfers change"))?;
+            held.ok_or_else(|| format!("{id} is not a zone that updates or transfers change"))?;
         let work = move || {
             let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
             watched(&mut held, work)
@@ -153,7 +149,7 @@ impl Dns {
             Err(reason) => (None, Err(reason)),
         };
         if let Some(own) = after {
-            self.publish_zone(applied, name, &own, change.map(Arc::new))
+            self.publish_zone(applied, id, &own, change.map(Arc::new))
                 .await;
         }
         result

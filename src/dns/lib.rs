@@ -21,7 +21,8 @@ mod verbs;
 pub mod wire;
 
 pub use config::{
-    AclConfig, Config, KeyConfig, PrimaryConfig, TransferConfig, UpdateConfig, ZoneConfig,
+    AclConfig, Config, KeyConfig, PrimaryConfig, RateLimitConfig, TransferConfig, UpdateConfig,
+    ViewConfig, ZoneConfig,
 };
 pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};

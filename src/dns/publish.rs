@@ -16,11 +16,10 @@ use crate::engine::history::History;
 use crate::engine::state::State;
 use crate::engine::tsig::Key;
 use crate::engine::zone::Zone;
-use crate::engine::zones::{Served, Zones};
+use crate::engine::zones::{Served, ZoneId};
 use crate::io::News;
 use crate::keeper::SharedHeld;
 use crate::service::{Applied, Dns, served, settings, zip};
-use crate::wire::name::Name;
 
 /// A version of a zone: as it stands in its file, journal or transfer, and as it is served.
 #[derive(Debug, Clone)]
@@ -46,20 +45,19 @@ impl Dns {
         let mut records = self.published(config);
         let (mut zones, mut published, mut changed) = (Vec::new(), HashMap::new(), Vec::new());
         let rules = applied.rules.zones.iter();
-        for ((zone, loaded), rules) in zip(config, &applied.zones).zip(rules) {
-            let mut served = served(zone, loaded, rules);
-            let name = zone.name.as_str();
-            let held = applied.held.get(&loaded.zone.apex().to_owned());
+        for ((id, zone, loaded), rules) in zip(config, &applied.zones).zip(rules) {
+            let mut served = served(id.clone(), zone, loaded, rules);
+            let held = applied.held.get(&id);
             let (own, restored) =
                 held.map_or_else(|| (loaded.zone.clone(), Vec::new()), version_of);
             // A secondary without a copy, or whose copy is too old, has nothing to be served.
-            served.expired = zone.is_secondary() && !self.is_valid(&own);
-            let records = records.remove(name).unwrap_or_default();
-            let kept = applied.published.get(name);
+            served.expired = zone.is_secondary() && !self.is_valid(&id, &own);
+            let records = records.remove(&id).unwrap_or_default();
+            let kept = applied.published.get(&id);
             let version = if served.expired {
                 None
             } else {
-                self.published_version(config, zone, &own, None, &records, kept)
+                self.published_version(config, (&id, zone), &own, None, &records, kept)
                     .await
             };
             let Some(mut version) = version else {
@@ -75,11 +73,8 @@ impl Dns {
             }
             served.zone = version.zone.clone();
             served.history = version.history.clone();
-            published.insert(name.to_owned(), version);
-            let running = before
-                .zones
-                .get(served.zone.apex())
-                .map(|running| &running.zone);
+            let running = before.served(&id).map(|running| &running.zone);
+            published.insert(id, version);
             if running.is_none_or(|running| !Arc::ptr_eq(running, &served.zone)) {
                 let old = running.map(|running| running.serial());
                 let key = applied.rules.notify_key(zone);
@@ -88,12 +83,10 @@ impl Dns {
             zones.push(served);
         }
         self.signer.retain(config).await;
-        let settings = settings(config, self.made_up_secret);
-        let state = State {
-            zones: Zones::new(zones),
-            keys: applied.rules.keys.clone(),
-            settings,
-        };
+        let mut settings = settings(config, self.made_up_secret);
+        settings.limiter = applied.limiter.clone();
+        let (views, keys) = (&applied.rules.views, applied.rules.keys.clone());
+        let state = State::new(zones, views, keys, settings);
         self.shared.state.store(Arc::new(state));
         applied.published = published;
         for (zone, old, secondaries, key) in changed {
@@ -106,31 +99,26 @@ impl Dns {
     pub(crate) async fn publish_zone(
         &self,
         applied: &mut Applied,
-        name: &Name,
+        id: &ZoneId,
         own: &Arc<Zone>,
         change: Option<Arc<Change>>,
     ) {
         let Some(config) = &applied.config else {
             return;
         };
-        let at = applied
-            .zones
-            .iter()
-            .position(|loaded| loaded.zone.apex() == name.as_ref());
-        let Some(zone) = at.and_then(|at| config.zone.get(at)) else {
+        let Some(zone) = config.zone(id) else {
             return;
         };
-        let text = zone.name.to_string();
-        let records = self.published(config).remove(&text).unwrap_or_default();
-        let kept = applied.published.get(&text);
+        let records = self.published(config).remove(id).unwrap_or_default();
+        let kept = applied.published.get(id);
         let version = self
-            .published_version(config, zone, own, change, &records, kept)
+            .published_version(config, (id, zone), own, change, &records, kept)
             .await;
         let Some(version) = version else {
             return;
         };
         let before = self.shared.state.load_full();
-        let Some(running) = before.zones.get(name.as_ref()) else {
+        let Some(running) = before.served(id) else {
             return;
         };
         let old = (!running.expired).then(|| running.zone.serial());
@@ -138,20 +126,16 @@ impl Dns {
             zone: version.zone.clone(),
             history: version.history.clone(),
             expired: false,
-            ..running.clone()
+            ..Served::clone(running)
         };
-        let state = State {
-            zones: before.zones.with(served),
-            keys: before.keys.clone(),
-            settings: before.settings.clone(),
-        };
+        let state = before.with(running, served);
         self.shared.state.store(Arc::new(state));
         // Where it cannot be signed, what is served is what was.
         if !Arc::ptr_eq(&version.zone, &running.zone) {
             let key = applied.rules.notify_key(zone);
             self.announce(&version.zone, old, zone.notify.clone(), key);
         }
-        applied.published.insert(text, version);
+        applied.published.insert(id.clone(), version);
     }
 
     /// The version to be served of a zone whose own records are `own`: `change` is what led to
@@ -164,17 +148,17 @@ impl Dns {
     async fn published_version(
         &self,
         config: &Config,
-        settings: &ZoneConfig,
+        (id, settings): (&ZoneId, &ZoneConfig),
         own: &Arc<Zone>,
         change: Option<Arc<Change>>,
         records: &[Record],
         kept: Option<&Published>,
     ) -> Option<Published> {
-        let merged = self.with_published(own, records, kept).await;
+        let merged = self.with_published(id, own, records, kept).await;
         let unsigned = merged.as_ref().unwrap_or(own).clone();
         let served = kept.map(|kept| &kept.zone);
         let zone = self
-            .signed_version(config, settings, &unsigned, served)
+            .signed_version(config, id, settings, &unsigned, served)
             .await?;
         let Some(kept) = kept else {
             return Some(Published {
@@ -233,22 +217,18 @@ impl Dns {
         }
     }
 
-    /// What services publish, by the zone it belongs to: that with the longest name.
-    fn published(&self, config: &Config) -> HashMap<String, Vec<Record>> {
+    /// What services publish, by the zones it belongs to: in each view, that with the longest name.
+    fn published(&self, config: &Config) -> HashMap<ZoneId, Vec<Record>> {
         let facts = self.shared.ground.server.load_full();
-        let mut published: HashMap<String, Vec<Record>> = HashMap::new();
+        let mut published: HashMap<ZoneId, Vec<Record>> = HashMap::new();
         for domain in facts.domains.iter().filter(|domain| domain.publish) {
-            let above = config
-                .zone
-                .iter()
-                .filter(|zone| domain.name.is_within(&zone.name.value));
-            let zone = above.max_by_key(|zone| zone.name.as_str().len());
             let records = self.shared.ground.hub.records().about(domain.name.as_str());
-            if let Some(zone) = zone.filter(|_| !records.is_empty()) {
-                published
-                    .entry(zone.name.to_string())
-                    .or_default()
-                    .extend(records);
+            if records.is_empty() {
+                continue;
+            }
+            for id in config.zones_above(&domain.name) {
+                let held = published.entry(id).or_default();
+                held.extend(records.iter().cloned());
             }
         }
         published
@@ -257,11 +237,12 @@ impl Dns {
     /// A zone with what services publish in it; none if it is as its file says.
     async fn with_published(
         &self,
+        id: &ZoneId,
         base: &Arc<Zone>,
         records: &[Record],
         kept: Option<&Published>,
     ) -> Option<Arc<Zone>> {
-        let serial = match self.serials.of(base.apex(), base.serial(), records).await {
+        let serial = match self.serials.of(id, base.serial(), records).await {
             Ok(serial) => serial,
             Err(error) => {
                 warn!(zone = %base.apex(), %error, "cannot keep the zone's serial: what services \

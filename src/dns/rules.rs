@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine;
-use omnid_config::{IpNet, Problem, Problems, Spanned};
+use omnid_config::{IpNet, ListenAddr, Problem, Problems, Spanned};
 
-use crate::config::{Config, ZoneConfig};
+use crate::config::{Config, RateLimitConfig, ViewConfig, ZoneConfig};
 use crate::engine::access::{Access, Entry, Term};
+use crate::engine::limit::Limits;
 use crate::engine::policy::{Policy, read_rule};
 use crate::engine::tsig::{Algorithm, Key, Keys};
-use crate::engine::zones::Rules;
+use crate::engine::view::Selector;
+use crate::engine::zones::{Rules, ZoneId};
 use crate::wire::name::Name;
 
 /// Keys, and the rules of each zone in the order of the configuration.
@@ -19,6 +21,10 @@ use crate::wire::name::Name;
 pub(crate) struct Compiled {
     pub(crate) keys: Keys,
     pub(crate) zones: Vec<Arc<Rules>>,
+    /// Who is in which view.
+    pub(crate) views: Vec<Selector>,
+    /// How many responses there may be.
+    pub(crate) limits: Option<Limits>,
 }
 
 impl Compiled {
@@ -51,10 +57,80 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
         }
     }
     let mut zones = Vec::new();
-    for zone in &config.zone {
+    for (_, zone) in config.zones() {
         zones.push(Arc::new(zone_rules(zone, &mut lists, problems)));
     }
-    Compiled { keys, zones }
+    let mut views = Vec::new();
+    for view in &config.view {
+        views.push(selector(view, config, &mut lists, problems));
+    }
+    let section = config.rate_limit.as_ref();
+    let limits = section.map(|section| limits(section, &mut lists, problems));
+    Compiled {
+        keys,
+        zones,
+        views,
+        limits,
+    }
+}
+
+fn selector(
+    view: &ViewConfig,
+    config: &Config,
+    lists: &mut Lists<'_>,
+    problems: &mut Problems,
+) -> Selector {
+    let mut list = |entries: &Option<Vec<Spanned<String>>>| {
+        let entries = entries.as_ref();
+        entries.map(|entries| lists.access(entries, problems))
+    };
+    let (clients, destinations) = (list(&view.clients), list(&view.destinations));
+    let listeners = config.listen.iter().chain(&config.listen_tls);
+    for own in &view.listen {
+        let is = |listener: &Spanned<ListenAddr>| listener.value == ListenAddr::Ip(own.value);
+        if !listeners.clone().any(is) {
+            problems.push(
+                Problem::error(format!("nobody listens on {}", own.value))
+                    .at(own.span, "no such listener")
+                    .help("write an address as it is in dns.listen or dns.listen_tls"),
+            );
+        }
+    }
+    let shared = view.zone.iter().filter_map(|zone| {
+        let view = zone.in_view.as_ref()?;
+        Some(ZoneId {
+            name: Name::from_text(zone.name.as_str()).ok()?,
+            view: Some(view.value.as_str().into()),
+        })
+    });
+    Selector {
+        name: view.name.value.as_str().into(),
+        clients,
+        destinations,
+        listeners: view.listen.iter().map(|own| own.value).collect(),
+        recursive_only: view.recursive_only,
+        recursion: view.recursion,
+        shared: shared.collect(),
+    }
+}
+
+fn limits(section: &RateLimitConfig, lists: &mut Lists<'_>, problems: &mut Problems) -> Limits {
+    let rate = |own: Option<u16>| own.or(section.responses).unwrap_or(0);
+    Limits {
+        answers: rate(None),
+        referrals: rate(section.referrals),
+        no_data: rate(section.nodata),
+        no_names: rate(section.nxdomains),
+        errors: rate(section.errors),
+        all: section.all.unwrap_or(0),
+        window: u16::try_from(section.window.as_secs()).unwrap_or(u16::MAX),
+        slip: section.slip,
+        ipv4_prefix: section.ipv4_prefix,
+        ipv6_prefix: section.ipv6_prefix,
+        exempt: lists.access(&section.exempt, problems),
+        log_only: section.log_only,
+        table_size: section.table_size,
+    }
 }
 
 fn zone_rules(zone: &ZoneConfig, lists: &mut Lists<'_>, problems: &mut Problems) -> Rules {

@@ -13,20 +13,20 @@ use crate::engine::deferred::Deferred;
 use crate::engine::incoming::Received;
 use crate::engine::schedule::{Schedule, Timers};
 use crate::engine::zone::Zone;
+use crate::engine::zones::ZoneId;
 use crate::io::fetch::{Bounds, FetchError, Primary, serial, transfer};
 use crate::keeper::SharedHeld;
 use crate::service::Dns;
 use crate::wire::code::Rcode;
-use crate::wire::name::Name;
 
 /// What the task that watches over secondaries is told.
 pub(crate) enum Nudge {
     /// The configuration has changed.
     Changed,
     /// A primary says that there is a new version, or the operator wants to know.
-    Refresh(Name),
+    Refresh(ZoneId),
     /// The operator wants all of the zone anew.
-    Retransfer(Name),
+    Retransfer(ZoneId),
 }
 
 /// Nudges that wait; more of them say nothing new.
@@ -34,7 +34,7 @@ pub(crate) const MAX_NUDGES: usize = 4096;
 
 /// How asking for a zone went.
 struct Done {
-    zone: Name,
+    zone: ZoneId,
     /// Timers of the copy that is good now.
     timers: Option<Timers>,
 }
@@ -60,7 +60,7 @@ impl Dns {
         let (report, mut reports) = mpsc::channel::<Done>(64);
         let mut schedule = Schedule::default();
         let transfers = Arc::new(Semaphore::new(self.transfers_in().await));
-        let mut whole: Vec<Name> = Vec::new();
+        let mut whole: Vec<ZoneId> = Vec::new();
         self.reschedule(&mut schedule).await;
         child.ready();
         loop {
@@ -122,23 +122,20 @@ impl Dns {
             return;
         };
         let mut names = std::collections::HashSet::new();
-        for zone in config.zone.iter().filter(|zone| zone.is_secondary()) {
-            let Ok(apex) = Name::from_text(zone.name.as_str()) else {
-                continue;
-            };
-            if let Some(held) = applied.held.get(&apex) {
+        for (id, _) in config.zones().filter(|(_, zone)| zone.is_secondary()) {
+            if let Some(held) = applied.held.get(&id) {
                 let own = version(held);
                 let timers = Timers::of(&own, config.refresh_min);
-                schedule.add(&apex, timers, self.age(&apex), Instant::now());
+                schedule.add(&id, timers, self.age(&id), Instant::now());
             }
-            names.insert(apex);
+            names.insert(id);
         }
         schedule.retain(|name| names.contains(name));
     }
 
     /// How long ago a copy was last confirmed. One of which nothing is known is as old as can be.
-    pub(crate) fn age(&self, apex: &Name) -> Duration {
-        let checked = self.serials.checked(apex.as_ref());
+    pub(crate) fn age(&self, zone: &ZoneId) -> Duration {
+        let checked = self.serials.checked(zone);
         let checked = checked.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
         // A clock that was set back makes no copy younger than just confirmed.
         checked.map_or(Duration::MAX, |at| {
@@ -147,12 +144,12 @@ impl Dns {
     }
 
     /// True of a copy that may be served.
-    pub(crate) fn is_valid(&self, copy: &Zone) -> bool {
+    pub(crate) fn is_valid(&self, zone: &ZoneId, copy: &Zone) -> bool {
         let timers = Timers::of(copy, Duration::ZERO);
-        timers.is_some_and(|timers| self.age(&copy.apex().to_owned()) < timers.expire)
+        timers.is_some_and(|timers| self.age(zone) < timers.expire)
     }
 
-    async fn expire(&self, zone: &Name) {
+    async fn expire(&self, zone: &ZoneId) {
         let mut applied = self.applied.lock().await;
         warn!(%zone, "no primary has confirmed the zone for as long as its SOA allows: it is not \
             served any more");
@@ -161,14 +158,11 @@ impl Dns {
 
     /// Asks the primaries of a zone, one after the other, until one has confirmed the copy or
     /// given a new one. Gives the timers of what is served then.
-    async fn refresh(&self, zone: &Name, anew: bool) -> Option<Timers> {
+    async fn refresh(&self, zone: &ZoneId, anew: bool) -> Option<Timers> {
         let (primaries, held, bounds, least) = {
             let applied = self.applied.lock().await;
             let config = applied.config.as_ref()?;
-            let own = config
-                .zone
-                .iter()
-                .find(|own| Name::from_text(own.name.as_str()).is_ok_and(|name| name == *zone))?;
+            let own = config.zone(zone)?;
             let primaries = own.primaries.iter().map(|primary| Primary {
                 address: primary.address,
                 key: primary
@@ -191,7 +185,7 @@ impl Dns {
         for primary in primaries {
             match self.refresh_from(zone, &primary, &held, bounds, anew).await {
                 Ok(()) => {
-                    if let Err(error) = self.serials.confirm(zone.as_ref()).await {
+                    if let Err(error) = self.serials.confirm(zone).await {
                         warn!(%zone, %error, "cannot keep when the zone was last confirmed");
                     }
                     self.serve_again(zone, &held).await;
@@ -204,13 +198,9 @@ impl Dns {
     }
 
     /// A copy that had expired is good again.
-    async fn serve_again(&self, zone: &Name, held: &SharedHeld) {
+    async fn serve_again(&self, zone: &ZoneId, held: &SharedHeld) {
         let state = self.shared.state.load_full();
-        let expired = state
-            .zones
-            .get(zone.as_ref())
-            .is_some_and(|served| served.expired);
-        if expired {
+        if state.served(zone).is_some_and(|served| served.expired) {
             let mut applied = self.applied.lock().await;
             let own = version(held);
             self.publish_zone(&mut applied, zone, &own, None).await;
@@ -219,7 +209,7 @@ impl Dns {
 
     async fn refresh_from(
         &self,
-        zone: &Name,
+        zone: &ZoneId,
         primary: &Primary,
         held: &SharedHeld,
         bounds: Bounds,
@@ -228,7 +218,7 @@ impl Dns {
         let own = version(held);
         let has = own.set(0, crate::wire::code::RrType::SOA).is_some();
         if has && !anew {
-            let theirs = serial(primary, zone).await?;
+            let theirs = serial(primary, &zone.name).await?;
             if !is_later(theirs, own.serial()) {
                 if theirs != own.serial() {
                     warn!(%zone, primary = %primary.address, theirs, ours = own.serial(),
@@ -239,7 +229,7 @@ impl Dns {
         }
         if has && !anew {
             let begun = Instant::now();
-            match transfer(primary, zone, Some(&own), bounds).await {
+            match transfer(primary, &zone.name, Some(&own), bounds).await {
                 Ok(received) => match self.take(zone, received).await {
                     Ok(how) => {
                         let (serial, took) = (version(held).serial(), begun.elapsed());
@@ -258,7 +248,7 @@ impl Dns {
             }
         }
         let begun = Instant::now();
-        let received = transfer(primary, zone, None, bounds).await?;
+        let received = transfer(primary, &zone.name, None, bounds).await?;
         let how = self.take(zone, received).await;
         let how = how.map_err(std::io::Error::other)?;
         let (serial, took) = (version(held).serial(), begun.elapsed());
@@ -267,7 +257,7 @@ impl Dns {
     }
 
     /// Keeps and serves what a primary has sent.
-    async fn take(&self, zone: &Name, received: Received) -> Result<&'static str, String> {
+    async fn take(&self, zone: &ZoneId, received: Received) -> Result<&'static str, String> {
         let how = match &received {
             Received::UpToDate => return Ok("up to date"),
             Received::Changes(_) => "IXFR",

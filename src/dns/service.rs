@@ -21,11 +21,12 @@ use crate::control;
 use crate::data::{self, Held, HeldError, Loaded, MIGRATIONS, Serials};
 use crate::engine::access::Access;
 use crate::engine::cookie::CookieSecret;
+use crate::engine::limit::{Limiter, Limits};
 use crate::engine::state::{Settings, State};
 use crate::engine::tsig::Keys;
-use crate::engine::zones::{Rules, Served, Zones};
+use crate::engine::zones::{Rules, Served, ZoneId};
 use crate::io::handed::{self, Handed};
-use crate::io::{MAX_SCRIPTED, Metrics, News, Shared, notify, tcp, tls, udp};
+use crate::io::{Https, MAX_SCRIPTED, Metrics, News, Shared, notify, tcp, tls, udp};
 use crate::keeper::{MAX_ORDERS, Order, SharedHeld};
 use crate::publish::Published;
 use crate::resolver;
@@ -34,7 +35,6 @@ use crate::secondary::{MAX_NUDGES, Nudge};
 use crate::signing::Signer;
 use crate::verbs;
 use crate::wire::master::{Fault, Severity};
-use crate::wire::name::Name;
 
 /// The DNS service.
 pub struct Dns {
@@ -63,9 +63,11 @@ pub(crate) struct Applied {
     pub(crate) zones: Vec<Arc<Loaded>>,
     pub(crate) rules: Compiled,
     /// Zones that live by changes.
-    pub(crate) held: HashMap<Name, SharedHeld>,
-    /// Zones as they are served, by name.
-    pub(crate) published: HashMap<String, Published>,
+    pub(crate) held: HashMap<ZoneId, SharedHeld>,
+    /// Zones as they are served.
+    pub(crate) published: HashMap<ZoneId, Published>,
+    /// Who has had how many responses; a reload that leaves the limits as they are forgets nothing.
+    pub(crate) limiter: Option<Arc<Limiter>>,
 }
 
 /// A configuration whose zones are loaded and checked.
@@ -100,11 +102,8 @@ impl Service for Dns {
         let rules = compile(config, problems);
         let section = config.resolver.as_ref();
         let resolver = section.and_then(|section| resolver::prepare(section, problems));
-        for zone in &config.zone {
-            // A name that is valid in the configuration is so here.
-            let Ok(apex) = Name::from_text(zone.name.as_str()) else {
-                continue;
-            };
+        for (id, zone) in config.zones() {
+            let apex = id.name.clone();
             let Some(file) = &zone.file else {
                 zones.push(Arc::new(Loaded::unknown(&apex)));
                 continue;
@@ -113,7 +112,7 @@ impl Service for Dns {
             match data::load(&apex, &file.value) {
                 Ok(loaded) => {
                     let data_dir = &context.server.data_dir;
-                    check_journal(&apex, zone, &loaded, data_dir, problems);
+                    check_journal(&id, zone, &loaded, data_dir, problems);
                     report(&loaded.warnings, zone, at, problems);
                     zones.push(loaded);
                 }
@@ -172,11 +171,7 @@ impl Service for Dns {
         let (nudges, nudged) = mpsc::channel(MAX_NUDGES);
         let (orders, taken) = mpsc::channel(MAX_ORDERS);
         ground.hub.alpn().offer("dot", &handler);
-        let state = State {
-            zones: Zones::default(),
-            keys: Keys::default(),
-            settings: Settings::default(),
-        };
+        let state = State::new(Vec::new(), &[], Keys::default(), Settings::default());
         let dns = Arc::new(Dns {
             shared: Arc::new(Shared {
                 ground,
@@ -213,7 +208,7 @@ impl Service for Dns {
         let Ok(applied) = self.applied.try_lock() else {
             return Vec::new();
         };
-        let change = |name: &str, how| Change {
+        let change = |name: &ZoneId, how| Change {
             what: format!("zone {name}"),
             how,
             connections: 0,
@@ -250,6 +245,7 @@ impl Service for Dns {
     ) -> Result<(), ServiceError> {
         let wanted = self.wanted(&prepared.config);
         let groups: Vec<_> = udp_groups(&prepared.config).collect();
+        let https = prepared.config.https.clone().map(|path| path.value);
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
         self.shared.recursion.apply(prepared.resolver.as_ref());
@@ -257,11 +253,18 @@ impl Service for Dns {
             let mut applied = self.applied.lock().await;
             applied.config = Some(prepared.config);
             applied.zones = prepared.zones;
+            applied.limiter = limiter(applied.limiter.take(), prepared.rules.limits.as_ref());
             applied.rules = prepared.rules;
             self.open_held(&mut applied).await?;
             self.publish_state(&mut applied).await;
         }
         self.nudge(Nudge::Changed);
+        let mounts = self.shared.ground.hub.mounts();
+        mounts.withdraw(Self::NAME);
+        if let Some(path) = &https {
+            let https = Https(Arc::downgrade(&self.shared));
+            mounts.offer(path, Self::NAME, Arc::new(https));
+        }
         self.listeners
             .apply(&self.shared.ground, tree, wanted)
             .await?;
@@ -281,20 +284,17 @@ impl Service for Dns {
     fn rehearse(prepared: &Prepared, question: &Value) -> Result<Value, String> {
         let zones = zip(&prepared.config, &prepared.zones)
             .zip(&prepared.rules.zones)
-            .map(|((zone, loaded), rules)| served(zone, loaded, rules));
-        let zones = Zones::new(zones.collect());
+            .map(|((id, zone, loaded), rules)| served(id, zone, loaded, rules));
+        let views = &prepared.rules.views;
         let keys = prepared.rules.keys.clone();
         let settings = settings(&prepared.config, [0; 16]);
-        let state = State {
-            zones,
-            keys,
-            settings,
-        };
+        let state = State::new(zones.collect(), views, keys, settings);
         control::rehearse(&state, question)
     }
 
     async fn close(self: &Arc<Self>) {
         self.shared.ground.hub.alpn().withdraw("dot");
+        self.shared.ground.hub.mounts().withdraw(Self::NAME);
         self.shared.ground.hub.resolver().withdraw();
     }
 }
@@ -302,23 +302,28 @@ impl Service for Dns {
 fn by_name<'a>(
     config: Option<&'a Config>,
     zones: &'a [Arc<Loaded>],
-) -> HashMap<&'a str, &'a Arc<Loaded>> {
+) -> HashMap<ZoneId, &'a Arc<Loaded>> {
     let zones = config.into_iter().flat_map(|config| zip(config, zones));
-    zones
-        .map(|(zone, loaded)| (zone.name.as_str(), loaded))
-        .collect()
+    zones.map(|(id, _, loaded)| (id, loaded)).collect()
 }
 
 pub(crate) fn zip<'a>(
     config: &'a Config,
     zones: &'a [Arc<Loaded>],
-) -> impl Iterator<Item = (&'a config::ZoneConfig, &'a Arc<Loaded>)> {
-    config.zone.iter().zip(zones)
+) -> impl Iterator<Item = (ZoneId, &'a config::ZoneConfig, &'a Arc<Loaded>)> {
+    let zones = config.zones().zip(zones);
+    zones.map(|((id, zone), loaded)| (id, zone, loaded))
 }
 
-pub(crate) fn served(zone: &config::ZoneConfig, loaded: &Loaded, rules: &Arc<Rules>) -> Served {
+pub(crate) fn served(
+    id: ZoneId,
+    zone: &config::ZoneConfig,
+    loaded: &Loaded,
+    rules: &Arc<Rules>,
+) -> Served {
     Served {
         zone: loaded.zone.clone(),
+        view: id.view,
         history: Arc::default(),
         rules: rules.clone(),
         secondary: zone.is_secondary(),
@@ -345,7 +350,19 @@ pub(crate) fn settings(config: &Config, made_up: [u8; 16]) -> Settings {
                 .flat_map(|section| section.allow.clone()),
         ),
         keepalive: u16::try_from(config.idle_timeout.as_millis() / 100).unwrap_or(u16::MAX),
+        limiter: None,
     }
+}
+
+/// The running limiter, if it is the one wanted, or another.
+fn limiter(running: Option<Arc<Limiter>>, wanted: Option<&Limits>) -> Option<Arc<Limiter>> {
+    let wanted = wanted?;
+    let same = running.filter(|running| running.limits() == wanted);
+    Some(same.unwrap_or_else(|| {
+        let mut key = [0; 16];
+        crate::random(&mut key);
+        Arc::new(Limiter::new(wanted.clone(), key))
+    }))
 }
 
 /// The addresses for UDP, with the number of sockets for each.
@@ -403,14 +420,14 @@ fn report(
 
 /// A zone that has been changed by updates says so before its file counts alone.
 fn check_journal(
-    apex: &Name,
+    id: &ZoneId,
     zone: &config::ZoneConfig,
     loaded: &Loaded,
     data_dir: &std::path::Path,
     problems: &mut Problems,
 ) {
-    let path = data::journal_path(data_dir, apex.as_ref());
-    let name = &zone.name.value;
+    let path = data::journal_path(data_dir, id);
+    let name = id;
     let at = zone.file.as_ref().and_then(|file| file.span);
     match data::peek(&loaded.zone, &path) {
         Ok((_, unsaved)) if unsaved > 0 && !zone.is_dynamic() => problems.push(
@@ -445,18 +462,18 @@ fn check_journal(
 
 /// Opens a zone that lives by changes.
 fn open(
-    apex: &Name,
+    id: &ZoneId,
     base: &Loaded,
     secondary: bool,
     data_dir: &std::path::Path,
 ) -> Result<Held, String> {
-    let path = data::journal_path(data_dir, apex.as_ref());
+    let path = data::journal_path(data_dir, id);
     if !secondary {
         return Held::open(&base.zone, &base.file, &path).map_err(|error| error.to_string());
     }
-    let file = data::copy_path(data_dir, apex.as_ref());
+    let file = data::copy_path(data_dir, id);
     // A copy that cannot be read is fetched anew.
-    let copy = data::load(apex, &file).ok();
+    let copy = data::load(&id.name, &file).ok();
     let zone = copy.map_or_else(|| base.zone.clone(), |copy| copy.zone.clone());
     let opened = Held::open(&zone, &file, &path).or_else(|_| {
         forget(&path)?;
@@ -477,14 +494,14 @@ fn forget(journal: &std::path::Path) -> std::io::Result<()> {
 /// none, or opened in another file.
 fn take_over(
     running: &SharedHeld,
-    apex: &Name,
+    id: &ZoneId,
     base: &Loaded,
     secondary: bool,
     data_dir: &std::path::Path,
 ) -> Result<Option<Held>, String> {
     let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
     let file = if secondary {
-        data::copy_path(data_dir, apex.as_ref())
+        data::copy_path(data_dir, id)
     } else {
         base.file.clone()
     };
@@ -495,13 +512,13 @@ fn take_over(
         if secondary {
             let synced = running.sync();
             synced
-                .and_then(|()| forget(&data::journal_path(data_dir, apex.as_ref())))
+                .and_then(|()| forget(&data::journal_path(data_dir, id)))
                 .map_err(|error| error.to_string())?;
         }
-        return open(apex, base, secondary, data_dir).map(Some);
+        return open(id, base, secondary, data_dir).map(Some);
     }
     if !secondary && let Err(error) = running.adopt() {
-        tracing::warn!(zone = %apex, %error, "the zone's file is not taken");
+        tracing::warn!(zone = %id, %error, "the zone's file is not taken");
     }
     Ok(None)
 }
@@ -515,14 +532,13 @@ impl Dns {
         };
         let data_dir = self.shared.ground.database.data_dir().to_owned();
         let (mut held, mut failed) = (HashMap::new(), None);
-        for (zone, loaded) in zip(config, &applied.zones) {
-            let apex = loaded.zone.apex().to_owned();
+        for (id, zone, loaded) in zip(config, &applied.zones) {
             if !zone.is_dynamic() && !zone.is_secondary() {
                 continue;
             }
-            let running = applied.held.remove(&apex);
+            let running = applied.held.remove(&id);
             let (base, secondary) = (loaded.clone(), zone.is_secondary());
-            let (data_dir, name, kept) = (data_dir.clone(), apex.clone(), running.clone());
+            let (data_dir, name, kept) = (data_dir.clone(), id.clone(), running.clone());
             let take = move || match kept {
                 Some(kept) => take_over(&kept, &name, &base, secondary, &data_dir),
                 None => open(&name, &base, secondary, &data_dir).map(Some),
@@ -530,17 +546,17 @@ impl Dns {
             let taken = tokio::task::spawn_blocking(take).await;
             match taken.map_err(|error| error.to_string()).flatten() {
                 Ok(Some(opened)) => {
-                    held.insert(apex, Arc::new(Mutex::new(opened)));
+                    held.insert(id, Arc::new(Mutex::new(opened)));
                 }
-                Ok(None) => held.extend(running.map(|running| (apex, running))),
+                Ok(None) => held.extend(running.map(|running| (id, running))),
                 // The other zones are looked after all the same, and this one as it was.
                 Err(reason) => {
-                    let reason = format!("zone {apex}: {reason}");
+                    let reason = format!("zone {id}: {reason}");
                     failed.get_or_insert(ServiceError {
                         service: Self::NAME,
                         reason,
                     });
-                    held.extend(running.map(|running| (apex, running)));
+                    held.extend(running.map(|running| (id, running)));
                 }
             }
         }
@@ -553,13 +569,11 @@ impl Dns {
     }
 
     /// Name, file and zone of each zone as configured.
-    pub(crate) async fn files(&self) -> Vec<(String, Arc<Loaded>)> {
+    pub(crate) async fn files(&self) -> Vec<(ZoneId, Arc<Loaded>)> {
         let applied = self.applied.lock().await;
         let config = applied.config.iter();
         let zones = config.flat_map(|config| zip(config, &applied.zones));
-        zones
-            .map(|(zone, loaded)| (zone.name.to_string(), loaded.clone()))
-            .collect()
+        zones.map(|(id, _, loaded)| (id, loaded.clone())).collect()
     }
 
     fn wanted(&self, config: &Config) -> Vec<Wanted> {
@@ -665,21 +679,17 @@ impl Dns {
     }
 
     /// The servers of parent zones that are asked for DS records, by zone, and how often.
-    pub(crate) async fn parental_agents(&self) -> Vec<(String, Vec<SocketAddr>, i64)> {
+    pub(crate) async fn parental_agents(&self) -> Vec<(ZoneId, Vec<SocketAddr>, i64)> {
         let applied = self.applied.lock().await;
         let Some(config) = &applied.config else {
             return Vec::new();
         };
-        let of = |zone: &config::ZoneConfig| {
+        let of = |(id, zone): (ZoneId, &config::ZoneConfig)| {
             let policy = config.policy.get(zone.dnssec.as_ref()?.value.as_str())?;
             let interval = i64::try_from(policy.parental_interval.as_secs()).ok()?;
-            Some((
-                zone.name.to_string(),
-                policy.parental_agents.clone(),
-                interval,
-            ))
+            Some((id, policy.parental_agents.clone(), interval))
         };
-        let zones = config.zone.iter().filter_map(of);
+        let zones = config.zones().filter_map(of);
         zones.filter(|(_, agents, _)| !agents.is_empty()).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Signing as the service does it: keys out of the store, the clock, the zone as it was signed
 //! before, and what the operator asks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,8 +23,8 @@ use crate::dnssec::policy::{Policy, Role, Time};
 use crate::dnssec::signer::{Signed, sign};
 use crate::dnssec::states::{self, Key, Request};
 use crate::engine::zone::Zone;
+use crate::engine::zones::ZoneId;
 use crate::service::Dns;
-use crate::wire::name::Name;
 
 /// How often the clock is looked at: it may be set while nothing is due.
 const LOOK: Duration = Duration::from_secs(1);
@@ -81,9 +81,12 @@ impl Signer {
 
     /// Forgets zones that the configuration has no more; what is kept of them stays kept.
     pub(crate) async fn retain(&self, config: &Config) {
-        let known = |name: &str| config.zone.iter().any(|zone| zone.name.as_str() == name);
-        self.zones.lock().await.retain(|name, _| known(name));
-        self.failed().retain(|name, _| known(name));
+        let known: HashSet<String> = config.zones().map(|(id, _)| id.to_string()).collect();
+        self.zones
+            .lock()
+            .await
+            .retain(|name, _| known.contains(name));
+        self.failed().retain(|name, _| known.contains(name));
     }
 
     fn failed(&self) -> MutexGuard<'_, HashMap<String, Failed>> {
@@ -135,12 +138,14 @@ impl Dns {
     pub(crate) async fn signed_version(
         &self,
         config: &Config,
+        id: &ZoneId,
         zone: &ZoneConfig,
         unsigned: &Arc<Zone>,
         served: Option<&Arc<Zone>>,
     ) -> Option<Arc<Zone>> {
-        let name = zone.name.as_str();
-        let reason = match self.try_sign(config, zone, unsigned).await {
+        let name = id.to_string();
+        let name = name.as_str();
+        let reason = match self.try_sign(config, id, zone, unsigned).await {
             Ok(signed) => {
                 self.signer.failed().remove(name);
                 return Some(signed.unwrap_or_else(|| unsigned.clone()));
@@ -177,21 +182,31 @@ impl Dns {
     async fn try_sign(
         &self,
         config: &Config,
+        id: &ZoneId,
         zone: &ZoneConfig,
         unsigned: &Arc<Zone>,
     ) -> Result<Option<Arc<Zone>>, String> {
-        let name = zone.name.as_str().to_owned();
+        let name = id.to_string();
         let policy = policy_of(config, zone);
         let mut zones = self.signer.zones.lock().await;
         if !zones.contains_key(&name) {
-            let kept = self.signer.store.load(&name).await;
+            // A zone that was moved into another view, or out of one, keeps its keys.
+            let elsewhere = |key: &str| {
+                let other = ZoneId::from_text(key);
+                other.is_ok_and(|other| config.zone(&other).is_none())
+            };
+            let plain = ZoneId::outside(id.name.clone()).to_string();
+            let kept = match self.signer.store.load(&name).await {
+                Ok(None) => self.signer.store.load_moved(&plain, elsewhere).await,
+                kept => kept,
+            };
             let kept = kept.map_err(|error| format!("cannot read its keys: {error}"))?;
             let held = match (kept, &policy) {
                 (None, None) => return Ok(None),
                 (None, Some(policy)) => {
                     let ring = match &zone.import_keys {
                         Some(directory) => {
-                            let files = read_key_files(&directory.value, &name)?;
+                            let files = read_key_files(&directory.value, zone.name.as_str())?;
                             info!(zone = %unsigned.apex(), keys = files.len(), "keys imported");
                             import(&files, policy, now())?
                         }
@@ -237,7 +252,7 @@ impl Dns {
     /// The zone as a run before this one signed it.
     async fn earlier(&self, name: &str) -> Option<Arc<Zone>> {
         let path = self.signed_path(name);
-        let apex = Name::from_text(name).ok()?;
+        let apex = ZoneId::from_text(name).ok()?.name;
         let loading = tokio::task::spawn_blocking(move || load(&apex, &path));
         match loading.await {
             Ok(Ok(loaded)) => Some(loaded.zone.clone()),
@@ -349,7 +364,8 @@ impl Dns {
     /// that does not answer must hold up neither signing nor the end.
     async fn ask_parents(self: &Arc<Self>, child: &Child, asking: &Arc<Semaphore>) {
         let now = now();
-        for (name, agents, interval) in self.parental_agents().await {
+        for (id, agents, interval) in self.parental_agents().await {
+            let (name, apex) = (id.to_string(), id.name.to_string());
             let token = Arc::new(());
             {
                 let mut zones = self.signer.zones.lock().await;
@@ -370,7 +386,7 @@ impl Dns {
             child.spawn("parent", span, async move {
                 let ask = async {
                     let _permit = asking.acquire().await;
-                    crate::io::parent_ds(&name, &agents).await
+                    crate::io::parent_ds(&apex, &agents).await
                 };
                 tokio::select! {
                     told = ask => dns.parent_told(&name, told).await,
@@ -393,8 +409,8 @@ impl Dns {
         };
         let now = now();
         let mut zones = self.signer.zones.lock().await;
-        if let (Some(held), Ok(apex)) = (zones.get_mut(name), Name::from_text(name))
-            && held.ring.observe_ds(apex.as_ref(), &ds, now)
+        if let (Some(held), Ok(id)) = (zones.get_mut(name), ZoneId::from_text(name))
+            && held.ring.observe_ds(id.name.as_ref(), &ds, now)
         {
             info!(zone = name, "the parent's DS records have changed");
             if let Err(reason) = self.save(name, held).await {
@@ -420,7 +436,10 @@ impl Dns {
         }
         let zones = self.signer.zones.lock().await;
         let held = zones.get(&name).ok_or_else(|| not_signed(&name))?;
-        let apex = Name::from_text(&name).map_err(|error| ControlError::new(error.to_string()))?;
+        let id = ZoneId::from_text(&name);
+        let apex = id
+            .map_err(|error| ControlError::new(error.to_string()))?
+            .name;
         let next = Some(held.next).filter(|next| *next < Time::MAX);
         Ok(explain(
             apex.as_ref(),
@@ -537,9 +556,9 @@ fn zone_name(arguments: &Value) -> Result<String, ControlError> {
         .get("zone")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let apex = Name::from_text(name)
+    let id = ZoneId::from_text(name)
         .map_err(|error| ControlError::new(format!("\"{name}\" is not a zone's name: {error}")))?;
-    Ok(apex.to_string().trim_end_matches('.').to_ascii_lowercase())
+    Ok(id.to_string())
 }
 
 /// What has happened to keys, a line for each.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::data;
 use crate::engine::schedule::Timers;
+use crate::engine::zones::ZoneId;
 use crate::io::News;
 use crate::secondary::Nudge;
 use crate::service::Dns;
-use crate::wire::name::Name;
 
 /// Answers the verbs that do something with one zone.
 pub(crate) fn register(dns: &Arc<Dns>) {
@@ -48,25 +48,25 @@ pub(crate) fn register(dns: &Arc<Dns>) {
     }
 }
 
-fn zone_of(dns: &Dns, arguments: &Value) -> Result<Name, ControlError> {
+pub(crate) fn zone_of(dns: &Dns, arguments: &Value) -> Result<ZoneId, ControlError> {
     let name = arguments
         .get("zone")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let apex = Name::from_text(name)
+    let id = ZoneId::from_text(name)
         .map_err(|error| ControlError::new(format!("\"{name}\" is not a zone's name: {error}")))?;
     let state = dns.shared().state.load_full();
-    if state.zones.get(apex.as_ref()).is_none() {
+    if state.served(&id).is_none() {
         return Err(ControlError::new(format!(
-            "{apex} is not a zone of this server; `zone list` shows them"
+            "{id} is not a zone of this server; `zone list` shows them"
         )));
     }
-    Ok(apex)
+    Ok(id)
 }
 
 type Done = Result<Value, String>;
 
-async fn freeze(dns: &Dns, zone: &Name) -> Done {
+async fn freeze(dns: &Dns, zone: &ZoneId) -> Done {
     dns.with_held(zone, |held| {
         if held.frozen {
             return Err("the zone is frozen already".to_owned());
@@ -78,8 +78,8 @@ async fn freeze(dns: &Dns, zone: &Name) -> Done {
     Ok(json!({ "zone": zone.to_string(), "frozen": true }))
 }
 
-async fn thaw(dns: &Dns, zone: &Name) -> Done {
-    let apex = zone.clone();
+async fn thaw(dns: &Dns, zone: &ZoneId) -> Done {
+    let apex = zone.name.clone();
     dns.with_held(zone, move |held| {
         if !held.frozen {
             return Err("the zone is not frozen".to_owned());
@@ -103,7 +103,7 @@ async fn thaw(dns: &Dns, zone: &Name) -> Done {
     status(dns, zone).await
 }
 
-async fn sync(dns: &Dns, zone: &Name) -> Done {
+async fn sync(dns: &Dns, zone: &ZoneId) -> Done {
     dns.with_held(zone, |held| {
         held.sync().map_err(|error| error.to_string())?;
         Ok(None)
@@ -112,11 +112,10 @@ async fn sync(dns: &Dns, zone: &Name) -> Done {
     status(dns, zone).await
 }
 
-async fn notify(dns: &Dns, zone: &Name) -> Done {
+async fn notify(dns: &Dns, zone: &ZoneId) -> Done {
     let applied = dns.applied.lock().await;
     let config = applied.config.as_ref();
-    let mut zones = config.into_iter().flat_map(|config| &config.zone);
-    let own = zones.find(|own| Name::from_text(own.name.as_str()).is_ok_and(|name| name == *zone));
+    let own = config.and_then(|config| config.zone(zone));
     let secondaries = own.map(|own| own.notify.clone()).unwrap_or_default();
     if secondaries.is_empty() {
         return Err("the zone has no secondaries to tell (`notify`)".to_owned());
@@ -124,7 +123,7 @@ async fn notify(dns: &Dns, zone: &Name) -> Done {
     let told: Vec<String> = secondaries.iter().map(ToString::to_string).collect();
     let key = own.and_then(|own| applied.rules.notify_key(own));
     let news = News {
-        zone: zone.clone(),
+        zone: zone.name.clone(),
         secondaries,
         key,
     };
@@ -133,12 +132,10 @@ async fn notify(dns: &Dns, zone: &Name) -> Done {
     Ok(json!({ "zone": zone.to_string(), "notified": told }))
 }
 
-fn refresh(dns: &Dns, zone: &Name, nudge: Nudge) -> Done {
+fn refresh(dns: &Dns, zone: &ZoneId, nudge: Nudge) -> Done {
     let state = dns.shared().state.load_full();
-    let secondary = state
-        .zones
-        .get(zone.as_ref())
-        .is_some_and(|served| served.secondary);
+    let served = state.served(zone);
+    let secondary = served.is_some_and(|served| served.secondary);
     if !secondary {
         return Err(format!(
             "{zone} is not a zone that comes from other servers"
@@ -148,9 +145,9 @@ fn refresh(dns: &Dns, zone: &Name, nudge: Nudge) -> Done {
     Ok(json!({ "zone": zone.to_string(), "asked": true }))
 }
 
-async fn status(dns: &Dns, zone: &Name) -> Done {
+async fn status(dns: &Dns, zone: &ZoneId) -> Done {
     let state = dns.shared().state.load_full();
-    let served = state.zones.get(zone.as_ref()).ok_or("the zone is gone")?;
+    let served = state.served(zone).ok_or("the zone is gone")?;
     let held = dns.applied.lock().await.held.get(zone).cloned();
     let kind = match (&held, served.secondary) {
         (_, true) => "secondary",

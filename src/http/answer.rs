@@ -124,6 +124,16 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
+/// What may be done (RFC 9110 section 9.3.7).
+#[must_use]
+pub(crate) fn options(allow: HeaderValue) -> Response<Body> {
+    let mut response = empty(StatusCode::OK);
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, allow);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
 /// A redirect. `location` is percent-encoded already; what is no field value becomes a 500.
 #[must_use]
 pub(crate) fn redirect(status: StatusCode, location: &str) -> Response<Body> {

@@ -7,9 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use omnid_hub::BodyError;
+use omnid_hub::{BodyError, BoxFuture};
 
-use crate::{files::FileBody, gateway::GatewayBody, proxy::UpstreamBody};
+use crate::{compress::CodedBody, files::FileBody, gateway::GatewayBody, proxy::UpstreamBody};
 
 /// What is sent after a response's head.
 #[derive(Default)]
@@ -25,8 +25,23 @@ pub enum Body {
     Upstream(Box<UpstreamBody>),
     /// What a program says.
     Gateway(Box<GatewayBody>),
+    /// Another body, compressed as it goes.
+    Coded(Box<CodedBody>),
+    /// What is not made yet.
+    Later(Later),
     /// What another service sends.
     Mount(omnid_hub::Body),
+}
+
+/// A body that comes in one piece, later than its head.
+pub struct Later(Option<BoxFuture<'static, Result<Bytes, BodyError>>>);
+
+impl Later {
+    /// What `making` makes.
+    #[must_use]
+    pub fn new(making: impl Future<Output = Result<Bytes, BodyError>> + Send + 'static) -> Self {
+        Self(Some(Box::pin(making)))
+    }
 }
 
 impl From<Bytes> for Body {
@@ -61,6 +76,15 @@ impl http_body::Body for Body {
             }
             Self::Upstream(upstream) => Pin::new(upstream.as_mut()).poll_frame(cx),
             Self::Gateway(gateway) => Pin::new(gateway.as_mut()).poll_frame(cx),
+            Self::Coded(coded) => coded.poll_next(cx),
+            Self::Later(later) => {
+                let Some(making) = &mut later.0 else {
+                    return Poll::Ready(None);
+                };
+                let made = ready!(making.as_mut().poll(cx));
+                later.0 = None;
+                Poll::Ready(Some(made.map(Frame::data)))
+            }
             Self::Mount(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -72,6 +96,8 @@ impl http_body::Body for Body {
             Self::File(file) => file.left() == 0,
             Self::Upstream(upstream) => upstream.is_end_stream(),
             Self::Gateway(gateway) => gateway.is_end_stream(),
+            Self::Coded(coded) => coded.is_over(),
+            Self::Later(later) => later.0.is_none(),
             Self::Mount(body) => body.is_end_stream(),
         }
     }
@@ -83,6 +109,7 @@ impl http_body::Body for Body {
             Self::File(file) => SizeHint::with_exact(file.left()),
             Self::Upstream(upstream) => upstream.size_hint(),
             Self::Gateway(gateway) => gateway.size_hint(),
+            Self::Coded(_) | Self::Later(_) => SizeHint::default(),
             Self::Mount(body) => body.size_hint(),
         }
     }

@@ -60,6 +60,16 @@ omnid_config::section! {
         /// Codings in which files lie beside their plain form ("a.css.zst", "a.css.br",
         /// "a.css.gz"), the best first; clients that take one get it.
         pub precompressed: Vec<CodingChoice> = vec![],
+        /// Compresses responses on their way out, whatever serves them; not at all without it.
+        pub compress: Option<CompressConfig> = None,
+        /// Shows directories that have no index file; they are forbidden (403) otherwise.
+        pub listing: Option<ListingConfig> = None,
+        /// Languages that pages come in, the best first. Where there is no "page.html" but
+        /// "page.html.en" and "page.html.de", a client gets the one that it reads.
+        pub languages: Vec<Spanned<String>> = vec![],
+        /// What is tried behind the last name of a path where no file has it: with ".html", "/about"
+        /// is "about.html".
+        pub extensions: Vec<Spanned<String>> = vec![],
         /// What is done with requests that come without TLS.
         pub plain: PlainChoice = PlainChoice::Serve,
         /// How long browsers are to use TLS only (HSTS, RFC 6797); none is sent without it.
@@ -112,6 +122,8 @@ omnid_config::section! {
         pub index: Option<Vec<String>> = None,
         /// A file below the root that is served where there is no other.
         pub fallback: Option<String> = None,
+        /// Shows directories that have no index file, in a root of its own.
+        pub listing: Option<ListingConfig> = None,
         /// Upstreams that requests are passed on to: "http://127.0.0.1:3000", with a path that then
         /// takes the place of the route's, "h2c://127.0.0.1:50051" for HTTP/2 (gRPC), or
         /// "unix:/run/app.sock".
@@ -151,6 +163,63 @@ omnid_config::section! {
         pub headers: HeadersConfig = HeadersConfig::default(),
         /// The largest request body; the site's unless given.
         pub max_body: Option<ByteSize> = None,
+    }
+}
+
+omnid_config::section! {
+    /// Compression on the fly. What is compressed already is left as it is, and so is what says
+    /// `Cache-Control: no-transform`.
+    pub struct CompressConfig {
+        /// Codings, the best first; a client gets the one that it likes best.
+        pub codings: Vec<CodingChoice> =
+            vec![CodingChoice::Zstd, CodingChoice::Brotli, CodingChoice::Gzip],
+        /// Media types; "text/" is all of text but event streams.
+        pub types: Vec<Spanned<String>> = [
+            "text/",
+            "application/json",
+            "application/javascript",
+            "application/xml",
+            "application/xhtml+xml",
+            "application/rss+xml",
+            "application/atom+xml",
+            "application/manifest+json",
+            "application/wasm",
+            "image/svg+xml",
+            "font/ttf",
+            "font/otf",
+        ]
+        .map(|kind| Spanned::from(kind.to_owned()))
+        .to_vec(),
+        /// The smallest body that is worth it, where its length is known.
+        pub min: ByteSize = ByteSize::kib(1),
+        /// Responses that are compressed at once, each in about a megabyte of memory; what comes
+        /// beyond is sent as it is.
+        #[range(1..=10_000)]
+        pub streams: usize = 64,
+    }
+}
+
+omnid_config::section! {
+    /// How directories are shown. Clients may sort by a column and choose names by a pattern, as
+    /// with Apache's mod_autoindex.
+    pub struct ListingConfig {
+        /// The form of it.
+        pub format: ListingChoice = ListingChoice::Table,
+        /// The order of the names.
+        pub order: OrderChoice = OrderChoice::Version,
+        /// Whether directories come before files.
+        pub folders_first: bool = false,
+        /// Names that are left out: "*" is anything, "?" one character. It hides them from the
+        /// listing and from nothing else.
+        pub ignore: Vec<String> = [
+            ".??*", "*~", "*#", "HEADER*", "README*", "RCS", "CVS", "*,v", "*,t",
+        ]
+        .map(String::from)
+        .to_vec(),
+        /// A file of the directory that is shown above; none where it is empty.
+        pub header: String = "HEADER.html".into(),
+        /// A file of the directory that is shown below.
+        pub readme: String = "README.html".into(),
     }
 }
 
@@ -451,6 +520,30 @@ omnid_config::choice! {
         Inside = "inside",
         /// Not at all.
         Deny = "deny",
+    }
+}
+
+omnid_config::choice! {
+    /// How a directory is shown.
+    pub enum ListingChoice {
+        /// Its names alone.
+        List = "list",
+        /// Names, times and sizes as preformatted text.
+        Text = "text",
+        /// The same in a table.
+        Table = "table",
+        /// The same for programs, as nginx writes it.
+        Json = "json",
+    }
+}
+
+omnid_config::choice! {
+    /// The order of names.
+    pub enum OrderChoice {
+        /// By their bytes.
+        Name = "name",
+        /// With numbers in them in the order of numbers.
+        Version = "version",
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod access;
 mod answer;
 mod body;
+pub mod compress;
 pub mod config;
 pub mod data;
 pub mod engine;

@@ -62,7 +62,7 @@ pub(crate) fn rehearse(snapshot: &Snapshot, question: &Value) -> Result<Value, S
     let mut answer = Map::new();
     let (host, path) = match check(&head, None, &snapshot.head) {
         Ok(Checked::Resource { host, path }) => (host, path),
-        Ok(Checked::Server) => return Ok(json!({"status": 204})),
+        Ok(Checked::Server) => return Ok(json!({"status": 200})),
         Err(refusal) => {
             return Ok(json!({"status": refusal.status.as_u16(), "reason": refusal.reason}));
         }

@@ -17,6 +17,7 @@ use crate::credentials::random;
 use crate::data::{self, accounts};
 use crate::engine::remembered::{Mark, Marker, Remembered};
 use crate::engine::throttle::{self, Limits, Policy, Throttle};
+use crate::moving::Lacking;
 use crate::{Address, IdentityConfig};
 
 /// Checks of passwords that may wait for a processor.
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) checking: Mutex<HashMap<Mark, Arc<tokio::sync::Mutex<()>>>>,
     throttle: Mutex<Throttle>,
     remembered: Mutex<Remembered>,
+    lacking: Mutex<Arc<Lacking>>,
     uncounted: Vec<IpNet>,
     hashing: Arc<Semaphore>,
     hashing_line: AtomicUsize,
@@ -70,6 +72,7 @@ impl Identity {
         let secret = database
             .write(move |tx| accounts::secret(tx, "pretend", &fresh))
             .await?;
+        let lacking = database.read(accounts::lacking).await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let retention = Retention {
             time: config.audit_retention,
@@ -102,6 +105,7 @@ impl Identity {
                 checking: Mutex::default(),
                 throttle: Mutex::new(Throttle::new(policy)),
                 remembered: Mutex::new(Remembered::new(config.remember)),
+                lacking: Mutex::new(Arc::new(lacking)),
                 uncounted: limits.trusted.clone(),
                 hashing: Arc::new(Semaphore::new(cores)),
                 hashing_line: AtomicUsize::new(0),
@@ -133,6 +137,25 @@ impl Inner {
         self.remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lacking(&self) -> Arc<Lacking> {
+        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&lacking)
+    }
+
+    /// Looks again at who lacks what, if anybody did. Nobody begins to while the daemon runs:
+    /// whatever sets a password makes every verifier.
+    pub(crate) async fn look_who_lacks(&self) {
+        if self.lacking().is_empty() {
+            return;
+        }
+        match self.database.read(accounts::lacking).await {
+            Ok(now) => {
+                *self.lacking.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+            }
+            Err(error) => tracing::warn!(%error, "verifiers not looked at"),
+        }
     }
 
     /// The source as the throttle counts it.

@@ -19,6 +19,7 @@ mod error;
 mod identity;
 mod login;
 mod manage;
+pub mod moving;
 
 pub use account::{Account, Role, Roles};
 pub use address::{Address, AddressError};

@@ -16,13 +16,16 @@ use crate::{
     Account, Address, AuthError, DigestAlgorithm, Identity, ScramHash, ScramVerifier, Source,
 };
 
-/// The verifier that passwords handed over are checked against.
+/// The verifier that passwords handed over are checked against, where the account has it.
 const HASH: ScramHash = ScramHash::Sha256;
 
 /// What the database knows about a password that was handed over.
 struct Candidate {
     account: Option<(i64, Account)>,
+    hash: ScramHash,
     verifier: ScramVerifier,
+    /// Whether it has a verifier for every hash.
+    complete: bool,
     /// The app password that it is.
     app_password: Option<i64>,
 }
@@ -64,7 +67,7 @@ impl Identity {
         let generation = inner.remembered().generation;
         let app_hash = app_password_hash(password);
         let candidate = self.candidate(address, app_hash).await?;
-        let verifier = candidate.verifier.clone();
+        let (hash, verifier) = (candidate.hash, candidate.verifier.clone());
         // A password that SASLprep refuses was never set; it costs what a wrong one costs.
         let prepared = prepare(password);
         let is_app_password = candidate.app_password.is_some();
@@ -72,7 +75,7 @@ impl Identity {
             || inner
                 .hash(move || {
                     let usable = prepared.is_some();
-                    verifier.fits(HASH, &prepared.unwrap_or_default()) & usable
+                    verifier.fits(hash, &prepared.unwrap_or_default()) & usable
                 })
                 .await?;
         let Some((id, account)) = candidate.account.filter(|_| fits) else {
@@ -90,8 +93,8 @@ impl Identity {
         self.succeeded(address, source);
         if let Some(id) = candidate.app_password {
             inner.audit.app_password_used(id);
-        } else if candidate.verifier.iterations < inner.iterations.get() {
-            self.strengthen(id, address, password, candidate.verifier);
+        } else if !candidate.complete || candidate.verifier.iterations < inner.iterations.get() {
+            self.strengthen(id, address, password, hash, candidate.verifier);
         }
         let account = Arc::new(account);
         inner
@@ -132,31 +135,44 @@ impl Identity {
         app_hash: [u8; 32],
     ) -> Result<Candidate, StoreError> {
         let asked = address.clone();
-        let (found, app_password) = self
+        let (found, complete, app_password) = self
             .inner
             .database
             .read(move |reader| {
-                let found = accounts::with_verifier(reader, &asked, HASH)?;
+                let found = accounts::with_any_verifier(reader, &asked)?;
                 let id = found.as_ref().map_or(-1, |(id, ..)| *id);
-                Ok((found, app_passwords::find(reader, id, &app_hash)?))
+                let complete = accounts::is_complete(reader, id)?;
+                let app_password = app_passwords::find(reader, id, &app_hash)?;
+                Ok((found, complete, app_password))
             })
             .await?;
         Ok(match found {
-            Some((id, account, verifier)) => Candidate {
+            Some((id, account, hash, verifier)) => Candidate {
                 account: Some((id, account)),
+                hash,
                 verifier,
+                complete,
                 app_password,
             },
             None => Candidate {
                 account: None,
+                hash: HASH,
+                complete: true,
                 verifier: self.inner.pretend(HASH, address.as_str()),
                 app_password: None,
             },
         })
     }
 
-    /// Derives a password's verifiers again at today's cost, now that it is at hand.
-    fn strengthen(&self, id: i64, address: &Address, password: &str, old: ScramVerifier) {
+    /// Derives a password's verifiers again, all of them and at today's cost, now that it is at hand.
+    fn strengthen(
+        &self,
+        id: i64,
+        address: &Address,
+        password: &str,
+        hash: ScramHash,
+        old: ScramVerifier,
+    ) {
         let (identity, address) = (self.clone(), address.clone());
         let password = zeroize::Zeroizing::new(password.to_owned());
         tokio::spawn(async move {
@@ -171,7 +187,7 @@ impl Identity {
                 .database
                 .write(move |tx| {
                     // Not if it was changed meanwhile.
-                    match accounts::with_verifier(tx, &whose, HASH)? {
+                    match accounts::with_verifier(tx, &whose, hash)? {
                         Some((same, account, now)) if same == id && now == old => {
                             let set_at = account.password_changed_at;
                             accounts::replace_password(tx, id, &whose, &derived, set_at)
@@ -181,7 +197,10 @@ impl Identity {
                 })
                 .await;
             match written {
-                Ok(()) => tracing::debug!(account = %address, "verifiers derived anew"),
+                Ok(()) => {
+                    inner.look_who_lacks().await;
+                    tracing::debug!(account = %address, "verifiers derived anew");
+                }
                 Err(error) => tracing::warn!(account = %address, %error, "verifiers not renewed"),
             }
         });

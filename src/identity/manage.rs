@@ -374,6 +374,7 @@ impl Identity {
         if !found {
             return Err(IdentityError::NoAccount(address.clone()));
         }
+        self.inner.look_who_lacks().await;
         self.inner.changed(event, address);
         Ok(())
     }

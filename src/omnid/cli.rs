@@ -97,9 +97,18 @@ pub enum Command {
     /// The configuration and its reference
     #[command(subcommand)]
     Config(Config),
-    /// Move here from another server: print its configuration as ours, and what is lost
+    /// Move here from another server: its configuration as ours, its users into the store, and what
+    /// is lost
     #[command(subcommand)]
     Import(Import),
+    /// Move away: write users with all that is kept of them, as XEP-0227 has it
+    Export {
+        /// A new file, for your eyes only: hashes of passwords are in it [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Only users of this domain, and its rooms
+        domain: Option<String>,
+    },
     /// Say what the configuration makes of an HTTP request, or of a call, and why
     Explain(Explain),
     /// Check the [[test]] tables of the configuration; opens no port
@@ -146,6 +155,31 @@ pub enum Import {
         #[arg(long)]
         all: bool,
     },
+    /// Prosody: its configuration, or its users and rooms
+    Prosody {
+        /// The data directory, such as /var/lib/prosody, or prosody.cfg.lua
+        path: PathBuf,
+        /// Of users and rooms: say what would come, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Write the configuration here instead of to standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Report what is not needed here, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Users of any XMPP server: a document of XEP-0227
+    Xep0227(Users),
+}
+
+#[derive(Debug, Args)]
+pub struct Users {
+    /// Where they are
+    pub path: PathBuf,
+    /// Say what would come, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

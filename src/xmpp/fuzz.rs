@@ -87,7 +87,7 @@ pub fn fuzz_validator(data: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads an element as everything that clients ask in a form of their own, and has a room take it.
 fn requests(element: &Element) {
-    drop(Query::parse(element));
+    drop(Query::parse(element, &mut |id| id.parse().ok()));
     drop(Preferences::parse(element));
     drop(Page::find(element));
     let forms = element.children().filter_map(Form::parse);
@@ -169,6 +169,7 @@ pub fn fuzz_login(data: &[u8]) {
     let policy = Arc::new(Policy {
         hosts: ["one.test".into()].into(),
         features: Vec::new(),
+        ..Policy::default()
     });
     let token = || "token".to_owned();
     let mut step = Step::Read(Stream::plain(policy, token));

@@ -31,6 +31,7 @@ use crate::{
         server::{Server, Settings},
         sweep,
         upload::Files,
+        web,
     },
     wire::{BareJid, Element, Jid, Stanza, ns, time},
 };
@@ -147,11 +148,7 @@ impl Service for Xmpp {
             service: Xmpp::NAME,
             reason: format!("the tables can't be made: {error}"),
         };
-        ground
-            .database
-            .migrate(data::COMPONENT, data::MIGRATIONS)
-            .await
-            .map_err(failed)?;
+        data::migrate(&ground.database).await.map_err(failed)?;
         let hub = ground.hub.clone();
         let trust = Arc::new(Trust::nobody());
         let settings = Settings::new(Config::default(), HashSet::new(), trust);
@@ -277,6 +274,9 @@ impl Service for Xmpp {
         if let Some(path) = prepared.config.upload.path().filter(|_| !off) {
             let files = Files(Arc::downgrade(&self.server));
             mounts.offer(path, Xmpp::NAME, Arc::new(files));
+        }
+        for (path, mount) in web::mounts(&self.server) {
+            mounts.offer(path, Xmpp::NAME, mount);
         }
         self.publish(&prepared);
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
@@ -497,7 +497,7 @@ impl StreamHandler for OnTls {
                 server,
                 address: peer,
                 listener,
-                permit,
+                permit: Some(permit),
             };
             runner.spawn("login", span, login::begin_secured(stream, peer));
         }

@@ -192,7 +192,7 @@ fn probes() {
             Closed,
         ),
         (format!("GET * HTTP/1.1\r\n{host}\r\n"), 400, Closed),
-        (format!("OPTIONS * HTTP/1.1\r\n{host}\r\n"), 204, Open),
+        (format!("OPTIONS * HTTP/1.1\r\n{host}\r\n"), 200, Open),
         (
             format!("CONNECT example.test:443 HTTP/1.1\r\n{host}\r\n"),
             405,
@@ -309,7 +309,7 @@ fn probes() {
         ),
         (
             format!("OPTIONS /digits.txt HTTP/1.1\r\n{host}\r\n"),
-            204,
+            200,
             Open,
         ),
     ];

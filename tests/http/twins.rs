@@ -17,10 +17,10 @@ use super::{
 
 /// What is compared of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    fields: BTreeMap<String, String>,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) fields: BTreeMap<String, String>,
+    pub(super) body: Vec<u8>,
 }
 
 /// Fields whose values must be equal.
@@ -131,9 +131,14 @@ fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
 }
 
 /// One request: method, target, fields, in which `{etag}` stands for the server's own.
-type Question = (String, String, Vec<(String, String)>);
+pub(super) type Question = (String, String, Vec<(String, String)>);
 
-fn ask(port: u16, (method, target, fields): &Question) -> Answer {
+pub(super) fn ask(port: u16, question: &Question) -> Answer {
+    normal(raw(port, question))
+}
+
+/// The answer as it came.
+pub(super) fn raw(port: u16, (method, target, fields): &Question) -> Answer {
     let etag = if fields.iter().any(|(_, value)| value.contains("{etag}")) {
         let plain = ("GET".to_owned(), target.clone(), vec![]);
         let etag = ask(port, &plain).fields.remove("etag");
@@ -172,11 +177,11 @@ fn ask(port: u16, (method, target, fields): &Question) -> Answer {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
-    normal(Answer {
+    Answer {
         status,
         fields,
         body: bytes[end + 4..].to_vec(),
-    })
+    }
 }
 
 /// Boundaries, absolute locations and error texts differ from server to server.
@@ -269,8 +274,52 @@ fn questions() -> Vec<Question> {
             add(method, target, &[]);
         }
     }
-    for method in ["PUT", "DELETE", "PATCH", "BREW"] {
-        add(method, "/digits.txt", &[]);
+    for method in ["PUT", "DELETE", "PATCH", "BREW", "OPTIONS", "TRACE", "POST"] {
+        for target in ["/digits.txt", "/", "/none", "/sub"] {
+            add(method, target, &[]);
+        }
+    }
+    add("OPTIONS", "*", &[]);
+    for target in [
+        "/?",
+        "/digits.txt??a",
+        "/digits.txt?%00",
+        "/digits.txt;x",
+        "/digits.txt%3Fa",
+        "/digits.txt#x",
+        "/digits.txt%20",
+        "/digits.txt%0a",
+        "/%2fdigits.txt",
+        "/sub%2findex.html",
+        "/sub%5cindex.html",
+        "/%2e/digits.txt",
+        "/sub/%2e%2e/digits.txt",
+        "/sub/.../index.html",
+        "/sub/index.html/",
+        "/sub/index.html/..",
+        "/index.html/index.html",
+        "/~root",
+        "/:x",
+        "/a:b",
+        "/*",
+        "/.htaccess",
+        "/with+space.txt",
+        "/with%2520space.txt",
+        "/%e4.js",
+        "/%C3%A4%2ejs",
+        "/digits.txt%",
+        "/digits.txt%4",
+        "/digits.txt%u0041",
+        "digits.txt",
+        "?digits.txt",
+        "http://example.test",
+        "http://example.test?x",
+        "http://EXAMPLE.TEST:80/digits.txt",
+        "http:///digits.txt",
+        "ftp://example.test/digits.txt",
+        "//example.test/digits.txt",
+    ] {
+        add("GET", target, &[]);
     }
     for target in ["/digits.txt", "/one.txt", "/empty.txt", "/large.bin"] {
         for range in [
@@ -394,6 +443,26 @@ fn meant(
         (
             target.contains("%00") && statuses == (400, 404),
             "a zero byte is no path that is merely not found",
+        ),
+        (
+            method == "POST" && statuses == (405, 200),
+            "nginx too: what takes no input does not pretend to",
+        ),
+        (
+            !["GET", "HEAD"].contains(&method.as_str())
+                && target == "/sub"
+                && [(405, 301), (200, 301)].contains(&statuses),
+            "who does not read is not sent to another place",
+        ),
+        (
+            method == "OPTIONS" && statuses == (200, 200) && omnid.body.is_empty(),
+            "an answer without content has no media type",
+        ),
+        (
+            (target.contains("%5c") && statuses == (400, 404))
+                || (["?digits.txt", "http:///digits.txt"].contains(&target.as_str())
+                    && statuses == (400, 200)),
+            "RFC 9112 section 3.2: a target that two readers could take for two things",
         ),
         (
             method == "BREW" && statuses == (405, 501),

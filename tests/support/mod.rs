@@ -17,7 +17,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-    os::unix::net::UnixDatagram,
+    os::unix::{net::UnixDatagram, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -533,6 +533,8 @@ impl Background {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
+            // A peer's workers end with it: killed alone, it would leave them behind.
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{program}: {error}; tests/install installs it"));
         Self(child)
@@ -541,6 +543,9 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
+        if let Some(group) = rustix::process::Pid::from_raw(self.0.id() as i32) {
+            let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
         let _ended = self.0.kill().and_then(|()| self.0.wait());
     }
 }

@@ -13,7 +13,7 @@ use super::journal::{self, Contents, Entry, Journal, zone_digest};
 use crate::control::zone_text;
 use crate::engine::change::{Change, Mismatch, apply_all};
 use crate::engine::zone::Zone;
-use crate::wire::name::NameRef;
+use crate::engine::zones::ZoneId;
 
 /// A journal longer than this, and than twice the zone, is cut down to the zone's length.
 const MIN_JOURNAL: u64 = if cfg!(test) { 1 << 12 } else { 1 << 20 };
@@ -43,22 +43,20 @@ pub(crate) enum HeldError {
 }
 
 /// Where the journal of a zone is.
-pub(crate) fn journal_path(data_dir: &Path, apex: NameRef<'_>) -> PathBuf {
+pub(crate) fn journal_path(data_dir: &Path, id: &ZoneId) -> PathBuf {
     data_dir
         .join("dns")
-        .join(format!("{}.journal", file_name(apex)))
+        .join(format!("{}.journal", file_name(id)))
 }
 
 /// Where a secondary keeps its copy of a zone.
-pub(crate) fn copy_path(data_dir: &Path, apex: NameRef<'_>) -> PathBuf {
-    data_dir
-        .join("dns")
-        .join(format!("{}.zone", file_name(apex)))
+pub(crate) fn copy_path(data_dir: &Path, id: &ZoneId) -> PathBuf {
+    data_dir.join("dns").join(format!("{}.zone", file_name(id)))
 }
 
 /// A name that every file system takes.
-fn file_name(apex: NameRef<'_>) -> String {
-    let text = apex.to_string().to_ascii_lowercase();
+fn file_name(id: &ZoneId) -> String {
+    let text = id.name.to_string().to_ascii_lowercase();
     let mut name = String::new();
     for byte in text.trim_end_matches('.').bytes() {
         match byte {
@@ -67,10 +65,14 @@ fn file_name(apex: NameRef<'_>) -> String {
         }
     }
     if name.is_empty() {
-        "%2e".to_owned()
-    } else {
-        name
+        name.push_str("%2e");
     }
+    // No name holds this sign unescaped.
+    if let Some(view) = &id.view {
+        name.push('@');
+        name.push_str(view);
+    }
+    name
 }
 
 /// A zone with its journal.
@@ -498,7 +500,7 @@ mod tests {
 
     #[test]
     fn names_of_files() {
-        let name = |text: &str| file_name(Name::from_text(text).unwrap().as_ref());
+        let name = |text: &str| file_name(&ZoneId::from_text(text).unwrap());
         assert_eq!(name("Example.ORG"), "example.org");
         assert_eq!(name("."), "%2e");
         assert_eq!(name("a/b.x"), "a%2fb.x");

@@ -38,6 +38,30 @@ impl KeyStore {
             .await
     }
 
+    /// What is kept of a zone of this name in another view, or in none, where `is_gone` says so of
+    /// that: the last that was signed.
+    pub(crate) async fn load_moved(
+        &self,
+        name: &str,
+        is_gone: impl Fn(&str) -> bool,
+    ) -> Result<Option<(String, i64)>, StoreError> {
+        let (name, start) = (name.to_owned(), format!("{name}@"));
+        let rows = self
+            .database
+            .read(move |tx| {
+                let sql = "SELECT zone, ring, serial FROM dns_keys
+                    WHERE zone = $1 OR substr(zone, 1, length($2)) = $2 ORDER BY serial DESC";
+                tx.query(sql, params![name.as_str(), start.as_str()])
+            })
+            .await?;
+        for row in &rows {
+            if is_gone(&row.get::<String>(0)?) {
+                return Ok(Some((row.get(1)?, row.get(2)?)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Keeps a zone's keys and serial; on the disk when this returns.
     pub(crate) async fn save(&self, zone: &str, ring: &str, serial: i64) -> Result<(), StoreError> {
         let (zone, ring) = (zone.to_owned(), ring.to_owned());

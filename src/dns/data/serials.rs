@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use omnid_hub::Record;
 use omnid_store::{Database, Migration, StoreError, params};
 
-use crate::wire::name::NameRef;
+use crate::engine::zones::ZoneId;
 
 /// The tables.
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -33,6 +33,15 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     )",
     },
 ];
+
+/// A zone in the tables: its absolute name, and the view that it is in behind the last dot.
+fn key(id: &ZoneId) -> String {
+    let name = id.name.to_string().to_ascii_lowercase();
+    match &id.view {
+        Some(view) => format!("{name}@{view}"),
+        None => name,
+    }
+}
 
 /// Serials in the store.
 pub(crate) struct Serials {
@@ -66,15 +75,15 @@ impl Serials {
     }
 
     /// When a secondary's copy was last confirmed.
-    pub(crate) fn checked(&self, zone: NameRef<'_>) -> Option<u64> {
-        let zone = zone.to_string().to_ascii_lowercase();
+    pub(crate) fn checked(&self, zone: &ZoneId) -> Option<u64> {
+        let zone = key(zone);
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         checked.get(&zone).copied()
     }
 
     /// A primary has confirmed a secondary's copy.
-    pub(crate) async fn confirm(&self, zone: NameRef<'_>) -> Result<(), StoreError> {
-        let zone = zone.to_string().to_ascii_lowercase();
+    pub(crate) async fn confirm(&self, zone: &ZoneId) -> Result<(), StoreError> {
+        let zone = key(zone);
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -102,11 +111,11 @@ impl Serials {
     /// was has its file's.
     pub(crate) async fn of(
         &self,
-        zone: NameRef<'_>,
+        zone: &ZoneId,
         file_serial: u32,
         published: &[Record],
     ) -> Result<u32, StoreError> {
-        let zone = zone.to_string().to_ascii_lowercase();
+        let zone = key(zone);
         if !self.keep(&zone, !published.is_empty()) {
             return Ok(file_serial);
         }

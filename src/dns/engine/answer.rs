@@ -1,17 +1,19 @@
 //! The path of a query: bytes in, bytes out, nothing allocated.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::access::{Access, Who};
 use super::chaos;
 use super::deferred::{Deferred, Request};
+use super::limit::{Alike, Verdict};
 use super::lookup::{Lookup, Pending};
 use super::policy::Requester;
 use super::reply::{ExtendedError, Reply, bare_reply};
 use super::signed::answer_signed;
-use super::state::State;
+use super::state::{Settings, State};
 use super::transfer::Transfer;
 use super::trie::Key;
+use super::zones::{ZoneId, Zones};
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
 use crate::wire::name::NameRef;
 use crate::wire::query::{Query, Question, Unreadable};
@@ -28,6 +30,20 @@ pub enum Transport {
     Tcp,
     /// A TLS connection (RFC 7858).
     Tls,
+    /// An HTTP request (RFC 8484).
+    Https,
+}
+
+impl Transport {
+    /// True where nobody on the way reads along: sizes are all that is to be seen (RFC 8467).
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Https)
+    }
+
+    /// True of a connection of its own, whose idle time is ours to tell of (RFC 7828 3.2).
+    pub fn has_keepalive(self) -> bool {
+        matches!(self, Transport::Tcp | Transport::Tls)
+    }
 }
 
 /// Who asks.
@@ -37,6 +53,8 @@ pub struct Client {
     pub address: IpAddr,
     /// How.
     pub transport: Transport,
+    /// To which address, where that is known.
+    pub local: Option<SocketAddr>,
     /// The number of the key that a signature of the request was checked with.
     pub key: Option<u16>,
 }
@@ -47,8 +65,36 @@ impl Client {
         Client {
             address,
             transport,
+            local: None,
             key: None,
         }
+    }
+
+    /// One who asks at this address of the server.
+    pub fn at(self, local: SocketAddr) -> Client {
+        Client {
+            local: Some(local),
+            ..self
+        }
+    }
+
+    /// True of one whose cookie shows that its address is its own.
+    pub(super) fn has_cookie(&self, settings: &Settings, query: &Query<'_>, now: u32) -> bool {
+        let cookie = query.edns.and_then(|edns| edns.cookie);
+        match (&settings.cookie_secret, cookie) {
+            (Some(secret), Some(cookie)) => secret.is_good(cookie, self.address, now),
+            _ => false,
+        }
+    }
+
+    /// True if a message about an error may go to it: over UDP there may be a limit to them.
+    pub(super) fn may_have_error(&self, state: &State, now: u32) -> bool {
+        let limiter = state.settings.limiter.as_ref();
+        limiter
+            .filter(|_| self.transport == Transport::Udp)
+            .is_none_or(|limiter| {
+                limiter.count(&self.who(state), Alike::ERROR, now) == Verdict::Send
+            })
     }
 
     /// What access lists ask about.
@@ -113,6 +159,9 @@ pub fn answer(
             rcode,
             question_end,
         }) => {
+            if !client.may_have_error(state, now) {
+                return Outcome::Drop;
+            }
             let len = bare_reply(message, question_end, rcode, out, &mut scratch.names);
             replied(len, rcode, RrType(0))
         }
@@ -152,30 +201,35 @@ pub fn answer_query(
     let Ok(mut reply) = reply else {
         return Outcome::Drop;
     };
-    let action = decide(state, client, query, &mut reply, key, pending);
+    let desired = query.header.flags & flag::RD != 0;
+    let (zones, recursion) = state.seen_by(client, desired);
+    let action = decide(state, zones, client, query, &mut reply, key, pending);
     if action == Action::Transfer
-        && let Some(served) = query.question.and_then(|asked| state.zones.get(asked.name))
+        && let Some(served) = query.question.and_then(|asked| zones.get(asked.name))
     {
         let question = message.get(Header::LEN..query.question_end).unwrap_or(&[]);
         let transfer = Transfer::new(served, query, question, settings.udp_size);
         return Outcome::Transfer(Box::new(transfer));
     }
     if let Action::Defer(request) = action
-        && let Some(asked) = query.question
+        && let Some(served) = query.question.and_then(|asked| zones.get(asked.name))
     {
         return Outcome::Deferred(Box::new(Deferred {
             request,
-            zone: asked.name.to_owned(),
+            zone: served.id(),
             message: message.into(),
             client: *client,
             signature: None,
         }));
     }
-    if client.key.is_none() && settings.recursion.allows(&client.who(state)) {
+    if client.key.is_none() && recursion && settings.recursion.allows(&client.who(state)) {
         if reply.leaves_to_resolver(query) {
             return Outcome::Recurse;
         }
         reply.flags |= flag::RA;
+    }
+    if !reply.is_within_rate(state, client, query, now) {
+        return Outcome::Drop;
     }
     let rcode = reply.rcode;
     let len = reply.finish(settings, client, query, now);
@@ -231,6 +285,9 @@ pub fn answer_with(
             break;
         }
     }
+    if !reply.is_within_rate(state, client, &query, now) {
+        return Outcome::Drop;
+    }
     let rcode = reply.rcode;
     let len = reply.finish(&state.settings, client, &query, now);
     replied(Some(len), rcode, rr_type)
@@ -253,8 +310,10 @@ enum Action {
 }
 
 /// Fills in the response, or says that it is a transfer.
+#[allow(clippy::too_many_arguments)]
 fn decide(
     state: &State,
+    zones: &Zones,
     client: &Client,
     query: &Query<'_>,
     reply: &mut Reply<'_>,
@@ -270,7 +329,7 @@ fn decide(
     };
     key.set(question.name);
     if query.header.opcode() != Opcode::QUERY {
-        return match other_opcode(state, client, query.header.opcode(), &question) {
+        return match other_opcode(state, zones, client, query.header.opcode(), &question) {
             Ok(request) => Action::Defer(request),
             Err((rcode, extended)) => {
                 (reply.rcode, reply.extended) = (rcode, Some(extended));
@@ -293,21 +352,14 @@ fn decide(
         }
     }
     match question.rr_type {
-        RrType::AXFR | RrType::IXFR => transfer(state, client, query, &question, reply),
+        RrType::AXFR | RrType::IXFR => transfer(state, zones, client, query, &question, reply),
         RrType::MAILA | RrType::MAILB => {
             reply.rcode = Rcode::NOTIMP;
             Action::Send
         }
         RrType::ANY => {
-            Lookup::new(
-                &state.zones,
-                &question,
-                client.transport,
-                reply,
-                key,
-                pending,
-            )
-            .run(query, state, client);
+            Lookup::new(zones, &question, client.transport, reply, key, pending)
+                .run(query, state, client);
             Action::Send
         }
         rr_type if rr_type.is_meta() => {
@@ -315,15 +367,8 @@ fn decide(
             Action::Send
         }
         _ => {
-            Lookup::new(
-                &state.zones,
-                &question,
-                client.transport,
-                reply,
-                key,
-                pending,
-            )
-            .run(query, state, client);
+            Lookup::new(zones, &question, client.transport, reply, key, pending)
+                .run(query, state, client);
             Action::Send
         }
     }
@@ -332,11 +377,12 @@ fn decide(
 /// NOTIFY and UPDATE: whether they are for a zone here at all, and from somebody who may.
 fn other_opcode(
     state: &State,
+    zones: &Zones,
     client: &Client,
     opcode: Opcode,
     question: &Question<'_>,
 ) -> Result<Request, (Rcode, ExtendedError)> {
-    let Some(served) = state.zones.get(question.name) else {
+    let Some(served) = zones.get(question.name) else {
         return Err((Rcode::NOTAUTH, ExtendedError::NOT_AUTHORITATIVE));
     };
     let who = client.who(state);
@@ -359,7 +405,7 @@ fn other_opcode(
         Opcode::UPDATE => match rules.update.admits(&requester(&who)) {
             Ok(()) => Ok(Request::Update),
             Err((rcode, reason)) => {
-                log_update_refused(question.name, &requester(&who), rcode, &reason);
+                log_update_refused(&served.id(), &requester(&who), rcode, &reason);
                 Err((Rcode::REFUSED, ExtendedError::PROHIBITED))
             }
         },
@@ -377,14 +423,14 @@ fn requester<'a>(who: &Who<'a>) -> Requester<'a> {
 /// Says why an update was refused. The reason names the rule and the record, so that each is told
 /// of once in a while, however many come.
 pub(crate) fn log_update_refused(
-    zone: NameRef<'_>,
+    zone: &ZoneId,
     requester: &Requester<'_>,
     rcode: Rcode,
     reason: &str,
 ) {
     let every = std::time::Duration::from_secs(1);
     omnid_telemetry::limited!(
-        every, key = (zone.wire(), reason), info, %zone, %requester, %rcode, reason, "update refused"
+        every, key = (zone, reason), info, %zone, %requester, %rcode, reason, "update refused"
     );
 }
 
@@ -407,6 +453,7 @@ pub(super) fn log_refusal(action: &str, zone: NameRef<'_>, who: &Who<'_>, access
 /// with the whole zone; with the SOA alone for a client that is up to date, or that asks over UDP.
 fn transfer(
     state: &State,
+    zones: &Zones,
     client: &Client,
     query: &Query<'_>,
     question: &Question<'_>,
@@ -418,7 +465,7 @@ fn transfer(
         reply.rcode = Rcode::FORMERR;
         return Action::Send;
     }
-    let Some(served) = state.zones.get(question.name) else {
+    let Some(served) = zones.get(question.name) else {
         reply.rcode = Rcode::NOTAUTH;
         reply.extended = Some(ExtendedError::NOT_AUTHORITATIVE);
         return Action::Send;

@@ -42,6 +42,30 @@ impl CookieSecret {
     }
 }
 
+/// RFC 9018 4.3: how old a cookie may be, and how far ahead of the clock.
+const MAX_AGE: u32 = 3600;
+const MAX_AHEAD: u32 = 300;
+
+impl CookieSecret {
+    /// True of a client's cookie with one behind it that this server, or one with the same secret,
+    /// has given to the same address of late.
+    pub(crate) fn is_good(&self, cookie: &[u8], address: IpAddr, now: u32) -> bool {
+        let (Some(client), Some(time)) = (
+            cookie.first_chunk(),
+            cookie.get(12..16).and_then(<[u8]>::first_chunk),
+        ) else {
+            return false;
+        };
+        let time = u32::from_be_bytes(*time);
+        let age = now.wrapping_sub(time);
+        let timely = age <= MAX_AGE || age.wrapping_neg() <= MAX_AHEAD;
+        // All octets are looked at, however many are right.
+        let own = self.both(*client, address, time);
+        let differ = |all: u8, (ours, theirs): (&u8, &u8)| all | (ours ^ theirs);
+        timely && cookie.len() == BOTH && own.iter().zip(cookie).fold(0, differ) == 0
+    }
+}
+
 fn fill(target: &mut [u8], head: &[u8], tail: &[u8]) -> usize {
     for (slot, octet) in target.iter_mut().zip(head.iter().chain(tail)) {
         *slot = *octet;
@@ -50,7 +74,7 @@ fn fill(target: &mut [u8], head: &[u8], tail: &[u8]) -> usize {
 }
 
 /// SipHash-2-4 (Aumasson and Bernstein, 2012).
-fn siphash_2_4(key: &[u8; 16], input: &[u8]) -> u64 {
+pub(super) fn siphash_2_4(key: &[u8; 16], input: &[u8]) -> u64 {
     let word = |octets: &[u8]| {
         let mut padded = [0u8; 8];
         fill(&mut padded, octets, &[]);
@@ -142,6 +166,18 @@ mod tests {
             let client = hex(client).try_into().unwrap();
             let both = secret.both(client, address.parse().unwrap(), now);
             assert_eq!(both.to_vec(), hex(expected), "{address}");
+
+            let address = address.parse().unwrap();
+            assert!(secret.is_good(&both, address, now));
+            assert!(secret.is_good(&both, address, now + 3600));
+            assert!(secret.is_good(&both, address, now - 300));
+            assert!(!secret.is_good(&both, address, now + 3601));
+            assert!(!secret.is_good(&both, address, now - 301));
+            assert!(!secret.is_good(&both, "192.0.2.1".parse().unwrap(), now));
+            assert!(!secret.is_good(&both[..8], address, now));
+            let mut forged = both;
+            forged[23] ^= 1;
+            assert!(!secret.is_good(&forged, address, now));
         }
     }
 }

@@ -6,8 +6,9 @@ use super::reply::{ExtendedError, Reply, size_limit};
 use super::signed::sign;
 use super::state::State;
 use super::tsig::{Signature, room_for};
+use super::zones::ZoneId;
 use crate::wire::code::{Rcode, RrType};
-use crate::wire::name::{Name, NameRef};
+use crate::wire::name::NameRef;
 use crate::wire::query::Query;
 
 /// What is asked for.
@@ -25,7 +26,7 @@ pub struct Deferred {
     /// What it asks for.
     pub request: Request,
     /// The zone it is about.
-    pub zone: Name,
+    pub zone: ZoneId,
     /// All of it.
     pub message: Box<[u8]>,
     /// Who asks.

@@ -97,7 +97,12 @@ pub fn fuzz_answer(bytes: &[u8]) {
     };
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (mut out, mut scratch) = (vec![0; 65_535], Scratch::default());
-    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+    for transport in [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Https,
+    ] {
         let client = Client::new(address, transport);
         match answer(state, &client, 0, bytes, &mut out, &mut scratch) {
             Outcome::Reply(answered) => {
@@ -127,6 +132,7 @@ fn state() -> Option<State> {
         .filter_map(|network| network.parse().ok());
     let served = Served {
         history: Default::default(),
+        view: None,
         zone: Arc::new(zone),
         rules: Arc::new(Rules {
             transfer: Access::networks(everybody),
@@ -144,6 +150,7 @@ fn state() -> Option<State> {
     Some(State {
         keys: Keys::default(),
         zones: Zones::new(vec![served]),
+        views: Default::default(),
         settings,
     })
 }

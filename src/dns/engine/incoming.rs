@@ -368,6 +368,7 @@ mod tests {
         State {
             zones: Zones::new(vec![served]),
             keys: Keys::default(),
+            views: Default::default(),
             settings: Settings::default(),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::answer::{Client, Transport, log_refusal};
 use super::denial::Proofs;
-use super::reply::{ExtendedError, Reply};
+use super::reply::{Counted, ExtendedError, Reply};
 use super::state::State;
 use super::trie::Key;
 use super::zone::{Cut, Found, NodeId, RrSet, Zone};
@@ -192,6 +192,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
             }
             Some(Cut::Dname(id)) => {
                 self.authoritative(target);
+                self.counts_as(target, zone, id, Counted::Wildcard);
                 return self.follow_dname(zone, id, target);
             }
             _ => self.authoritative(target),
@@ -199,14 +200,31 @@ impl<'a, 'b> Lookup<'a, 'b> {
         match found {
             Found::Exact(id) => self.at(zone, id, None, target),
             Found::Below(encloser) => match zone.wildcard(encloser) {
-                Some(id) => self.at(zone, id, Some(encloser), target),
+                Some(id) => {
+                    self.counts_as(target, zone, encloser, Counted::Wildcard);
+                    self.at(zone, id, Some(encloser), target)
+                }
                 None => {
+                    self.counts_as(target, zone, 0, Counted::Tail);
                     self.reply.rcode = Rcode::NXDOMAIN;
                     self.deny(zone, target);
                     self.prove_no_name(zone, encloser, target);
                     Step::Done
                 }
             },
+        }
+    }
+
+    /// Where responses are counted, those to all names below one are one.
+    fn counts_as(
+        &mut self,
+        target: Target<'_>,
+        zone: &Zone,
+        above: NodeId,
+        tail: fn(usize) -> Counted,
+    ) {
+        if target.first {
+            self.reply.counted = tail(zone.name(above).wire().len());
         }
     }
 
@@ -401,6 +419,7 @@ impl<'a, 'b> Lookup<'a, 'b> {
         let Some(servers) = zone.set(cut, RrType::NS) else {
             return;
         };
+        self.counts_as(target, zone, cut, Counted::Tail);
         let owner = self.ancestor(zone, cut, target);
         if self.write_set(Section::Authority, owner, &servers).is_err() {
             self.reply.truncate();

@@ -10,6 +10,7 @@ mod denial;
 mod fuzz;
 pub mod history;
 pub mod incoming;
+pub mod limit;
 mod lookup;
 pub mod notify;
 pub mod policy;
@@ -21,6 +22,7 @@ pub mod transfer;
 mod trie;
 pub mod tsig;
 pub mod update;
+pub mod view;
 pub mod zone;
 pub mod zones;
 

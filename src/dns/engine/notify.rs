@@ -77,8 +77,13 @@ impl Notifier {
     ) {
         for to in secondaries {
             // A newer change takes the place of an older one.
-            self.pending
-                .retain(|pending| pending.to != *to || pending.zone != *zone);
+            // Where the zone is in several views, the key says to which of the secondary's it goes.
+            let name = |key: Option<&Arc<Key>>| key.map(|key| key.name.clone());
+            self.pending.retain(|pending| {
+                pending.to != *to
+                    || pending.zone != *zone
+                    || name(pending.key.as_ref()) != name(key)
+            });
             if self.pending.len() < MAX_PENDING {
                 let (zone, id) = (zone.clone(), id());
                 self.pending.push(Pending {

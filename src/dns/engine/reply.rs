@@ -2,11 +2,12 @@
 
 use super::answer::{Client, Transport};
 use super::cookie;
-use super::state::Settings;
+use super::limit::{Alike, Kind, Verdict, kind_of};
+use super::state::{Settings, State};
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
 use crate::wire::query::{Query, option};
 use crate::wire::reader::{Header, flag};
-use crate::wire::writer::{Compression, Full, Section, Writer};
+use crate::wire::writer::{Compression, Full, Mark, Section, Writer};
 
 /// Why a query fails, for people (RFC 8914).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,23 @@ pub(crate) struct Reply<'b> {
     pub(crate) extended: Option<ExtendedError>,
     /// A chain of aliases leaves the zones of this server.
     pub(crate) leaves: bool,
+    /// What stands for the question's name where responses are counted.
+    pub(crate) counted: Counted,
     limit: usize,
+    /// Behind the question.
+    start: Mark,
+}
+
+/// What of the question's name responses that are alike have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Counted {
+    /// All of it.
+    #[default]
+    Whole,
+    /// So many octets of its end.
+    Tail(usize),
+    /// These, below which a wildcard stands.
+    Wildcard(usize),
 }
 
 /// Octets of an OPT record without options.
@@ -70,6 +87,7 @@ impl<'b> Reply<'b> {
         let question = message.get(Header::LEN..query.question_end).unwrap_or(&[]);
         let limit = size_limit(settings, client, query).min(out.len());
         let mut writer = Writer::new(out, limit, names, question)?;
+        let start = writer.mark();
         writer.set_limit(limit.saturating_sub(reserved(settings, client, query)));
         let flags = reply_flags(query.header.flags);
         Ok(Reply {
@@ -78,7 +96,9 @@ impl<'b> Reply<'b> {
             rcode: Rcode::NOERROR,
             extended: None,
             leaves: false,
+            counted: Counted::default(),
             limit,
+            start,
         })
     }
 
@@ -104,6 +124,61 @@ impl<'b> Reply<'b> {
     /// Something that had to be in the response did not fit.
     pub(crate) fn truncate(&mut self) {
         self.flags |= flag::TC;
+    }
+
+    /// Counts the response against the rate limit; false if it is not to be sent.
+    pub(crate) fn is_within_rate(
+        &mut self,
+        state: &State,
+        client: &Client,
+        query: &Query<'_>,
+        now: u32,
+    ) -> bool {
+        let Some(limiter) = state.settings.limiter.as_ref() else {
+            return true;
+        };
+        if client.transport != Transport::Udp || client.has_cookie(&state.settings, query, now) {
+            return true;
+        }
+        let (answers, authorities) = (
+            self.writer.count(Section::Answer),
+            self.writer.count(Section::Authority),
+        );
+        let authoritative = self.flags & flag::AA != 0;
+        let kind = kind_of(self.rcode, authoritative, answers, authorities);
+        let alike = match query.question {
+            Some(asked) if kind != Kind::Error => {
+                let name = asked.name.wire();
+                let tail = |length: usize| name.get(name.len().saturating_sub(length)..);
+                let (name, wildcard) = match self.counted {
+                    Counted::Whole => (Some(name), false),
+                    Counted::Tail(length) => (tail(length), false),
+                    Counted::Wildcard(length) => (tail(length), true),
+                };
+                // Denials and referrals are the same whatever type is asked for.
+                let rr_type = match kind {
+                    Kind::Answer => asked.rr_type,
+                    _ => RrType(0),
+                };
+                Alike {
+                    kind,
+                    name: name.unwrap_or_default(),
+                    wildcard,
+                    rr_type,
+                    class: asked.class,
+                }
+            }
+            _ => Alike::ERROR,
+        };
+        match limiter.count(&client.who(state), alike, now) {
+            Verdict::Send => true,
+            Verdict::Truncate => {
+                self.writer.reset(self.start);
+                self.truncate();
+                true
+            }
+            Verdict::Drop => false,
+        }
     }
 
     /// Adds the OPT record and closes the message; gives its length.
@@ -152,7 +227,7 @@ impl<'b> Reply<'b> {
         if let (true, Some(id)) = (edns.nsid, &settings.server_id) {
             self.option(option::NSID, id.as_bytes())?;
         }
-        if edns.keepalive && client.transport != Transport::Udp {
+        if edns.keepalive && client.transport.has_keepalive() {
             self.option(option::KEEPALIVE, &settings.keepalive.to_be_bytes())?;
         }
         if let Some(error) = self.extended {
@@ -163,7 +238,7 @@ impl<'b> Reply<'b> {
             self.writer.bytes(&[o1, o0, l1, l0, e1, e0])?;
             self.writer.bytes(error.text.as_bytes())?;
         }
-        if edns.padding && client.transport == Transport::Tls {
+        if edns.padding && client.transport.is_encrypted() {
             self.pad()?;
         }
         let length = (self.writer.len() - start) as u16;
@@ -215,8 +290,8 @@ pub(super) fn size_limit(settings: &Settings, client: &Client, query: &Query<'_>
 fn reserved(settings: &Settings, client: &Client, query: &Query<'_>) -> usize {
     let Some(edns) = query.edns else { return 0 };
     let cookie = edns.cookie.is_some() && settings.cookie_secret.is_some();
-    let keepalive = edns.keepalive && client.transport != Transport::Udp;
-    let padding = edns.padding && client.transport == Transport::Tls;
+    let keepalive = edns.keepalive && client.transport.has_keepalive();
+    let padding = edns.padding && client.transport.is_encrypted();
     let nsid = settings.server_id.as_ref().filter(|_| edns.nsid);
     OPT + if cookie { OPTION + cookie::BOTH } else { 0 }
         + nsid.map_or(0, |id| OPTION + id.len())

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::zone::Zone;
+use super::zones::ZoneId;
 use crate::wire::code::RrType;
-use crate::wire::name::Name;
 
 /// Between tries for a zone of which there is no copy yet: the first, and the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
@@ -58,12 +58,12 @@ struct Entry {
 /// The zones of a secondary.
 #[derive(Debug, Default)]
 pub struct Schedule {
-    entries: HashMap<Name, Entry>,
+    entries: HashMap<ZoneId, Entry>,
 }
 
 impl Schedule {
     /// A zone whose copy was last confirmed so long ago; one without a copy has no timers.
-    pub fn add(&mut self, zone: &Name, timers: Option<Timers>, age: Duration, now: Instant) {
+    pub fn add(&mut self, zone: &ZoneId, timers: Option<Timers>, age: Duration, now: Instant) {
         let expires = timers.and_then(|timers| now.checked_add(timers.expire.saturating_sub(age)));
         self.entries.entry(zone.clone()).or_insert(Entry {
             timers,
@@ -77,17 +77,17 @@ impl Schedule {
     }
 
     /// Forgets all zones but those that `keep` names.
-    pub fn retain(&mut self, keep: impl Fn(&Name) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(&ZoneId) -> bool) {
         self.entries.retain(|name, _| keep(name));
     }
 
     /// True of a zone that is known.
-    pub fn holds(&self, zone: &Name) -> bool {
+    pub fn holds(&self, zone: &ZoneId) -> bool {
         self.entries.contains_key(zone)
     }
 
     /// Somebody says that there is a new version.
-    pub fn notified(&mut self, zone: &Name, now: Instant) {
+    pub fn notified(&mut self, zone: &ZoneId, now: Instant) {
         if let Some(entry) = self.entries.get_mut(zone) {
             if entry.busy {
                 entry.again = true;
@@ -98,7 +98,7 @@ impl Schedule {
     }
 
     /// Zones to ask for now.
-    pub fn due(&mut self, now: Instant) -> Vec<Name> {
+    pub fn due(&mut self, now: Instant) -> Vec<ZoneId> {
         let mut due = Vec::new();
         for (name, entry) in &mut self.entries {
             if !entry.busy && entry.next <= now {
@@ -110,7 +110,7 @@ impl Schedule {
     }
 
     /// The primaries were asked; `timers` are those of the copy that was confirmed or fetched.
-    pub fn done(&mut self, zone: &Name, timers: Option<Timers>, now: Instant) {
+    pub fn done(&mut self, zone: &ZoneId, timers: Option<Timers>, now: Instant) {
         let Some(entry) = self.entries.get_mut(zone) else {
             return;
         };
@@ -138,7 +138,7 @@ impl Schedule {
     }
 
     /// Zones whose copies have become too old; each is told of once.
-    pub fn expired(&mut self, now: Instant) -> Vec<Name> {
+    pub fn expired(&mut self, now: Instant) -> Vec<ZoneId> {
         let mut expired = Vec::new();
         for (name, entry) in &mut self.entries {
             if entry.expires.is_some_and(|expires| expires <= now) {
@@ -160,7 +160,7 @@ impl Schedule {
     }
 
     /// How long until a zone is asked for again, and until it expires.
-    pub fn state(&self, zone: &Name, now: Instant) -> Option<(Duration, Option<Duration>)> {
+    pub fn state(&self, zone: &ZoneId, now: Instant) -> Option<(Duration, Option<Duration>)> {
         let entry = self.entries.get(zone)?;
         let until = |at: Instant| at.saturating_duration_since(now);
         Some((until(entry.next), entry.expires.map(until)))
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_secondary_whose_primary_dies() {
         let start = Instant::now();
-        let zone = Name::from_text("example").unwrap();
+        let zone = ZoneId::from_text("example").unwrap();
         let seconds = Duration::from_secs;
         let timers = Timers {
             refresh: seconds(100),

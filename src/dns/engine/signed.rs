@@ -60,6 +60,9 @@ pub(super) fn answer_signed(
         Err(Rejection::Malformed) => (Rcode::FORMERR, None),
         Err(rejection) => (Rcode::NOTAUTH, Some(rejection)),
     };
+    if !client.may_have_error(state, now) {
+        return Outcome::Drop;
+    }
     let room = limit.saturating_sub(MAX_RECORD).max(limit.min(512) / 2);
     let Some(body) = out.get_mut(..room) else {
         return Outcome::Drop;

@@ -67,6 +67,7 @@ pub(super) fn served(apex: &str, text: &str) -> Served {
     let zone = built.zone.unwrap_or_else(|| panic!("{:?}", built.faults));
     let local = "127.0.0.0/8".parse().unwrap();
     Served {
+        view: None,
         history: Default::default(),
         zone: Arc::new(zone),
         rules: Arc::new(Rules {
@@ -83,6 +84,7 @@ pub(super) fn state() -> State {
     let zones = Zones::new(vec![served("example", ZONE), served("example.net", net)]);
     State {
         keys: Keys::default(),
+        views: Default::default(),
         zones,
         settings: Settings::default(),
     }
@@ -394,6 +396,7 @@ fn loops_are_told_and_long_chains_are_not() {
     let zones = Zones::new(vec![served("example", &text)]);
     let state = State {
         keys: Keys::default(),
+        views: Default::default(),
         zones,
         settings: Settings::default(),
     };
@@ -413,6 +416,7 @@ fn names_that_a_dname_makes_too_long() {
     let zones = Zones::new(vec![served("example", &text)]);
     let state = State {
         keys: Keys::default(),
+        views: Default::default(),
         zones,
         settings: Settings::default(),
     };

@@ -373,6 +373,7 @@ mod tests {
         let zones = Zones::new(vec![served("example", &text)]);
         let state = State {
             keys: Keys::default(),
+            views: Default::default(),
             zones,
             settings: Settings::default(),
         };

@@ -30,12 +30,12 @@ impl Handed {
             tokio::select! {
                 next = handed.recv() => {
                     let Some((socket, context)) = next else { return Ok(()) };
-                    let StreamContext { peer, listener, permit, .. } = context;
+                    let StreamContext { peer, local, listener, permit, .. } = context;
                     let (shared, own) = (shared.clone(), child.clone());
                     let span = tracing::info_span!("connection", %listener, %peer);
                     child.spawn("connection", span, async move {
                         let _permit = permit;
-                        dot(shared, own, socket, peer, listener).await
+                        dot(shared, own, socket, (peer, local), listener).await
                     });
                 }
                 () = child.draining() => return Ok(()),

@@ -39,7 +39,7 @@ const CODES: [Rcode; 9] = [
     Rcode::BADVERS,
     Rcode::YXDOMAIN,
 ];
-const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
+const TRANSPORTS: [&str; 4] = ["udp", "tcp", "tls", "https"];
 
 /// Times from 1 µs to 100 ms, in seconds.
 const LATENCY: &[f64] = &[
@@ -119,6 +119,7 @@ fn index(transport: Transport) -> usize {
         Transport::Udp => 0,
         Transport::Tcp => 1,
         Transport::Tls => 2,
+        Transport::Https => 3,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The edge: sockets and tasks that drive the engine.
 
+mod exchange;
 pub(crate) mod fetch;
 pub(crate) mod handed;
+mod https;
 mod metrics;
 mod notify;
 mod parent;
@@ -16,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use omnid_ground::Ground;
 
+pub(crate) use https::Https;
 pub(crate) use metrics::Metrics;
 pub(crate) use notify::{News, notify};
 pub(crate) use parent::parent_ds;

@@ -47,6 +47,7 @@ pub(crate) fn tcp(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Accepted {
             socket,
             peer,
+            local,
             listener,
             permit,
             ..
@@ -57,7 +58,8 @@ pub(crate) fn tcp(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Ok(socket) = plain_accept(socket, deadline).await else {
             return Ok(());
         };
-        serve(&shared, &own, socket, peer, &listener, Transport::Tcp).await
+        let client = Client::new(peer.ip(), Transport::Tcp).at(local);
+        serve(&shared, &own, socket, peer, &listener, client).await
     });
 }
 
@@ -69,6 +71,7 @@ pub(crate) fn tls(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Accepted {
             socket,
             peer,
+            local,
             listener,
             permit,
             ..
@@ -82,7 +85,8 @@ pub(crate) fn tls(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         let Ok(socket) = tls_accept(socket, config, deadline).await else {
             return Ok(());
         };
-        serve(&shared, &own, socket, peer, &listener, Transport::Tls).await
+        let client = Client::new(peer.ip(), Transport::Tls).at(local);
+        serve(&shared, &own, socket, peer, &listener, client).await
     });
 }
 
@@ -91,10 +95,11 @@ pub(crate) async fn dot(
     shared: Arc<Shared>,
     child: Child,
     socket: TlsSocket,
-    peer: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
     listener: Arc<str>,
 ) -> ChildResult {
-    serve(&shared, &child, socket, peer, &listener, Transport::Tls).await
+    let client = Client::new(peer.ip(), Transport::Tls).at(local);
+    serve(&shared, &child, socket, peer, &listener, client).await
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
@@ -103,9 +108,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
     socket: S,
     peer: SocketAddr,
     listener: &str,
-    transport: Transport,
+    client: Client,
 ) -> ChildResult {
-    let client = Client::new(peer.ip(), transport);
     let mut connection = Connection {
         shared: shared.clone(),
         listener: listener.into(),

@@ -107,7 +107,7 @@ impl Worker {
             let Some(slot) = answers.next_slot() else {
                 return;
             };
-            let client = Client::new(peer.ip(), Transport::Udp);
+            let client = client(socket, peer, local);
             let mut outcome = answer(&state, &client, now, message, slot, scratch);
             if let Outcome::Recurse = outcome {
                 let (recursion, names) = (&shared.recursion, &mut scratch.names);
@@ -160,6 +160,13 @@ impl Worker {
             });
         }
     }
+}
+
+/// Who sent a datagram, and to which of the addresses that the socket has.
+fn client(socket: &DatagramSocket, peer: SocketAddr, local: Option<IpAddr>) -> Client {
+    let own = socket.local_address();
+    let at = SocketAddr::new(local.unwrap_or(own.ip()), own.port());
+    Client::new(peer.ip(), Transport::Udp).at(at)
 }
 
 /// Has a request carried out and sends the response.
@@ -223,7 +230,7 @@ async fn scripted(
     local: Option<IpAddr>,
 ) {
     let since = Instant::now();
-    let client = Client::new(peer.ip(), Transport::Udp);
+    let client = client(socket, peer, local);
     let decision = script::decide(shared, &client, listener, message).await;
     let state: Arc<State> = shared.state.load_full();
     let (mut out, mut scratch) = (vec![0; MAX_ANSWER], Box::<Scratch>::default());

@@ -3,7 +3,9 @@
 mod body;
 mod cache;
 mod entry;
+mod listing;
 mod multipart;
+mod negotiate;
 mod root;
 mod serve;
 mod types;
@@ -14,5 +16,6 @@ mod tests;
 pub use body::{FileBody, Piece};
 pub use cache::{CacheLimits, FileCache};
 pub use entry::{Content, Entry, Kind};
+pub use listing::{Form, Listing};
 pub use root::{Root, Symlinks};
 pub use serve::{FileAnswer, FileRequest, Files};

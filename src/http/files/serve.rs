@@ -15,8 +15,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use rustix::io::Errno;
 
 use super::{
-    Content, Entry, FileBody, FileCache, Kind, Root,
+    Content, Entry, FileBody, FileCache, Kind, Listing, Root, listing,
     multipart::{self, piece},
+    negotiate::Found,
 };
 use crate::{
     answer::{self, Failure},
@@ -49,6 +50,12 @@ pub struct Files {
     pub charset: Option<String>,
     /// Codings that files may lie beside their plain form in, the best first.
     pub precompressed: Vec<Coding>,
+    /// How directories without an index are shown, where they are.
+    pub listing: Option<Listing>,
+    /// Languages that pages may be in, named at the end of their names, the best first.
+    pub languages: Vec<String>,
+    /// What is tried behind a name that no file has (".html").
+    pub extensions: Vec<String>,
     /// Suffixes of the names of programs (".php"): they are run, and never sent.
     pub programs: Vec<String>,
 }
@@ -76,6 +83,23 @@ const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("accept-encoding");
 
 impl Files {
+    /// The files of a root, served plainly.
+    #[must_use]
+    pub fn of(root: Arc<Root>) -> Self {
+        Self {
+            root,
+            index: Vec::new(),
+            fallback: None,
+            hidden: false,
+            charset: None,
+            precompressed: Vec::new(),
+            listing: None,
+            languages: Vec::new(),
+            extensions: Vec::new(),
+            programs: Vec::new(),
+        }
+    }
+
     /// Answers a request.
     ///
     /// # Errors
@@ -83,16 +107,19 @@ impl Files {
     pub fn answer(&self, request: &FileRequest<'_>, cache: &FileCache) -> FileAnswer {
         let reads = request.method == Method::GET || request.method == Method::HEAD;
         if request.method == Method::OPTIONS {
-            let mut response = answer::empty(StatusCode::NO_CONTENT);
-            response.headers_mut().insert(header::ALLOW, ALLOW);
-            return Ok(response);
-        }
-        if !reads {
-            return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED).with(header::ALLOW, ALLOW));
+            return Ok(answer::options(ALLOW));
         }
         // No file has a slash in its name.
         if request.path.encoded_slash() || (!self.hidden && request.path.hidden()) {
             return Err(Failure::new(StatusCode::NOT_FOUND));
+        }
+        if !reads {
+            // Who posts to nothing hears that nothing is there.
+            let post = request.method == Method::POST;
+            let missing = post.then(|| self.missing(request, cache)).flatten();
+            let refused =
+                || Failure::new(StatusCode::METHOD_NOT_ALLOWED).with(header::ALLOW, ALLOW);
+            return Err(missing.unwrap_or_else(refused));
         }
         match self.look_up(request, cache) {
             Err(failure) if failure.status == StatusCode::NOT_FOUND => {
@@ -140,7 +167,7 @@ impl Files {
 
     /// What there is to send. A program is not, however its name came here: who asks for it would
     /// be shown its source.
-    fn find(&self, path: &[u8], cache: &FileCache) -> io::Result<Arc<Entry>> {
+    pub(super) fn find(&self, path: &[u8], cache: &FileCache) -> io::Result<Arc<Entry>> {
         let entry = cache.find(&self.root, path)?;
         match entry.kind {
             Kind::File(_) if self.is_program(path) => Err(Errno::NOENT.into()),
@@ -156,9 +183,10 @@ impl Files {
             .unwrap_or_default();
         let path = path.strip_prefix(b"/").unwrap_or(path);
         if !path.is_empty() && !path.ends_with(b"/") {
-            let entry = self.find(path, cache).map_err(|error| failure(&error))?;
-            return match entry.kind {
-                Kind::File(_) => self.send_best(request, path, &entry, cache),
+            let found = self.choose(path, request.headers, cache);
+            let found = found.map_err(|error| failure(&error))?;
+            return match found.entry.kind {
+                Kind::File(_) => self.send_found(request, path, &found, cache),
                 Kind::Directory => Ok(redirects::add_slash(
                     request.method,
                     request.query,
@@ -172,24 +200,68 @@ impl Files {
             name.clear();
             name.extend_from_slice(path);
             name.extend_from_slice(index.as_bytes());
-            match self.find(&name, cache) {
-                Ok(entry) if matches!(entry.kind, Kind::File(_)) => {
-                    return self.send_best(request, &name, &entry, cache);
+            match self.choose(&name, request.headers, cache) {
+                Ok(found) if matches!(found.entry.kind, Kind::File(_)) => {
+                    return self.send_found(request, &name, &found, cache);
                 }
                 Ok(_) => {}
                 Err(error) if is_missing(&error) => {}
                 Err(error) => return Err(failure(&error)),
             }
         }
-        // Listing is off: a directory without an index is forbidden, and nothing is not found.
         let directory = path.strip_suffix(b"/").unwrap_or(path);
         let entry = cache
             .find(&self.root, directory)
             .map_err(|error| failure(&error))?;
-        Err(Failure::new(match entry.kind {
-            Kind::Directory => StatusCode::FORBIDDEN,
-            _ => StatusCode::NOT_FOUND,
-        }))
+        match (&entry.kind, &self.listing) {
+            (Kind::Directory, Some(listing)) => self.list(request, directory, listing),
+            // Without a listing, a directory without an index is forbidden.
+            (Kind::Directory, None) => Err(Failure::new(StatusCode::FORBIDDEN)),
+            _ => Err(Failure::new(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    /// The failure to find what is asked for, if it is one.
+    fn missing(&self, request: &FileRequest<'_>, cache: &FileCache) -> Option<Failure> {
+        if self.fallback.is_some() {
+            return None;
+        }
+        let path = request.path.as_bytes().get(request.matched..);
+        let path = path.unwrap_or_default();
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        let bare = path.strip_suffix(b"/").unwrap_or(path);
+        let found = self.choose(bare, request.headers, cache);
+        found.err().map(|error| failure(&error))
+    }
+
+    fn list(&self, request: &FileRequest<'_>, below: &[u8], listing: &Listing) -> FileAnswer {
+        let directory = self.root.open_below(below);
+        let directory = directory.map_err(|error| failure(&error))?;
+        let (path, query) = (request.path.as_bytes(), request.query);
+        Ok(listing::answer(
+            listing,
+            &self.root,
+            directory,
+            below,
+            path,
+            query,
+            self.hidden,
+        ))
+    }
+
+    fn send_found(
+        &self,
+        request: &FileRequest<'_>,
+        path: &[u8],
+        found: &Found,
+        cache: &FileCache,
+    ) -> FileAnswer {
+        let name = found.chosen.as_deref().unwrap_or(path);
+        let mut answer = self.send_best(request, name, &found.entry, cache);
+        if let Ok(response) = &mut answer {
+            self.say_language(path, found, response);
+        }
+        answer
     }
 
     /// Sends a file, or the same in a coding that lies beside it and that the client likes best; of
@@ -268,6 +340,10 @@ impl Files {
                 let headers = response.headers_mut();
                 headers.insert(header::ETAG, entry.etag.clone());
                 headers.insert(header::LAST_MODIFIED, entry.last_modified.clone());
+                // Taken off again at the end; it tells whether the content would be compressed.
+                if let Some(kind) = content_type {
+                    headers.insert(header::CONTENT_TYPE, kind);
+                }
                 return Ok(response);
             }
             Outcome::Failed => return Err(Failure::new(StatusCode::PRECONDITION_FAILED)),
@@ -392,7 +468,7 @@ fn has_suffix(name: &[u8], suffix: &[u8]) -> bool {
     !stem.ends_with(b"/") && end.eq_ignore_ascii_case(suffix)
 }
 
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

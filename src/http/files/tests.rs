@@ -34,13 +34,8 @@ fn fixture() -> io::Result<Fixture> {
     fs::File::open(path.join("a.txt"))?.set_modified(then)?;
     Ok(Fixture {
         files: Files {
-            root: std::sync::Arc::new(Root::open(path, Symlinks::Inside)?),
             index: vec!["index.html".into()],
-            fallback: None,
-            hidden: false,
-            charset: None,
-            precompressed: Vec::new(),
-            programs: Vec::new(),
+            ..Files::of(std::sync::Arc::new(Root::open(path, Symlinks::Inside)?))
         },
         directory,
         cache: FileCache::new(CacheLimits::default()),
@@ -122,7 +117,7 @@ async fn statuses() -> io::Result<()> {
     for (method, status) in [
         (Method::POST, 405),
         (Method::DELETE, 405),
-        (Method::OPTIONS, 204),
+        (Method::OPTIONS, 200),
     ] {
         let response = request(&fixture, &method, "/a.txt", &[]);
         assert_eq!(response.status(), status);

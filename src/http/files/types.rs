@@ -23,8 +23,16 @@ pub(super) fn of(path: &[u8]) -> Option<HeaderValue> {
             .collect()
     });
     let name = path.rsplit(|&byte| byte == b'/').next()?;
-    let dot = memchr::memrchr(b'.', name)?;
-    let extension = name.get(dot + 1..)?;
+    // The last extension that says anything: "a.html.en" and "a.html.2" are HTML.
+    let dots = name.iter().filter(|&&byte| byte == b'.').count();
+    let mut extensions = name.rsplit(|&byte| byte == b'.').take(dots);
+    extensions.find_map(|extension| by_extension(types, extension))
+}
+
+fn by_extension(
+    types: &HashMap<&'static [u8], HeaderValue>,
+    extension: &[u8],
+) -> Option<HeaderValue> {
     if let Some(kind) = types.get(extension) {
         return Some(kind.clone());
     }
@@ -47,6 +55,10 @@ mod tests {
         assert_eq!(kind("/a/PHOTO.JPG"), is("image/jpeg"));
         assert_eq!(kind("/a.css/x"), None);
         assert_eq!(kind("/a.tar.gz"), is("application/gzip"));
+        assert_eq!(kind("/a.html.en"), is("text/html"));
+        assert_eq!(kind("/a.html.xyzzy.2"), is("text/html"));
+        assert_eq!(kind("/a.css.txt"), is("text/plain"));
+        assert_eq!(kind("/html"), None);
         assert_eq!(kind("/x."), None);
         assert_eq!(kind("/x.nosuchthing"), None);
         assert_eq!(kind(&format!("/x.{}", "a".repeat(100))), None);

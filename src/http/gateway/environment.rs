@@ -21,6 +21,21 @@ pub struct Caller<'a> {
     pub target: &'a str,
     /// Who it is, where it had to say.
     pub user: Option<&'a str>,
+    /// What failed, where the program is to write the page for it.
+    pub failed: Option<Failed<'a>>,
+}
+
+/// A request that failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed<'a> {
+    /// With what.
+    pub status: u16,
+    /// Its path.
+    pub path: &'a [u8],
+    /// Its query.
+    pub query: Option<&'a str>,
+    /// Its method.
+    pub method: &'a str,
 }
 
 /// A program that was found, and what is left of the path behind it.
@@ -97,7 +112,15 @@ pub fn environment(
         set("REMOTE_USER", user.as_bytes());
     }
     // PHP's own program refuses to run without it where it was built to.
-    set("REDIRECT_STATUS", b"200");
+    let status = caller.failed.map_or(200, |failed| failed.status);
+    set("REDIRECT_STATUS", status.to_string().as_bytes());
+    if let Some(failed) = &caller.failed {
+        set("REDIRECT_URL", failed.path);
+        set("REDIRECT_REQUEST_METHOD", failed.method.as_bytes());
+        if let Some(query) = failed.query {
+            set("REDIRECT_QUERY_STRING", query.as_bytes());
+        }
+    }
     if let Some(length) = length {
         set("CONTENT_LENGTH", length.to_string().as_bytes());
     }
@@ -203,6 +226,7 @@ mod tests {
             host: "example.org",
             target: "/a.php/b%20c?x=y",
             user: Some("alice"),
+            failed: None,
         };
         environment(&head, &script, &caller, Some(3), more)
             .into_iter()

@@ -12,7 +12,7 @@ mod scripts;
 mod session;
 mod upload;
 
-pub use environment::{Caller, Script};
+pub use environment::{Caller, Failed, Script};
 pub use response::GatewayBody;
 pub use scripts::{CgiLimits, Found, Runner, Scripts, Where};
 pub use session::Workers;

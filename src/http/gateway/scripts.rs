@@ -291,13 +291,10 @@ mod tests {
         }
         fs::create_dir_all(root.join("dir.php"))?;
         let files = Files {
-            root: Arc::new(Root::open(root, Symlinks::Inside)?),
             index: vec!["index.php".into(), "index.html".into()],
             fallback: Some("/index.php".into()),
-            hidden: false,
-            charset: None,
-            precompressed: Vec::new(),
             programs: vec![".php".into()],
+            ..Files::of(Arc::new(Root::open(root, Symlinks::Inside)?))
         };
         let scripts = Scripts {
             place: Where::Suffixes {

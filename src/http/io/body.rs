@@ -31,7 +31,7 @@ pub enum UploadError {
 
 /// A client's body.
 pub struct RequestBody {
-    incoming: Incoming,
+    incoming: Option<Incoming>,
     pace: BodyPace,
     /// Bytes that may still come.
     allowed: u64,
@@ -43,9 +43,20 @@ impl RequestBody {
     #[must_use]
     pub fn new(incoming: Incoming, limits: &TimeLimits, size_max: u64) -> Self {
         Self {
-            incoming,
+            incoming: Some(incoming),
             pace: BodyPace::new(limits),
             allowed: size_max,
+            sleep: None,
+        }
+    }
+
+    /// No body.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            incoming: None,
+            pace: BodyPace::new(&TimeLimits::default()),
+            allowed: 0,
             sleep: None,
         }
     }
@@ -53,13 +64,13 @@ impl RequestBody {
     /// Whether there is no body at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.is_end_stream()
     }
 
     /// Whether it says itself that it is larger than allowed.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
-        self.incoming.size_hint().lower() > self.allowed
+        self.size_hint().lower() > self.allowed
     }
 }
 
@@ -72,7 +83,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let Some(incoming) = &mut this.incoming else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
                 this.pace.came(length, Instant::now());
@@ -106,10 +120,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let nothing = SizeHint::with_exact(0);
+        self.incoming.as_ref().map_or(nothing, Incoming::size_hint)
     }
 }

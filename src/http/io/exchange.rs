@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::{Line, executor::StreamProgress};
 use crate::log::Record;
 
@@ -13,6 +15,8 @@ const CLIENT_CLOSED: u16 = 499;
 pub(super) struct Exchange {
     line: Arc<Line>,
     pub(super) record: Option<Box<Record>>,
+    /// What the client takes, where it matters.
+    pub(super) accept_encoding: Option<HeaderValue>,
     /// Bytes of the body handed over.
     pub(super) sent: u64,
     /// How its stream gets on, for HTTP/2.
@@ -28,6 +32,7 @@ impl Exchange {
         Self {
             line,
             record: Some(record),
+            accept_encoding: None,
             sent: 0,
             progress,
         }

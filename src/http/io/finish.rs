@@ -50,7 +50,18 @@ impl Place<'_> {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         headers.entry(header::SERVER).or_insert(SERVER);
+        if let Some(compress) = &self.site.compress {
+            let method = exchange
+                .record
+                .as_ref()
+                .map_or(&Method::GET, |record| &record.method);
+            compress.apply(method, exchange.accept_encoding.as_ref(), &mut response);
+        }
         let status = response.status();
+        if status == StatusCode::NOT_MODIFIED {
+            // RFC 9110 section 15.4.5: it was here to tell whether the content would vary.
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
         if status == StatusCode::SWITCHING_PROTOCOLS {
             exchange.line().upgraded();
         }

@@ -114,7 +114,10 @@ impl Handler {
             }
             _ => &snapshot.nowhere,
         };
-        let exchange = Exchange::new(line.clone(), record(&head, site, connection), progress);
+        let mut exchange = Exchange::new(line.clone(), record(&head, site, connection), progress);
+        if site.compress.is_some() {
+            exchange.accept_encoding = accept_encoding(&head);
+        }
         let at = |route| Place {
             handler: self,
             site,
@@ -124,9 +127,7 @@ impl Handler {
         let (host, path) = match checked {
             Ok(Checked::Resource { host, path }) => (host, path),
             Ok(Checked::Server) => {
-                let mut response = answer::empty(StatusCode::NO_CONTENT);
-                response.headers_mut().insert(header::ALLOW, ALLOW);
-                return ready(at(None).finish(Ok(response), exchange));
+                return ready(at(None).finish(Ok(answer::options(ALLOW)), exchange));
             }
             Err(refusal) => {
                 return ready(at(None).finish(Err(Failure::from(refusal)), exchange));
@@ -155,7 +156,12 @@ impl Handler {
         let quick = std::panic::catch_unwind(quick).unwrap_or_else(|_| {
             Quick::Answer(Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR)))
         });
+        let mut failed = None;
         let mount = match quick {
+            Quick::Answer(Err(failure)) if self.page_program(site, failure.status).is_some() => {
+                failed = Some(failure);
+                None
+            }
             Quick::Answer(answer) => return ready(at(route).finish(answer, exchange)),
             Quick::Mount(prefix, mount) => Some((prefix, mount)),
             Quick::Slow => None,
@@ -175,6 +181,7 @@ impl Handler {
             snapshot,
             connection: connection.clone(),
             mount,
+            failed,
             extras: Extras::default(),
         };
         // A span costs more than the rest of a proxied request's bookkeeping. Where nobody else
@@ -319,6 +326,13 @@ pub(super) const ACME: &[u8] = b"/.well-known/acme-challenge/";
 
 fn ready(response: Response<SentBody>) -> Answering {
     Answering::Ready(Some(Box::new(response)))
+}
+
+/// None at all is a wish for none; several are too rare to be joined.
+fn accept_encoding(head: &Parts) -> Option<HeaderValue> {
+    let mut fields = head.headers.get_all(header::ACCEPT_ENCODING).iter();
+    let first = fields.next()?;
+    fields.next().is_none().then(|| first.clone())
 }
 
 fn blank_record(site: &Site, connection: &ConnectionFacts) -> Box<Record> {

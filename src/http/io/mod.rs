@@ -9,6 +9,7 @@ mod finish;
 mod handler;
 mod line;
 mod linger;
+mod pages;
 mod ruled;
 mod sent;
 mod slow;

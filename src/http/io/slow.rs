@@ -19,6 +19,7 @@ use super::{
     exchange::Exchange,
     finish::Place,
     handler::{ConnectionFacts, Handler},
+    pages::Asked,
     ruled::{Extras, Ruled},
 };
 use crate::{
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub(super) host: Option<Host<'static>>,
     pub(super) path: NormalPath<'static>,
     pub(super) mount: Option<(Arc<str>, Arc<dyn Mount>)>,
+    /// A failure that is known already, whose page a program writes.
+    pub(super) failed: Option<Failure>,
     /// What the site's rules add to the answer.
     pub(super) extras: Extras,
 }
@@ -70,11 +73,32 @@ impl Job {
         incoming: Incoming,
         mut exchange: Exchange,
     ) -> Response<SentBody> {
-        let running = AssertUnwindSafe(self.run(head, incoming, &mut exchange));
-        let answer = running.catch_unwind().await.unwrap_or_else(|_| {
+        let has_pages = !self.site.error_pages.is_empty();
+        let asked = has_pages.then(|| Box::new(Asked::new(&head, &self.path)));
+        let running = AssertUnwindSafe(async {
+            match self.failed.take() {
+                Some(failure) => Err(failure),
+                None => self.run(head, incoming, &mut exchange).await,
+            }
+        });
+        let mut answer = running.catch_unwind().await.unwrap_or_else(|_| {
             let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR);
             Err(failure.because("the handler panicked"))
         });
+        if let (Err(failure), Some(asked)) = (&mut answer, asked)
+            && self
+                .handler
+                .page_program(&self.site, failure.status)
+                .is_some()
+        {
+            let status = failure.status;
+            let failure = std::mem::replace(failure, Failure::new(status));
+            let user = exchange
+                .record
+                .as_ref()
+                .and_then(|record| record.user.clone());
+            answer = self.write_page(*asked, failure, user.as_deref()).await;
+        }
         let place = Place {
             handler: &self.handler,
             site: &self.site,
@@ -87,6 +111,18 @@ impl Job {
         let mut response = place.finish(answer, exchange);
         self.extras.apply(&self.site, &mut response);
         response
+    }
+
+    /// Has a program write the page for a failure.
+    async fn write_page(&self, asked: Asked, failure: Failure, user: Option<&str>) -> FileAnswer {
+        let host = self
+            .host
+            .as_ref()
+            .map_or(&*self.site.name, |host| &host.name);
+        let writing =
+            self.handler
+                .write_page(&self.site, host, &self.connection, user, asked, failure);
+        Box::pin(writing).await
     }
 
     async fn run(
@@ -154,6 +190,7 @@ impl Job {
                     .map_or(&self.site.name, |host| &host.name),
                 target: asked.path_and_query().map_or("/", PathAndQuery::as_str),
                 user: user.as_deref(),
+                failed: None,
             };
             return scripts.run(&script, &head, body, &caller).await;
         }
@@ -233,6 +270,11 @@ impl Job {
         if let Some(query) = head.uri.query() {
             target.push('?');
             target.push_str(query);
+        }
+        // And the host in one place, whatever version of HTTP it came in (RFC 9113 8.3.1).
+        let host = head.uri.authority().map(http::uri::Authority::as_str);
+        if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+            head.headers.entry(header::HOST).or_insert(host);
         }
         if let Ok(target) = PathAndQuery::try_from(target) {
             head.uri = target.into();

@@ -13,9 +13,12 @@ use super::{
 };
 use crate::{
     access::{GroupFile, UserFile},
-    config::{AuthConfig, CodingChoice, RoleChoice, RouteConfig, SiteConfig, SymlinksChoice},
+    config::{
+        AuthConfig, CodingChoice, ListingChoice, ListingConfig, OrderChoice, RoleChoice,
+        RouteConfig, SiteConfig, SymlinksChoice,
+    },
     data::Shelf,
-    files::{Files, Symlinks},
+    files::{Files, Form, Listing, Symlinks},
     rewrite::Maps,
     wire::coding::Coding,
 };
@@ -87,9 +90,11 @@ fn conflicts(route: &RouteConfig, problems: &mut Problems) {
                 .at(status.span, ""),
         );
     }
-    if route.root.is_none() && (route.index.is_some() || route.fallback.is_some()) {
+    if route.root.is_none()
+        && (route.index.is_some() || route.fallback.is_some() || route.listing.is_some())
+    {
         problems.push(
-            Problem::error("index and fallback are for a route with a root of its own")
+            Problem::error("index, fallback and listing are for a route with a root of its own")
                 .at(route.place, ""),
         );
     }
@@ -104,7 +109,8 @@ fn action(
 ) -> Action {
     if let Some(path) = &route.root {
         let index = route.index.as_ref().unwrap_or(&site.index);
-        let files = files(path, index, route.fallback.clone(), site, shelf, problems);
+        let (fallback, listing) = (route.fallback.clone(), route.listing.as_ref());
+        let files = files(path, index, fallback, listing, site, shelf, problems);
         let Some(files) = files else {
             return Action::Nothing;
         };
@@ -159,6 +165,7 @@ pub(super) fn files(
     path: &Spanned<std::path::PathBuf>,
     index: &[String],
     fallback: Option<String>,
+    listing: Option<&ListingConfig>,
     site: &SiteConfig,
     shelf: &Shelf,
     problems: &mut Problems,
@@ -177,6 +184,19 @@ pub(super) fn files(
         }
     }
     let directory: &Path = path;
+    let listing = listing.or(site.listing.as_ref()).map(|config| Listing {
+        form: match config.format {
+            ListingChoice::List => Form::List,
+            ListingChoice::Text => Form::Text,
+            ListingChoice::Table => Form::Table,
+            ListingChoice::Json => Form::Json,
+        },
+        natural: config.order == OrderChoice::Version,
+        folders_first: config.folders_first,
+        ignore: config.ignore.clone(),
+        header: config.header.clone(),
+        readme: config.readme.clone(),
+    });
     match shelf.root(directory, symlinks) {
         Ok(root) => Some(Files {
             root,
@@ -184,15 +204,10 @@ pub(super) fn files(
             fallback,
             hidden: site.hidden_files,
             charset: site.charset.clone(),
-            precompressed: site
-                .precompressed
-                .iter()
-                .map(|coding| match coding {
-                    CodingChoice::Zstd => Coding::Zstd,
-                    CodingChoice::Brotli => Coding::Brotli,
-                    CodingChoice::Gzip => Coding::Gzip,
-                })
-                .collect(),
+            precompressed: codings(&site.precompressed),
+            listing,
+            languages: languages(&site.languages, problems),
+            extensions: extensions(&site.extensions, problems),
             programs: Vec::new(),
         }),
         Err(error) => {
@@ -205,6 +220,65 @@ pub(super) fn files(
             );
             None
         }
+    }
+}
+
+pub(super) fn codings(config: &[CodingChoice]) -> Vec<Coding> {
+    let one = |coding: &CodingChoice| match coding {
+        CodingChoice::Zstd => Coding::Zstd,
+        CodingChoice::Brotli => Coding::Brotli,
+        CodingChoice::Gzip => Coding::Gzip,
+    };
+    config.iter().map(one).collect()
+}
+
+/// Each is a name to look for where there is none: few, so that what is not there stays cheap.
+const LANGUAGES_MAX: usize = 32;
+const EXTENSIONS_MAX: usize = 4;
+
+fn languages(config: &[Spanned<String>], problems: &mut Problems) -> Vec<String> {
+    too_many("languages", LANGUAGES_MAX, config, problems);
+    for language in config {
+        let mut parts = language.split('-');
+        let fits = |part: &str| {
+            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        if !parts.all(fits) {
+            problems.push(
+                Problem::error(format!("\"{}\" is no language", language.value))
+                    .at(language.span, "")
+                    .help("a tag such as \"en\" or \"pt-br\", as the names of files end in"),
+            );
+        }
+    }
+    config
+        .iter()
+        .map(|language| language.value.clone())
+        .collect()
+}
+
+fn extensions(config: &[Spanned<String>], problems: &mut Problems) -> Vec<String> {
+    too_many("extensions", EXTENSIONS_MAX, config, problems);
+    for extension in config {
+        if !extension.starts_with('.') || extension.len() < 2 || extension.contains('/') {
+            problems.push(
+                Problem::error(format!("\"{}\" is no extension", extension.value))
+                    .at(extension.span, "")
+                    .help("it begins with a dot: \".html\""),
+            );
+        }
+    }
+    config
+        .iter()
+        .map(|extension| extension.value.clone())
+        .collect()
+}
+
+fn too_many(what: &str, max: usize, list: &[Spanned<String>], problems: &mut Problems) {
+    if let Some(beyond) = list.get(max) {
+        problems.push(
+            Problem::error(format!("more than {max} {what}")).at(beyond.span, "one too many"),
+        );
     }
 }
 

@@ -3,17 +3,19 @@
 use std::{collections::HashMap, net::Ipv6Addr, sync::Arc};
 
 use omnid_config::{Problem, Problems, Span};
+use tokio::sync::Semaphore;
 
 use super::{
     Action, Filter, HeaderEdits, Route, RouteRules, Site, Snapshot,
-    actions::{compile_route, files},
+    actions::{codings, compile_route, files},
     gateways::fastcgi,
     hsts, rules,
 };
 use crate::{
+    compress::Compress,
     config::{
-        AccessLogFormat, AccessLogTo, HttpConfig, LimitsConfig, PlainChoice, RouteConfig,
-        SiteConfig,
+        AccessLogFormat, AccessLogTo, CompressConfig, HttpConfig, LimitsConfig, PlainChoice,
+        RouteConfig, SiteConfig,
     },
     data::{Destination, Shelf},
     engine::{
@@ -111,6 +113,7 @@ fn nowhere(config: &HttpConfig, shelf: &Shelf) -> Site {
         redirects_plain: false,
         hsts: None,
         mounts: Vec::new(),
+        compress: None,
         headers: HeaderEdits::default(),
         log: access_log(&config.access_log, &config.access_log_format, shelf),
         meter: shelf.meter("-"),
@@ -210,6 +213,7 @@ fn compile_site(
             path,
             &site.index,
             site.fallback.clone(),
+            None,
             site,
             shelf,
             problems,
@@ -278,6 +282,10 @@ fn compile_site(
         redirects_plain: site.plain == PlainChoice::Redirect,
         hsts: site.hsts.and_then(hsts),
         mounts: mounts(site, problems),
+        compress: site
+            .compress
+            .as_ref()
+            .map(|config| compress(config, problems)),
         headers: HeaderEdits::compile(&site.headers, problems),
         log: access_log(
             site.access_log.as_ref().unwrap_or(&config.access_log),
@@ -307,6 +315,26 @@ fn domain_of(patterns: &[HostPattern], domains: &[&str]) -> Option<String> {
         .max_by_key(|domain| domain.len())
         .or(domains.first())
         .map(|domain| (*domain).to_owned())
+}
+
+fn compress(config: &CompressConfig, problems: &mut Problems) -> Compress {
+    for kind in &config.types {
+        let mut parts = kind.split('/');
+        let whole = |part: Option<&str>| part.is_some_and(|part| !part.is_empty());
+        if !whole(parts.next()) || parts.next().is_none() || parts.next().is_some() {
+            problems.push(
+                Problem::error(format!("\"{}\" is no media type", kind.value))
+                    .at(kind.span, "")
+                    .help("\"text/css\", or \"text/\" for all of them"),
+            );
+        }
+    }
+    Compress {
+        codings: codings(&config.codings),
+        types: config.types.iter().map(|kind| kind.value.clone()).collect(),
+        min: config.min.bytes(),
+        streams: Arc::new(Semaphore::new(config.streams)),
+    }
 }
 
 fn mounts(site: &SiteConfig, problems: &mut Problems) -> Vec<String> {

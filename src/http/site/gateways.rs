@@ -87,10 +87,12 @@ pub(super) fn cgi(
             }
             Where::File(program.value.clone())
         }
-        (None, Some(directory), true) => match files(directory, &[], None, site, shelf, problems) {
-            Some(files) => Where::Directory(Arc::new(files)),
-            None => return Action::Nothing,
-        },
+        (None, Some(directory), true) => {
+            match files(directory, &[], None, None, site, shelf, problems) {
+                Some(files) => Where::Directory(Arc::new(files)),
+                None => return Action::Nothing,
+            }
+        }
         (None, None, false) => match root {
             Some((files, whole)) => among(files, whole, suffixes),
             None => {

@@ -19,6 +19,7 @@ pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
     access::{GroupFile, UserFile},
+    compress::Compress,
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
@@ -73,6 +74,8 @@ pub struct Site {
     pub hsts: Option<HeaderValue>,
     /// Paths under which other services' handlers are served.
     pub mounts: Vec<String>,
+    /// What is compressed on its way out.
+    pub compress: Option<Compress>,
     /// Changes to every response.
     pub headers: HeaderEdits,
     /// Where requests are logged.

@@ -59,7 +59,7 @@ pub fn quality(accept: &[u8], coding: Coding) -> u16 {
 }
 
 /// `0`, `1`, `0.5`: up to three decimals. What is none of that is taken for nothing.
-fn weight(text: &[u8]) -> u16 {
+pub(super) fn weight(text: &[u8]) -> u16 {
     let (&[whole @ (b'0' | b'1')], decimals) = (match text.iter().position(|&byte| byte == b'.') {
         Some(dot) => {
             let (whole, decimals) = text.split_at(dot);

@@ -8,6 +8,27 @@ pub fn decode_pair(high: u8, low: u8) -> Option<u8> {
     u8::try_from(high * 16 + low).ok()
 }
 
+/// The text with its escapes undone; what is none stays as it is.
+#[must_use]
+pub fn decode(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        decoded.push(match (byte, after) {
+            (b'%', [high, low, left @ ..]) => match decode_pair(*high, *low) {
+                Some(decoded) => {
+                    rest = left;
+                    decoded
+                }
+                None => byte,
+            },
+            _ => byte,
+        });
+    }
+    decoded
+}
+
 /// Appends `path` with everything escaped that a path may not hold as it is.
 pub fn encode_path(path: &[u8], into: &mut String) {
     for &byte in path {
@@ -40,7 +61,8 @@ fn stays(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte)
 }
 
-fn escape(byte: u8, into: &mut String) {
+/// Appends a byte, escaped.
+pub fn escape(byte: u8, into: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     into.push('%');
     for nibble in [byte >> 4, byte & 15] {

@@ -3,6 +3,7 @@
 use omnid_store::{Reader, Row, StoreError, Transaction, params};
 
 use crate::credentials::{Derived, ScramVerifier};
+use crate::moving::{DigestVerifier, Lacking};
 use crate::{Account, Address, DigestAlgorithm, Roles, ScramHash};
 
 const COLUMNS: &str = "a.id, a.username, a.domain, a.display_name, a.enabled, a.roles,
@@ -68,23 +69,42 @@ pub(crate) fn insert(
     derived: &Derived,
     now: i64,
 ) -> Result<Account, StoreError> {
-    let row = tx
-        .query_one(
-            "INSERT INTO identity_accounts
-                 (username, domain, display_name, enabled, roles, created_at, password_changed_at)
-             VALUES ($1, $2, '', 1, $3, $4, $4) RETURNING id",
-            params![address.user(), address.domain(), roles.to_text(), now],
-        )?
-        .ok_or_else(|| StoreError::other("INSERT … RETURNING gave no row"))?;
-    keep(tx, row.get(0)?, address, derived)?;
-    Ok(Account {
+    let account = Account {
         address: address.clone(),
         display_name: String::new(),
         enabled: true,
         roles,
         created_at: now,
         password_changed_at: now,
-    })
+    };
+    insert_as(tx, &account, derived)?;
+    Ok(account)
+}
+
+/// Makes an account that is as `account` says.
+pub(crate) fn insert_as(
+    tx: &mut Transaction<'_>,
+    account: &Account,
+    derived: &Derived,
+) -> Result<(), StoreError> {
+    let address = &account.address;
+    let row = tx
+        .query_one(
+            "INSERT INTO identity_accounts
+                 (username, domain, display_name, enabled, roles, created_at, password_changed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+            params![
+                address.user(),
+                address.domain(),
+                &account.display_name,
+                account.enabled,
+                account.roles.to_text(),
+                account.created_at,
+                account.password_changed_at
+            ],
+        )?
+        .ok_or_else(|| StoreError::other("INSERT … RETURNING gave no row"))?;
+    keep(tx, row.get(0)?, address, derived)
 }
 
 /// Puts a new password's verifiers in the old one's place.
@@ -215,6 +235,71 @@ pub(crate) fn with_verifier(
         exists: true,
     };
     Ok(Some((id, account, verifier)))
+}
+
+/// What a password that is handed over is checked against: the best there is.
+pub(crate) fn with_any_verifier(
+    reader: &mut Reader<'_>,
+    address: &Address,
+) -> Result<Option<(i64, Account, ScramHash, ScramVerifier)>, StoreError> {
+    for hash in [ScramHash::Sha256, ScramHash::Sha512, ScramHash::Sha1] {
+        if let Some((id, account, verifier)) = with_verifier(reader, address, hash)? {
+            return Ok(Some((id, account, hash, verifier)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether an account has a verifier for every hash.
+pub(crate) fn is_complete(reader: &mut Reader<'_>, account: i64) -> Result<bool, StoreError> {
+    let row = reader.query_one(
+        "SELECT COUNT(*) FROM identity_scram WHERE account = $1",
+        params![account],
+    )?;
+    let count = row.map(|row| row.get::<i64>(0)).transpose()?;
+    Ok(count.is_some_and(|count| count >= 3))
+}
+
+/// Domains in which accounts lack verifiers, and of which hashes.
+pub(crate) fn lacking(reader: &mut Reader<'_>) -> Result<Lacking, StoreError> {
+    let mut lacking = Lacking::new();
+    for hash in ScramHash::ALL {
+        let rows = reader.query(
+            "SELECT DISTINCT a.domain FROM identity_accounts a WHERE NOT EXISTS
+                 (SELECT 1 FROM identity_scram s WHERE s.account = a.id AND s.mechanism = $1)
+             AND EXISTS (SELECT 1 FROM identity_scram s WHERE s.account = a.id)",
+            params![hash.mechanism()],
+        )?;
+        for row in rows {
+            lacking.entry(row.get(0)?).or_default().push(hash);
+        }
+    }
+    Ok(lacking)
+}
+
+/// Every HA1 of an account.
+pub(crate) fn digests(
+    reader: &mut Reader<'_>,
+    account: i64,
+) -> Result<Vec<DigestVerifier>, StoreError> {
+    let rows = reader.query(
+        "SELECT username, algorithm, ha1 FROM identity_digest WHERE account = $1
+         ORDER BY username, algorithm",
+        params![account],
+    )?;
+    let mut found = Vec::new();
+    for row in rows {
+        let name = row.get::<String>(1)?;
+        let algorithm = DigestAlgorithm::ALL.into_iter().find(|a| a.name() == name);
+        if let Some(algorithm) = algorithm {
+            found.push(DigestVerifier {
+                username: row.get(0)?,
+                algorithm,
+                ha1: row.get(2)?,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// HA1 of an account that may log in.

@@ -8,6 +8,7 @@ mod dns;
 mod expectations;
 mod explain;
 mod import;
+mod moves;
 pub mod password;
 mod print;
 mod top;
@@ -76,6 +77,9 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Verify { directory } => archive::verify(&context, directory.as_deref()),
         Command::Config(command) => configuration::run(&context, command),
         Command::Import(command) => import::run(&context, command),
+        Command::Export { output, domain } => {
+            moves::export(&context, output.as_deref(), domain.as_deref())
+        }
         Command::Explain(question) => explain::run(&context, &question),
         Command::Test => expectations::run(&context),
         Command::Completions { shell } => {

@@ -2,8 +2,12 @@
 //! too. An entry's id is the microsecond that it was archived in, and no two have the same: order by
 //! id is order in time.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use omnid_store::{Reader, Row, StoreError, Transaction, params};
+
+use super::whole::Archived;
 
 /// A message as it is archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +147,132 @@ pub fn find(
     row.as_ref().map(entry).transpose()
 }
 
+/// What an entry from elsewhere is called there, and when it was archived, in microseconds since
+/// 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The id that clients know.
+    pub name: String,
+    /// When.
+    pub stamped: u64,
+}
+
+/// The entry that has that name, in either way of naming.
+///
+/// # Errors
+/// When the database fails.
+pub fn named(reader: &mut Reader<'_>, owner: &str, name: &str) -> Result<Option<u64>, StoreError> {
+    let row = reader.query_one(
+        "SELECT id FROM xmpp_archive_name WHERE owner = $1 AND name = $2",
+        params![owner, name],
+    )?;
+    if let Some(row) = row {
+        return Ok(Some(row.get(0)?));
+    }
+    // Ours are written in one way only.
+    let ours = name.parse::<u64>().ok().filter(|id| id.to_string() == name);
+    let Some(ours) = ours.filter(|id| i64::try_from(*id).is_ok()) else {
+        return Ok(None);
+    };
+    Ok(find(reader, owner, ours)?.map(|(id, _)| id))
+}
+
+/// Names of the entries between two ids, by id.
+///
+/// # Errors
+/// When the database fails.
+pub fn names(
+    reader: &mut Reader<'_>,
+    owner: &str,
+    first: u64,
+    last: u64,
+) -> Result<HashMap<u64, Name>, StoreError> {
+    let rows = reader.query(
+        "SELECT id, name, stamped FROM xmpp_archive_name
+         WHERE id >= $2 AND id <= $3 AND owner = $1",
+        params![owner, id(first), id(last)],
+    )?;
+    let named = rows.iter().map(|row| {
+        let name = Name {
+            name: row.get(1)?,
+            stamped: row.get(2)?,
+        };
+        Ok((row.get(0)?, name))
+    });
+    named.collect()
+}
+
+/// Puts an entry from elsewhere where it belongs in time. Whether it was not there yet.
+///
+/// # Errors
+/// When the database fails.
+pub fn restore(
+    tx: &mut Transaction<'_>,
+    owner: &str,
+    message: &Archived,
+) -> Result<bool, StoreError> {
+    if named(tx, owner, &message.name)?.is_some() {
+        return Ok(false);
+    }
+    let entry = |entry_id| Entry {
+        owner: owner.into(),
+        id: entry_id,
+        peer: message.peer.clone(),
+        resource: message.resource.clone(),
+        stanza: message.stanza.clone(),
+    };
+    // An id that could be ours, from here or from a server with the same custom.
+    if message.name == message.at.to_string() && insert(tx, message.at, &entry(message.at))? {
+        return Ok(true);
+    }
+    let mut free = message.at;
+    if !insert(tx, free, &entry(free))? {
+        let row = tx.query_one(
+            "SELECT a.id FROM xmpp_archive a WHERE a.id >= $1 AND NOT EXISTS
+                 (SELECT 1 FROM xmpp_archive b WHERE b.id = a.id + 1)
+             ORDER BY a.id LIMIT 1",
+            params![id(free)],
+        )?;
+        let end = row.map(|row| row.get::<u64>(0)).transpose()?;
+        free = end.unwrap_or(free).saturating_add(1);
+        if !insert(tx, free, &entry(free))? {
+            return Err(StoreError::other("the archive has no ids left"));
+        }
+    }
+    tx.execute(
+        "INSERT INTO xmpp_archive_name (owner, name, id, stamped) VALUES ($1, $2, $3, $4)",
+        params![owner, &*message.name, id(free), id(message.at)],
+    )?;
+    Ok(true)
+}
+
+/// A whole archive, the oldest entry first.
+///
+/// # Errors
+/// When the database fails.
+pub fn whole(reader: &mut Reader<'_>, owner: &str) -> Result<Vec<Archived>, StoreError> {
+    let mut names = names(reader, owner, 0, u64::MAX)?;
+    let rows = reader.query(
+        "SELECT id, peer, resource, stanza FROM xmpp_archive WHERE owner = $1 ORDER BY id",
+        params![owner],
+    )?;
+    let entries = rows.iter().map(|row| {
+        let entry_id = row.get::<u64>(0)?;
+        let name = names.remove(&entry_id).unwrap_or_else(|| Name {
+            name: entry_id.to_string(),
+            stamped: entry_id,
+        });
+        Ok(Archived {
+            name: name.name,
+            at: name.stamped,
+            peer: row.get::<String>(1)?.into(),
+            resource: row.get::<String>(2)?.into(),
+            stanza: row.get::<Vec<u8>>(3)?.into(),
+        })
+    });
+    entries.collect()
+}
+
 /// The first and last entry's ids.
 ///
 /// # Errors
@@ -190,6 +320,11 @@ pub fn replace(
 /// When the database fails.
 pub fn expire(tx: &mut Transaction<'_>, before: u64, most: u32) -> Result<u64, StoreError> {
     tx.execute(
+        "DELETE FROM xmpp_archive_name WHERE id IN
+             (SELECT id FROM xmpp_archive WHERE id < $1 ORDER BY id LIMIT $2)",
+        params![id(before), i64::from(most)],
+    )?;
+    tx.execute(
         "DELETE FROM xmpp_archive WHERE id IN
              (SELECT id FROM xmpp_archive WHERE id < $1 ORDER BY id LIMIT $2)",
         params![id(before), i64::from(most)],
@@ -202,6 +337,10 @@ pub fn expire(tx: &mut Transaction<'_>, before: u64, most: u32) -> Result<u64, S
 /// When the database fails.
 pub fn clear(tx: &mut Transaction<'_>, owner: &str) -> Result<(), StoreError> {
     tx.execute("DELETE FROM xmpp_archive WHERE owner = $1", params![owner])?;
+    tx.execute(
+        "DELETE FROM xmpp_archive_name WHERE owner = $1",
+        params![owner],
+    )?;
     Ok(())
 }
 

@@ -9,8 +9,9 @@ pub mod rooms;
 pub mod roster;
 pub mod storage;
 pub mod upload;
+pub mod whole;
 
-use omnid_store::{Migration, Reader, StoreError};
+use omnid_store::{Database, Migration, Reader, StoreError};
 
 use crate::{
     engine::{account::Account, pubsub::Item},
@@ -44,6 +45,33 @@ pub const COMPONENT: &str = "xmpp";
 
 /// The schema, step by step.
 pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB, ROOMS, UPLOAD];
+
+/// The name that the table of ids from elsewhere is counted under,
+pub const NAMES_COMPONENT: &str = "xmpp-archive-names";
+
+/// and its schema. Archives that were kept elsewhere have ids that are not ours, and clients hold on
+/// to them: they stay valid, beside the number that orders the archive here.
+pub const NAMES_MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    sql: "
+        CREATE TABLE xmpp_archive_name (
+            owner TEXT NOT NULL,
+            name TEXT NOT NULL,
+            id BIGINT NOT NULL,
+            stamped BIGINT NOT NULL,
+            PRIMARY KEY (owner, name)
+        );
+        CREATE INDEX xmpp_archive_name_by_id ON xmpp_archive_name (id)",
+}];
+
+/// Brings all tables up to date.
+///
+/// # Errors
+/// When the database fails.
+pub async fn migrate(database: &Database) -> Result<(), StoreError> {
+    database.migrate(COMPONENT, MIGRATIONS).await?;
+    database.migrate(NAMES_COMPONENT, NAMES_MIGRATIONS).await
+}
 
 const ACCOUNTS: Migration = Migration {
     version: 1,

@@ -54,6 +54,15 @@ pub fn forget(tx: &mut Transaction<'_>, room: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// All rooms.
+///
+/// # Errors
+/// When the database fails.
+pub fn all(reader: &mut Reader<'_>) -> Result<Vec<String>, StoreError> {
+    let rows = reader.query("SELECT room FROM xmpp_room ORDER BY room", params![])?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 /// Which rooms somebody has made that stay.
 ///
 /// # Errors

@@ -2,6 +2,8 @@
 
 use omnid_store::{Reader, StoreError, Transaction, params};
 
+use super::whole::Private;
+
 /// An account's vCard, as a document of its own.
 ///
 /// # Errors
@@ -43,6 +45,26 @@ pub fn private(
         params![account, namespace, element],
     )?;
     row.map(|row| row.get(0)).transpose()
+}
+
+/// All that an account keeps.
+///
+/// # Errors
+/// When the database fails.
+pub fn all_private(reader: &mut Reader<'_>, account: &str) -> Result<Vec<Private>, StoreError> {
+    let rows = reader.query(
+        "SELECT namespace, element, content FROM xmpp_private WHERE account = $1
+         ORDER BY namespace, element",
+        params![account],
+    )?;
+    let found = rows.iter().map(|row| {
+        Ok(Private {
+            namespace: row.get(0)?,
+            element: row.get(1)?,
+            content: row.get(2)?,
+        })
+    });
+    found.collect()
 }
 
 /// Keeps an element, unless the account would then keep more than `limit` bytes. Whether it did.

@@ -2,7 +2,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use omnid_store::{Database, StoreConfig};
+use omnid_store::StoreConfig;
 
 use super::*;
 use crate::{
@@ -15,7 +15,7 @@ async fn database() -> (tempfile::TempDir, Database) {
     let database = Database::open(&StoreConfig::default(), directory.path())
         .await
         .unwrap();
-    database.migrate(COMPONENT, MIGRATIONS).await.unwrap();
+    migrate(&database).await.unwrap();
     (directory, database)
 }
 

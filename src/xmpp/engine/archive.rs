@@ -166,20 +166,21 @@ pub const FIELDS: [(&str, &str); 6] = [
 ];
 
 impl Query {
-    /// Reads `<query/>`.
+    /// Reads `<query/>`. `find` gives the number of the entry that a client calls so.
     ///
     /// # Errors
     /// When it asks for something that isn't there to be asked for.
-    pub fn parse(query: &Element) -> Result<Query, StanzaError> {
+    pub fn parse(
+        query: &Element,
+        find: &mut dyn FnMut(&str) -> Option<u64>,
+    ) -> Result<Query, StanzaError> {
         let mut asked = Query {
             id: query.get_attr("queryid").map(ToOwned::to_owned),
             flip: query.get_child("flip-page", ns::MAM).is_some(),
             ..Query::default()
         };
-        let entry = |text: &str| {
-            text.parse::<u64>()
-                .map_err(|_| StanzaError::from(Condition::ItemNotFound))
-        };
+        let mut entry =
+            |text: &str| find(text).ok_or_else(|| StanzaError::from(Condition::ItemNotFound));
         let (mut from, mut to) = (0_u64, u64::MAX);
         if let Some(form) = Form::find(query, ns::MAM) {
             for (name, values) in form.fields() {
@@ -257,7 +258,7 @@ mod tests {
              <field var='FORM_TYPE'><value>urn:xmpp:mam:2</value></field>{fields}</x>{rest}</query>"
         );
         let element = Element::parse(text.as_bytes(), &Scope::empty()).unwrap();
-        Query::parse(&element).map_err(|error| error.condition)
+        Query::parse(&element, &mut |id| id.parse().ok()).map_err(|error| error.condition)
     }
 
     fn field(name: &str, value: &str) -> String {

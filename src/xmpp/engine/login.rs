@@ -5,12 +5,15 @@
 //! [`Channel`], and only [`Authenticated`], which nothing but a right proof makes, can bind.
 //! Whoever drives this does what the [`Step`] asks and gives the answer to the step itself.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use super::sasl::{
-    Authenticated, Channel, ClientFirst, Exchange, Failure, Mechanism, PlainMessage,
+    Authenticated, Channel, ClientFirst, Exchange, Failure, Hash, Mechanism, PlainMessage,
 };
 use crate::wire::{
     BareJid, Condition, Element, Frame, IqType, Scope, StreamCondition, StreamError, ns,
@@ -27,6 +30,19 @@ pub struct Policy {
     pub hosts: HashSet<Box<str>>,
     /// Stream features for clients that are logged in, beside resource binding.
     pub features: Vec<Element>,
+    /// Hashes that some accounts of a domain have no verifier for. Clients take the best that they
+    /// are offered before they say who they are, so these are offered to nobody.
+    pub lacking: HashMap<Box<str>, Vec<Hash>>,
+}
+
+impl Policy {
+    fn offers(&self, mechanism: Mechanism, host: Option<&str>) -> bool {
+        let lacking = host.and_then(|host| self.lacking.get(host));
+        match (mechanism, lacking) {
+            (Mechanism::Scram { hash, .. }, Some(lacking)) => !lacking.contains(&hash),
+            _ => true,
+        }
+    }
 }
 
 mod steps;
@@ -264,7 +280,8 @@ impl Core {
             Trust::Secured(channel) => {
                 let offered = Mechanism::ALL
                     .into_iter()
-                    .filter(|mechanism| mechanism.fits(channel));
+                    .filter(|mechanism| mechanism.fits(channel))
+                    .filter(|mechanism| self.policy.offers(*mechanism, self.host.as_deref()));
                 let offered = offered.map(|m| Element::new("mechanism", ns::SASL).text(m.name()));
                 let mechanisms = Element::new("mechanisms", ns::SASL).children_from(offered);
                 // XEP-0440: which bindings the -PLUS mechanisms can use.
@@ -381,7 +398,10 @@ impl Core {
         // A mechanism that isn't offered doesn't exist, however well we know it.
         let wanted = element.get_attr("mechanism").unwrap_or_default();
         let mechanism = Mechanism::ALL.into_iter().find(|m| m.name() == wanted);
-        let Some(mechanism) = mechanism.filter(|m| m.fits(&channel)) else {
+        let offered = |mechanism: &Mechanism| {
+            mechanism.fits(&channel) && self.policy.offers(*mechanism, self.host.as_deref())
+        };
+        let Some(mechanism) = mechanism.filter(offered) else {
             return self.refuse(Failure::InvalidMechanism, channel, out);
         };
         self.mechanism = Some(mechanism);

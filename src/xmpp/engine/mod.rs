@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod archive;
+pub mod bosh;
 pub mod caps;
 pub mod carbons;
 pub mod csi;

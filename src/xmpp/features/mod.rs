@@ -6,6 +6,7 @@
 //! carries replies out.
 
 pub mod blocking;
+pub mod bosh;
 pub mod carbons;
 pub mod csi;
 pub mod disco;
@@ -22,6 +23,7 @@ pub mod time;
 pub mod upload;
 pub mod vcard;
 pub mod version;
+pub mod websocket;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -212,6 +214,7 @@ pub const ALL: &[&Feature] = &[
     &pep::avatar::FEATURE,
     &blocking::FEATURE,
     &pep::bookmarks::FEATURE,
+    &bosh::FEATURE,
     &carbons::FEATURE,
     &csi::FEATURE,
     &disco::FEATURE,
@@ -228,6 +231,7 @@ pub const ALL: &[&Feature] = &[
     &upload::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
+    &websocket::FEATURE,
 ];
 
 /// The features that are switched on.

@@ -184,6 +184,8 @@ fn title(number: u16) -> &'static str {
         84 => "User Avatar",
         92 => "Software Version",
         114 => "Jabber Component Protocol",
+        124 => "Bidirectional-streams Over Synchronous HTTP (BOSH)",
+        206 => "XMPP Over BOSH",
         115 => "Entity Capabilities",
         153 => "vCard-Based Avatars",
         156 => "Discovering Alternative XMPP Connection Methods",

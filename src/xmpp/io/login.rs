@@ -12,7 +12,7 @@ use omnid_supervisor::ChildResult;
 use omnid_telemetry::limited;
 use omnid_tls::ClientCertificates;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream},
     time::{Instant, timeout_at},
 };
 use tracing::{Span, debug, info};
@@ -27,7 +27,7 @@ use crate::{
     engine::{
         account::Session,
         login::{Binding, Bound, Output, Resuming, StartTls, Step, Stream, Verdict},
-        sasl::{Failure, Hash, Verifier},
+        sasl::{Channel, Failure, Hash, Verifier},
     },
     wire::{BareJid, Condition, Framer, Jid, Limits, StreamCondition, StreamError},
 };
@@ -44,7 +44,8 @@ pub(crate) struct Peer {
     pub(crate) server: Arc<Server>,
     pub(crate) address: std::net::SocketAddr,
     pub(crate) listener: Arc<str>,
-    pub(crate) permit: Permit,
+    /// What counts the connection; none where somebody else does.
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Peer {
@@ -72,9 +73,9 @@ pub(crate) async fn begin_plain(server: Arc<Server>, accepted: Accepted) -> Chil
         server,
         address: accepted.peer,
         listener: accepted.listener,
-        permit: accepted.permit,
+        permit: Some(accepted.permit),
     };
-    let stream = Stream::plain(peer.server.settings.load().policy.clone(), token);
+    let stream = Stream::plain(peer.server.policy(), token);
     let mut driver = Driver::new();
     let end = driver
         .drive(&mut socket, &peer, Step::Read(stream), deadline)
@@ -111,7 +112,7 @@ pub(crate) async fn begin_tls(server: Arc<Server>, accepted: Accepted) -> ChildR
         server,
         address: accepted.peer,
         listener: accepted.listener,
-        permit: accepted.permit,
+        permit: Some(accepted.permit),
     };
     begin_secured(socket, peer).await
 }
@@ -121,11 +122,23 @@ pub(crate) async fn begin_secured(socket: TlsSocket, peer: Peer) -> ChildResult 
     let settings = peer.server.settings.load_full();
     let deadline = Instant::now() + settings.config.login_timeout;
     let channel = channel(&socket, &peer.server.ground.certificates);
-    let stream = Stream::secured(settings.policy.clone(), token, channel);
+    let stream = Stream::secured(peer.server.policy(), token, channel);
     secured(socket, peer, Step::Read(stream), deadline).await
 }
 
-async fn secured(mut socket: TlsSocket, peer: Peer, step: Step, deadline: Instant) -> ChildResult {
+/// Runs a stream that comes in pieces, over something that nobody else can listen to.
+pub(crate) async fn begin_web(pipe: DuplexStream, peer: Peer) -> ChildResult {
+    let settings = peer.server.settings.load_full();
+    let deadline = Instant::now() + settings.config.login_timeout;
+    // Programs in browsers are told nothing about the channel, so there is nothing to bind to.
+    let stream = Stream::secured(settings.policy.clone(), token, Channel::default());
+    secured(pipe, peer, Step::Read(stream), deadline).await
+}
+
+async fn secured<S>(mut socket: S, peer: Peer, step: Step, deadline: Instant) -> ChildResult
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut driver = Driver::new();
     match driver.drive(&mut socket, &peer, step, deadline).await {
         Some(End::Ready(ready)) => {

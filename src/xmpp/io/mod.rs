@@ -15,3 +15,4 @@ pub(crate) mod server;
 mod session;
 pub(crate) mod sweep;
 pub(crate) mod upload;
+pub(crate) mod web;

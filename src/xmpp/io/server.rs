@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use omnid_ground::Ground;
 use omnid_hub::Event;
-use omnid_identity::Address;
+use omnid_identity::{Address, ScramHash};
 use omnid_store::{Reader, StoreError};
 use omnid_supervisor::Child;
 use omnid_telemetry::limited;
@@ -28,6 +28,7 @@ use super::{
     rooms::Rooms,
     s2s::{Components, Remotes, Trust},
     upload::Filling,
+    web::Bosh,
 };
 use crate::{
     Config,
@@ -36,6 +37,7 @@ use crate::{
         account::{Account, Outlet, SessionId, bounce},
         delivery::is_storable,
         login::Policy,
+        sasl::Hash,
         sm::Sent,
         wish::{Plan, Wish, Wishes},
     },
@@ -90,6 +92,7 @@ impl Settings {
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
             features: features.stream(),
+            lacking: HashMap::new(),
         });
         Settings {
             config,
@@ -145,6 +148,7 @@ pub(crate) struct Server {
     pub(crate) rooms: Rooms,
     pub(crate) remotes: Remotes,
     pub(crate) filling: Filling,
+    pub(crate) bosh: Bosh,
     pub(crate) components: Components,
     /// Itself, for tasks that outlive a call.
     pub(crate) me: Weak<Server>,
@@ -170,6 +174,31 @@ const EXPIRED: usize = 1000;
 const WISHES: usize = 1_000_000;
 
 impl Server {
+    /// What clients that log in now are offered.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        let policy = self.settings.load().policy.clone();
+        let lacking = self.ground.identity.lacking();
+        if lacking.is_empty() {
+            return policy;
+        }
+        let mut restricted = Policy::clone(&policy);
+        for (domain, hashes) in &*lacking {
+            // Accounts have A-labels, and streams U-labels.
+            let Ok(host) = BareJid::from_domain(domain) else {
+                continue;
+            };
+            let hashes = hashes.iter().map(|hash| match hash {
+                ScramHash::Sha1 => Hash::Sha1,
+                ScramHash::Sha256 => Hash::Sha256,
+                ScramHash::Sha512 => Hash::Sha512,
+            });
+            restricted
+                .lacking
+                .insert(host.as_str().into(), hashes.collect());
+        }
+        Arc::new(restricted)
+    }
+
     pub(crate) fn new(
         ground: Ground,
         settings: Settings,
@@ -185,6 +214,7 @@ impl Server {
             rooms: Rooms::default(),
             remotes: Remotes::new(),
             filling: Filling::default(),
+            bosh: Bosh::default(),
             components: Components::default(),
             me,
             metrics: Metrics::new(),

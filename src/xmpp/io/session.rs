@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use omnid_net::{Permit, TlsSocket};
+use omnid_net::Permit;
 use omnid_supervisor::ChildResult;
 use omnid_telemetry::limited;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -47,18 +47,21 @@ pub(crate) struct Connection {
     pub(crate) header: StreamHeader,
     pub(crate) lang: Option<String>,
     /// Counts the connection until it ends.
-    pub(crate) _permit: Permit,
+    pub(crate) _permit: Option<Permit>,
 }
 
 /// Runs until the stream or the connection ends. `input` was read with the login; `unsaid` is to be
 /// written first.
-pub(crate) async fn run(
-    socket: TlsSocket,
+pub(crate) async fn run<S>(
+    socket: S,
     connection: Connection,
     mut framer: Framer,
     input: Vec<u8>,
     unsaid: String,
-) -> ChildResult {
+) -> ChildResult
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     framer.limit(connection.server.settings.load().limits());
     let client = Client {
         cell: connection.session.cell.clone(),
@@ -167,8 +170,8 @@ enum Turn {
 }
 
 /// The connection, with what is on its way in and out.
-struct Pipe {
-    socket: TlsSocket,
+struct Pipe<S> {
+    socket: S,
     framer: Framer,
     writing: Vec<u8>,
     written: usize,
@@ -179,7 +182,7 @@ struct Pipe {
     connection: Connection,
 }
 
-impl Pipe {
+impl<S: AsyncRead + AsyncWrite + Unpin> Pipe<S> {
     /// Writes what there is and waits for something to read.
     fn turn(&mut self, cx: &mut Context<'_>, items: &mut Vec<Item>) -> Poll<io::Result<Turn>> {
         let Connection {

@@ -186,6 +186,14 @@ impl Element {
             .map(|a| a.value.as_str())
     }
 
+    /// The value of an attribute of a namespace.
+    pub fn get_attr_in(&self, ns: &str, name: &str) -> Option<&str> {
+        let mut attrs = self.attrs.iter();
+        attrs
+            .find(|a| a.ns == ns && a.name == name)
+            .map(|a| a.value.as_str())
+    }
+
     /// `xml:lang`.
     pub fn lang(&self) -> Option<&str> {
         self.attrs

@@ -19,6 +19,8 @@ pub mod scan;
 pub mod stanza;
 pub mod stream;
 pub mod time;
+pub mod web;
+pub mod websocket;
 
 pub use element::{Element, Node};
 pub use error::{Condition, ErrorType, StanzaError, StreamCondition, StreamError};

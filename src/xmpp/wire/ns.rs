@@ -134,3 +134,11 @@ pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 pub const RETRACTION: &str = "urn:xmpp:message-retract:1";
 /// XEP-0425: moderators do so.
 pub const MODERATION: &str = "urn:xmpp:message-moderate:1";
+/// RFC 7395: streams over WebSocket.
+pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
+/// XEP-0124: streams over HTTP.
+pub const HTTP_BIND: &str = "http://jabber.org/protocol/httpbind";
+/// XEP-0206: what XMPP adds to that.
+pub const XBOSH: &str = "urn:xmpp:xbosh";
+/// XEP-0156: what a host offers.
+pub const XRD: &str = "http://docs.oasis-open.org/ns/xri/xrd-1.0";

@@ -44,15 +44,15 @@ pub fn read<'a>(bytes: &'a [u8], scope: &'a Scope) -> Result<Incoming<'a>, Flaw>
     if !head.is_stanza {
         return Ok(Incoming::Element(Element::parse(&bytes, scope)?));
     }
-    if !head.prefixed {
+    if !head.prefixed && !padded_reference(&bytes) {
         return Ok(Incoming::Stanza(Draft {
             bytes,
             scope: Some(scope),
             head,
         }));
     }
-    // With a prefix on the root, what the default namespace means inside depends on what is around:
-    // write it in the plain form.
+    // With a prefix on the root, what the default namespace means inside depends on what is around;
+    // and padded references make other parsers give up: write it in the plain form.
     let plain = Element::parse(&bytes, scope)?.to_client();
     let head = Head::of(plain.as_bytes())?;
     Ok(Incoming::Stanza(Draft {
@@ -80,6 +80,15 @@ fn line_ends(bytes: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(plain)
+}
+
+/// Whether a character reference seems to begin with zeros. XML allows any number of them, but
+/// there are clients whose parsers close the stream over a reference that is longer than it need be.
+fn padded_reference(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'&', bytes).any(|at| {
+        let rest = bytes.get(at..).unwrap_or_default();
+        rest.starts_with(b"&#0") || rest.starts_with(b"&#x0")
+    })
 }
 
 /// A stanza that has been scanned and not yet stamped.

@@ -19,16 +19,18 @@ use crate::wire::writer::{Compression, Full, Layout, Owner, Section, Writer};
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    name: Name,
     kind: u32,
+    /// The name; the records as they stand behind the question; where in them the times to live
+    /// stand, two octets each. One allocation, since each more is a wait for memory.
+    body: Box<[u8]>,
+    /// Octets of the name.
+    name_len: u8,
+    /// Octets of the records.
+    records_len: u16,
     pub(crate) rcode: Rcode,
     pub(crate) security: Security,
     pub(crate) reason: Option<u16>,
-    /// The records as they stand behind the question.
-    records: Box<[u8]>,
     counts: [u16; 3],
-    /// Where in them the times to live stand.
-    times: Box<[u16]>,
     pub(crate) stored: Instant,
     /// Seconds that it counts for.
     pub(crate) ttl: u32,
@@ -46,11 +48,11 @@ pub(crate) fn kind(rr_type: RrType, dnssec_ok: bool, checking_disabled: bool) ->
 
 impl Kept for Answer {
     fn is(&self, name: NameRef<'_>, kind: u32) -> bool {
-        self.kind == kind && self.name.as_ref() == name
+        self.kind == kind && NameRef::trusted(self.name_wire()) == name
     }
 
     fn size(&self) -> usize {
-        160 + self.name.as_ref().wire().len() + self.records.len() + 2 * self.times.len()
+        128 + self.body.len()
     }
 }
 
@@ -96,20 +98,22 @@ impl Answer {
             ];
         }
         let message = buffer.get(..len).unwrap_or_default();
-        let mut times = Vec::new();
+        let name = ask.name.as_ref().wire();
+        let records = message.get(start..).unwrap_or_default();
+        let mut body = [name, records].concat();
         let mut reader = Reader::at(message, start);
         while let Ok(record) = reader.record() {
-            times.push((record.rdata_at - 6 - start) as u16);
+            body.extend(((record.rdata_at - 6 - start) as u16).to_le_bytes());
         }
         Answer {
-            name: ask.name.clone(),
+            name_len: name.len() as u8,
+            records_len: records.len() as u16,
+            body: body.into(),
             kind: ask.kind(),
             rcode,
             security: resolved.security,
             reason: resolved.reason,
-            records: message.get(start..).unwrap_or_default().into(),
             counts,
-            times: times.into(),
             stored: now,
             ttl: resolved.ttl,
             stale: resolved.stale,
@@ -119,17 +123,33 @@ impl Answer {
     }
 
     /// Whose question it answers.
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
+    pub(crate) fn name(&self) -> Name {
+        NameRef::trusted(self.name_wire()).to_owned()
+    }
+
+    fn name_wire(&self) -> &[u8] {
+        let name = self.body.get(..usize::from(self.name_len));
+        name.unwrap_or(&[0])
+    }
+
+    /// The records, and where in them the times to live stand.
+    fn parts(&self) -> (&[u8], impl Iterator<Item = usize> + '_) {
+        let behind = self.body.get(usize::from(self.name_len)..);
+        let behind = behind.unwrap_or_default();
+        let (records, times) = behind
+            .split_at_checked(usize::from(self.records_len))
+            .unwrap_or_default();
+        let times = times.as_chunks::<2>().0.iter();
+        (records, times.map(|at| u16::from_le_bytes(*at).into()))
     }
 
     /// The data of the records of a type in its answer section.
     pub(crate) fn answers(&self, rr_type: RrType) -> Vec<Vec<u8>> {
         let mut question = vec![0; Header::LEN];
-        question.extend_from_slice(self.name.as_ref().wire());
+        question.extend_from_slice(self.name_wire());
         question.extend_from_slice(&[0; 4]);
         let start = question.len();
-        let message = [&question[..], &self.records].concat();
+        let message = [&question[..], self.parts().0].concat();
         let mut reader = Reader::at(&message, start);
         let mut found = Vec::new();
         for _ in 0..self.counts[0] {
@@ -189,20 +209,17 @@ impl Answer {
         if self.security == Security::Secure && wants && !checking_disabled(query) {
             reply.flags |= flag::AD;
         }
+        let (records, times) = self.parts();
         let written = match hint {
             true => Err(Full),
-            false => reply.writer.records(&self.records, self.counts),
+            false => reply.writer.records(records, self.counts),
         };
         match written {
             Ok(start) => {
                 let age = self.age(now);
                 if age > 0 || late {
-                    for at in &self.times {
-                        let at = usize::from(*at);
-                        let ttl = self
-                            .records
-                            .get(at..at + 4)
-                            .and_then(|ttl| ttl.first_chunk());
+                    for at in times {
+                        let ttl = records.get(at..).and_then(|ttl| ttl.first_chunk());
                         let ttl = ttl.map_or(0, |ttl| u32::from_be_bytes(*ttl));
                         let left = match late {
                             true => STALE_TTL,

@@ -173,7 +173,7 @@ impl Resolver {
         memory
             .delegations
             .retain(|delegation| !about(&delegation.zone));
-        memory.answers.retain(|answer| !about(answer.name()));
+        memory.answers.retain(|answer| !about(&answer.name()));
         memory.links.retain(|link| !about(link.name()));
         memory.ranges.forget(&about);
         memory.records.retain(|entry| !about(&entry.name))

@@ -36,17 +36,19 @@ impl Hasher for Same {
     }
 }
 
+/// Found by one look into the table: what a reader needs lies where the hash leads.
 struct Slot<V> {
-    hash: u64,
     value: Arc<V>,
     size: usize,
+    /// Its place on the clock.
+    at: usize,
     used: AtomicBool,
 }
 
 struct Shard<V> {
-    index: HashMap<u64, u32, BuildHasherDefault<Same>>,
-    slots: Vec<Option<Slot<V>>>,
-    free: Vec<u32>,
+    index: HashMap<u64, Slot<V>, BuildHasherDefault<Same>>,
+    /// The hashes of all that is kept, for the hand to go round.
+    clock: Vec<u64>,
     hand: usize,
     size: usize,
 }
@@ -65,8 +67,7 @@ impl<V: Kept> Store<V> {
         let shard = || {
             RwLock::new(Shard {
                 index: HashMap::default(),
-                slots: Vec::new(),
-                free: Vec::new(),
+                clock: Vec::new(),
                 hand: 0,
                 size: 0,
             })
@@ -102,8 +103,7 @@ impl<V: Kept> Store<V> {
             .shard(hash)?
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        let at = *shard.index.get(&hash)?;
-        let slot = shard.slots.get(at as usize)?.as_ref()?;
+        let slot = shard.index.get(&hash)?;
         if !slot.value.is(name, kind) {
             return None;
         }
@@ -129,24 +129,13 @@ impl<V: Kept> Store<V> {
         while shard.size + size > self.limit && shard.evict() {}
         shard.size += size;
         let slot = Slot {
-            hash,
             value,
             size,
+            at: shard.clock.len(),
             used: AtomicBool::new(false),
         };
-        let at = match shard.free.pop() {
-            Some(at) => {
-                if let Some(place) = shard.slots.get_mut(at as usize) {
-                    *place = Some(slot);
-                }
-                at
-            }
-            None => {
-                shard.slots.push(Some(slot));
-                (shard.slots.len() - 1) as u32
-            }
-        };
-        shard.index.insert(hash, at);
+        shard.clock.push(hash);
+        shard.index.insert(hash, slot);
     }
 
     /// Drops what is not to be kept; gives how many that were.
@@ -155,11 +144,10 @@ impl<V: Kept> Store<V> {
         for shard in &self.shards {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             let gone: Vec<u64> = shard
-                .slots
+                .index
                 .iter()
-                .flatten()
-                .filter(|slot| !keep(&slot.value))
-                .map(|slot| slot.hash)
+                .filter(|(_, slot)| !keep(&slot.value))
+                .map(|(hash, _)| *hash)
                 .collect();
             dropped += gone.len();
             gone.into_iter().for_each(|hash| shard.remove(hash));
@@ -172,11 +160,7 @@ impl<V: Kept> Store<V> {
         let mut found = Vec::new();
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            let matching = shard
-                .slots
-                .iter()
-                .flatten()
-                .filter(|slot| test(&slot.value));
+            let matching = shard.index.values().filter(|slot| test(&slot.value));
             found.extend(matching.map(|slot| slot.value.clone()));
             if found.len() >= limit {
                 break;
@@ -197,12 +181,17 @@ impl<V: Kept> Store<V> {
 
 impl<V> Shard<V> {
     fn remove(&mut self, hash: u64) {
-        let Some(at) = self.index.remove(&hash) else {
+        let Some(slot) = self.index.remove(&hash) else {
             return;
         };
-        if let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::take) {
-            self.size -= slot.size;
-            self.free.push(at);
+        self.size -= slot.size;
+        if slot.at < self.clock.len() {
+            self.clock.swap_remove(slot.at);
+        }
+        // The last has taken its place.
+        let moved = self.clock.get(slot.at);
+        if let Some(moved) = moved.and_then(|moved| self.index.get_mut(moved)) {
+            moved.at = slot.at;
         }
     }
 
@@ -210,13 +199,13 @@ impl<V> Shard<V> {
     /// is empty.
     fn evict(&mut self) -> bool {
         // Twice round: the first turn takes the marks away.
-        for _ in 0..2 * self.slots.len() {
-            self.hand = (self.hand + 1) % self.slots.len().max(1);
-            let Some(Some(slot)) = self.slots.get(self.hand) else {
+        for _ in 0..2 * self.clock.len() {
+            self.hand = (self.hand + 1) % self.clock.len().max(1);
+            let Some(hash) = self.clock.get(self.hand).copied() else {
                 continue;
             };
-            if !slot.used.swap(false, Ordering::Relaxed) {
-                let hash = slot.hash;
+            let used = self.index.get(&hash).map(|slot| &slot.used);
+            if used.is_none_or(|used| !used.swap(false, Ordering::Relaxed)) {
                 self.remove(hash);
                 return true;
             }

@@ -143,6 +143,7 @@ fn world_serving<'a>(
     for (address, zone) in zones {
         let zone = Arc::new(zone);
         let one = Served {
+            view: None,
             zone,
             history: Arc::default(),
             rules: Arc::default(),
@@ -156,6 +157,7 @@ fn world_serving<'a>(
     }
     let servers = served.into_iter().map(|(address, zones)| {
         let state = State {
+            views: Default::default(),
             zones: Zones::new(zones),
             keys: crate::engine::tsig::Keys::default(),
             settings: Serving::default(),

@@ -7,7 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use proptest::prelude::*;
 
 use super::world::{ALICE, BOB, BOB_URI, World, answered, request, response};
 use crate::{
@@ -312,19 +311,35 @@ fn a_call_over_a_network_that_loses_nothing() {
     assert_eq!(world.engine.transactions(), 0);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// One message in five is lost, the rest arrive in any order; every call comes about, is heard
-    /// of once, and leaves nothing behind.
-    #[test]
-    fn a_call_over_a_network_that_loses_a_fifth(seed in any::<u64>()) {
+/// One message in five is lost, the rest arrive in any order; every call comes about, is heard of
+/// once, and leaves nothing behind. The networks are the same each time: one that loses every ACK
+/// for as long as the answer is repeated is rare, but there is one among as many as one likes.
+#[test]
+fn a_call_over_a_network_that_loses_a_fifth() {
+    for seed in 1..=16 {
         let (world, alice, bob) = call(seed, 20);
-        prop_assert_eq!(&alice.log[..1], &["answered"][..], "{:?} {:?}", alice.log, bob.log);
-        prop_assert_eq!(&bob.log[..2], &["rang", "acknowledged"][..], "{:?}", bob.log);
-        prop_assert!(matches!(world.events[..2], [CallEvent::Started { .. }, CallEvent::Answered { .. }]), "{:?}", world.events);
-        prop_assert!(bob.log.contains(&"was hung up on"), "{:?}", bob.log);
-        prop_assert_eq!(world.engine.transactions(), 0);
-        prop_assert_eq!(world.engine.unanswered(), 0);
+        let said = format!("{seed}: {:?} {:?} {:?}", alice.log, bob.log, world.events);
+        assert_eq!(alice.log.first(), Some(&"answered"), "{said}");
+        assert_eq!(bob.log[..2], ["rang", "acknowledged"], "{said}");
+        assert!(bob.log.contains(&"was hung up on"), "{said}");
+        assert!(
+            matches!(
+                world.events[..2],
+                [CallEvent::Started { .. }, CallEvent::Answered { .. }]
+            ),
+            "{said}"
+        );
+        assert_eq!(world.engine.transactions(), 0, "{said}");
+        assert_eq!(world.engine.unanswered(), 0, "{said}");
     }
+}
+
+/// Every ACK is lost: the call stands until the caller hangs up, and then it is over as well.
+#[test]
+fn a_call_whose_acknowledgements_are_all_lost() {
+    let (world, alice, bob) = call(3_232_352_696_564_304_900, 20);
+    assert_eq!(alice.log, ["answered", "hung up"]);
+    assert_eq!(bob.log, ["rang", "was hung up on"]);
+    assert_eq!(world.engine.transactions(), 0);
+    assert_eq!(world.engine.unanswered(), 0);
 }

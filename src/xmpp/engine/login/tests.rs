@@ -15,6 +15,7 @@ fn policy() -> Arc<Policy> {
     Arc::new(Policy {
         hosts: ["im.example.com".into(), "example.net".into()].into(),
         features: vec![Element::new("sm", ns::SM)],
+        ..Policy::default()
     })
 }
 

@@ -2,11 +2,16 @@
 //!
 //! What goes in is decided by [`crate::engine::archive`], where messages are routed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+
+use omnid_store::{Reader, StoreError};
 
 use super::{Asked, Feature, Handler, Reply, Spec, To, nothing};
 use crate::{
-    data::{self, archive::Filter},
+    data::{
+        self,
+        archive::{Filter, Name},
+    },
     engine::archive::{FIELDS, Preferences, Query},
     wire::{
         Condition, Element, Scope, StanzaError,
@@ -56,8 +61,7 @@ fn answer(asked: &mut Asked<'_>) -> Reply {
                 Err(error) => return error.into(),
             };
             Reply::Write(Box::new(move |tx| {
-                let content =
-                    serde_json::to_string(&prefs).map_err(omnid_store::StoreError::other)?;
+                let content = serde_json::to_string(&prefs).map_err(StoreError::other)?;
                 data::archive::set_preferences(tx, whose.as_str(), &content)?;
                 let prefs = prefs.clone();
                 Ok(Reply::Account(Box::new(move |account| {
@@ -76,22 +80,38 @@ pub fn archive(query: &Element, set: bool, owner: &str) -> Reply {
     let owner = owner.to_owned();
     match (set, query.name()) {
         (false, "query") => fields().into(),
-        (true, "query") => match Query::parse(query) {
-            Ok(query) => look(owner, query),
-            Err(error) => error.into(),
-        },
+        (true, "query") => {
+            let query = query.clone();
+            Reply::Read(Box::new(move |reader| {
+                let mut failed = None;
+                let asked = Query::parse(&query, &mut |name| {
+                    let found = data::archive::named(reader, &owner, name);
+                    found.unwrap_or_else(|error| {
+                        failed = Some(error);
+                        None
+                    })
+                });
+                match (failed, asked) {
+                    (Some(error), _) => Err(error),
+                    (None, Ok(asked)) => look(reader, &owner, &asked),
+                    (None, Err(error)) => Ok(error.into()),
+                }
+            }))
+        }
         (false, "metadata") => Reply::Read(Box::new(move |reader| {
             let ends = data::archive::ends(reader, &owner)?;
-            let end = |name, id: u64| {
-                Element::new(name, ns::MAM)
-                    .attr("id", id.to_string())
-                    .attr("timestamp", time::format_micros(id))
-            };
-            let metadata = Element::new("metadata", ns::MAM);
-            let metadata = match ends {
-                Some((first, last)) => metadata.child(end("start", first)).child(end("end", last)),
-                None => metadata,
-            };
+            let mut metadata = Element::new("metadata", ns::MAM);
+            for (name, id) in ends
+                .into_iter()
+                .flat_map(|(first, last)| [("start", first), ("end", last)])
+            {
+                let names = data::archive::names(reader, &owner, id, id)?;
+                metadata.push(
+                    Element::new(name, ns::MAM)
+                        .attr("id", called(&names, id))
+                        .attr("timestamp", time::format_micros(stamped(&names, id))),
+                );
+            }
             Ok(metadata.into())
         })),
         _ => Condition::BadRequest.into(),
@@ -106,58 +126,76 @@ fn fields() -> Element {
     Element::new("query", ns::MAM).child(form::form("form", ns::MAM, fields))
 }
 
-fn look(owner: String, query: Query) -> Reply {
-    Reply::Read(Box::new(move |reader| {
-        for &anchor in &query.anchors {
-            if data::archive::find(reader, &owner, anchor)?.is_none() {
-                return Ok(Condition::ItemNotFound.into());
-            }
+/// What clients call an entry.
+fn called(names: &HashMap<u64, Name>, id: u64) -> String {
+    match names.get(&id) {
+        Some(name) => name.name.clone(),
+        None => id.to_string(),
+    }
+}
+
+/// When it was archived.
+fn stamped(names: &HashMap<u64, Name>, id: u64) -> u64 {
+    names.get(&id).map_or(id, |name| name.stamped)
+}
+
+fn look(reader: &mut Reader<'_>, owner: &str, query: &Query) -> Result<Reply, StoreError> {
+    for &anchor in &query.anchors {
+        if data::archive::find(reader, owner, anchor)?.is_none() {
+            return Ok(Condition::ItemNotFound.into());
         }
-        let (found, complete) = match &query.ids {
-            Some(ids) => {
-                let mut found = Vec::new();
-                let mut seen = HashSet::new();
-                for &id in ids.iter().filter(|id| seen.insert(**id)) {
-                    match data::archive::find(reader, &owner, id)? {
-                        Some(entry) => found.push(entry),
-                        None => return Ok(Condition::ItemNotFound.into()),
-                    }
+    }
+    let (found, complete) = match &query.ids {
+        Some(ids) => {
+            let mut found = Vec::new();
+            let mut seen = HashSet::new();
+            for &id in ids.iter().filter(|id| seen.insert(**id)) {
+                match data::archive::find(reader, owner, id)? {
+                    Some(entry) => found.push(entry),
+                    None => return Ok(Condition::ItemNotFound.into()),
                 }
-                found.sort_by_key(|(id, _)| *id);
-                (found, true)
             }
-            None => {
-                let filter = Filter {
-                    limit: query.filter.limit,
-                    ..query.filter.clone()
-                };
-                let mut found = data::archive::page(reader, &owner, &filter)?;
-                let most = query.max as usize;
-                let complete = found.len() <= most;
-                if filter.backwards {
-                    found.drain(..found.len().saturating_sub(most));
-                } else {
-                    found.truncate(most);
-                }
-                (found, complete)
-            }
-        };
-        let (found, complete) = bounded(found, complete, query.filter.backwards);
-        let ends = (found.first(), found.last());
-        let text = |entry: Option<&(u64, bytes::Bytes)>| entry.map(|(id, _)| id.to_string());
-        let (first, last) = (text(ends.0), text(ends.1));
-        let fin = Element::new("fin", ns::MAM)
-            .attr_opt("complete", complete.then_some("true"))
-            .child(Page::said(first.as_deref(), last.as_deref(), None));
-        let mut messages: Vec<_> = found
-            .iter()
-            .filter_map(|(id, stanza)| result(*id, stanza, query.id.as_deref()))
-            .collect();
-        if query.flip {
-            messages.reverse();
+            found.sort_by_key(|(id, _)| *id);
+            (found, true)
         }
-        Ok(Reply::Page(messages, fin))
-    }))
+        None => {
+            let filter = Filter {
+                limit: query.filter.limit,
+                ..query.filter.clone()
+            };
+            let mut found = data::archive::page(reader, owner, &filter)?;
+            let most = query.max as usize;
+            let complete = found.len() <= most;
+            if filter.backwards {
+                found.drain(..found.len().saturating_sub(most));
+            } else {
+                found.truncate(most);
+            }
+            (found, complete)
+        }
+    };
+    let (found, complete) = bounded(found, complete, query.filter.backwards);
+    let ends = (found.first(), found.last());
+    let names = match ends {
+        (Some((first, _)), Some((last, _))) => data::archive::names(reader, owner, *first, *last)?,
+        _ => HashMap::new(),
+    };
+    let text = |entry: Option<&(u64, bytes::Bytes)>| entry.map(|(id, _)| called(&names, *id));
+    let (first, last) = (text(ends.0), text(ends.1));
+    let fin = Element::new("fin", ns::MAM)
+        .attr_opt("complete", complete.then_some("true"))
+        .child(Page::said(first.as_deref(), last.as_deref(), None));
+    let mut messages: Vec<_> = found
+        .iter()
+        .filter_map(|(id, stanza)| {
+            let (name, at) = (called(&names, *id), stamped(&names, *id));
+            result(name, at, stanza, query.id.as_deref())
+        })
+        .collect();
+    if query.flip {
+        messages.reverse();
+    }
+    Ok(Reply::Page(messages, fin))
 }
 
 /// As much of a page as fits into what may wait for a client; at least one entry.
@@ -185,15 +223,15 @@ fn bounded(
 }
 
 /// An entry as a message to the one who asked.
-fn result(id: u64, stanza: &[u8], query: Option<&str>) -> Option<Element> {
+fn result(name: String, at: u64, stanza: &[u8], query: Option<&str>) -> Option<Element> {
     let stanza = Element::parse(stanza, &Scope::client()).ok()?;
-    let delay = Element::new("delay", ns::DELAY).attr("stamp", time::format_micros(id));
+    let delay = Element::new("delay", ns::DELAY).attr("stamp", time::format_micros(at));
     let forwarded = Element::new("forwarded", ns::FORWARD)
         .child(delay)
         .child(stanza);
     let result = Element::new("result", ns::MAM)
         .attr_opt("queryid", query)
-        .attr("id", id.to_string())
+        .attr("id", name)
         .child(forwarded);
     Some(Element::new("message", ns::CLIENT).child(result))
 }

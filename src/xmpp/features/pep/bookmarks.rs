@@ -6,7 +6,7 @@ use crate::{
     data,
     engine::pubsub::{Access, Happened, ITEMS, Item, NodeConfig, SendLast},
     features::{Asked, Feature, Reply, Spec, nothing},
-    wire::{Condition, Element, Jid, ns},
+    wire::{Condition, Element, Jid, Scope, ns},
 };
 
 /// The declaration.
@@ -65,31 +65,10 @@ pub fn load(asked: &Asked<'_>) -> Option<Reply> {
 /// What an older client stores, published at the node; what it no longer has is taken back.
 pub fn store(asked: &Asked<'_>, storage: &Element) -> Option<Reply> {
     let account = asked.account.as_deref()?;
-    let mut items: Vec<Item> = Vec::new();
-    for old in storage.children().filter(|old| old.name() == "conference") {
-        let Ok(jid) = Jid::new(old.get_attr("jid").unwrap_or_default()) else {
-            return Some(Condition::JidMalformed.into());
-        };
-        let text = |name: &'static str| {
-            let found = old.get_child(name, ns::BOOKMARKS_STORAGE)?.text_content();
-            Some(Element::new(name, ns::BOOKMARKS).text(found))
-        };
-        let flag = |name| old.get_attr(name).map(ToOwned::to_owned);
-        let conference = Element::new("conference", ns::BOOKMARKS)
-            .attr_opt("name", flag("name"))
-            .attr_opt("autojoin", flag("autojoin"))
-            .children_from(text("nick"))
-            .children_from(text("password"));
-        if items.len() >= ITEMS as usize {
-            return Some(Condition::ResourceConstraint.into());
-        }
-        // A room that is there twice is as it was put in last.
-        items.retain(|item| item.id != jid.as_str());
-        items.push(Item {
-            id: jid.as_str().to_owned(),
-            payload: conference.to_document(),
-        });
-    }
+    let items = match read(storage) {
+        Ok(items) => items,
+        Err(condition) => return Some(condition.into()),
+    };
     let publication = Publication::new(account, ns::BOOKMARKS, config(), items);
     let owner = account.jid().clone();
     Some(Reply::Write(Box::new(move |tx| {
@@ -135,6 +114,45 @@ pub fn store(asked: &Asked<'_>, storage: &Element) -> Option<Reply> {
             Reply::Done(None, wishes)
         })))
     })))
+}
+
+/// Bookmarks as older clients store them, as items.
+fn read(storage: &Element) -> Result<Vec<Item>, Condition> {
+    let mut items: Vec<Item> = Vec::new();
+    for old in storage.children().filter(|old| old.name() == "conference") {
+        let jid = Jid::new(old.get_attr("jid").unwrap_or_default());
+        let jid = jid.map_err(|_| Condition::JidMalformed)?;
+        let text = |name: &'static str| {
+            let found = old.get_child(name, ns::BOOKMARKS_STORAGE)?.text_content();
+            Some(Element::new(name, ns::BOOKMARKS).text(found))
+        };
+        let flag = |name| old.get_attr(name).map(ToOwned::to_owned);
+        let conference = Element::new("conference", ns::BOOKMARKS)
+            .attr_opt("name", flag("name"))
+            .attr_opt("autojoin", flag("autojoin"))
+            .children_from(text("nick"))
+            .children_from(text("password"));
+        if items.len() >= ITEMS as usize {
+            return Err(Condition::ResourceConstraint);
+        }
+        // A room that is there twice is as it was put in last.
+        items.retain(|item| item.id != jid.as_str());
+        items.push(Item {
+            id: jid.as_str().to_owned(),
+            payload: conference.to_document(),
+        });
+    }
+    Ok(items)
+}
+
+/// The node that such bookmarks, as a document, become; `None` where they are none.
+pub fn node(storage: &str) -> Option<data::whole::Node> {
+    let storage = Element::parse(storage.as_bytes(), &Scope::empty()).ok()?;
+    Some(data::whole::Node {
+        name: ns::BOOKMARKS.to_owned(),
+        config: config(),
+        items: read(&storage).ok()?,
+    })
 }
 
 /// Whether an older client would see no difference.

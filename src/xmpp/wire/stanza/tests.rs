@@ -113,6 +113,19 @@ fn a_carriage_return_is_passed_on_as_a_line_end() {
 }
 
 #[test]
+fn a_padded_reference_is_passed_on_in_its_short_form() {
+    let out = check(
+        "<message id='&#0000000065;'><body>&#x000002F600;<![CDATA[&#00065;]]></body></message>",
+        &Scope::client(),
+        None,
+    );
+    assert_eq!(
+        out,
+        "<message from='a@b/&apos;c' id='A'><body>\u{2f600}&amp;#00065;</body></message>"
+    );
+}
+
+#[test]
 fn a_prefix_on_the_root_is_written_out() {
     let text =
         "<c:message xmlns:c='jabber:client' xmlns='u' to='d@e'><c:body>x</c:body><y/></c:message>";
