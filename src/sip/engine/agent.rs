@@ -55,7 +55,7 @@ impl Engine {
             }
             let state = turn.shared.trunks.state(&agent.trunk.name);
             if matches!(state.registration, Registration::Until(_)) {
-                self.register_at_trunk(key, 0, None, turn);
+                self.register_at_trunk(key, 0, turn);
             }
             self.agents.remove(key);
         }
@@ -122,7 +122,7 @@ impl Engine {
                 }
                 if register && let Some(agent) = self.agents.get(key) {
                     let expires = agent.expires;
-                    self.register_at_trunk(key, expires, None, turn);
+                    self.register_at_trunk(key, expires, turn);
                 }
             }
         }
@@ -185,7 +185,7 @@ impl Engine {
                             Method::Register,
                             flow,
                             Some(expires),
-                            Some(answer),
+                            Some(&answer),
                             turn,
                         );
                     }
@@ -201,7 +201,7 @@ impl Engine {
                     Some(least) => {
                         agent.expires = least;
                         agent.answered = false;
-                        self.register_at_trunk(key, least, None, turn);
+                        self.register_at_trunk(key, least, turn);
                     }
                     None => self.register_failed(key, status, turn),
                 }
@@ -227,13 +227,7 @@ impl Engine {
         agent.register_at = turn.now.checked_add(wait);
     }
 
-    fn register_at_trunk(
-        &mut self,
-        key: Key,
-        expires: u32,
-        answer: Option<(HeaderName, String)>,
-        turn: &mut Turn<'_>,
-    ) {
+    fn register_at_trunk(&mut self, key: Key, expires: u32, turn: &mut Turn<'_>) {
         let Some(agent) = self.agents.get_mut(key) else {
             return;
         };
@@ -249,7 +243,7 @@ impl Engine {
             turns % servers.len().max(1)
         };
         match servers.get(at) {
-            Some(flow) => self.ask_trunk(key, Method::Register, *flow, Some(expires), answer, turn),
+            Some(flow) => self.ask_trunk(key, Method::Register, *flow, Some(expires), None, turn),
             None => self.register_failed(key, 408, turn),
         }
     }
@@ -260,7 +254,7 @@ impl Engine {
         method: Method,
         flow: Flow,
         expires: Option<u32>,
-        answer: Option<(HeaderName, String)>,
+        answer: Option<&(HeaderName, String)>,
         turn: &mut Turn<'_>,
     ) {
         let Some(agent) = self.agents.get_mut(key) else {
@@ -278,7 +272,7 @@ impl Engine {
             if let Some(expires) = expires {
                 text += &format!("Expires: {expires}\r\n");
             }
-            if let Some((name, value)) = &answer {
+            if let Some((name, value)) = answer {
                 text += &format!("{}: {value}\r\n", name.as_str());
             }
             text += "Content-Length: 0\r\n\r\n";

@@ -19,6 +19,9 @@ use crate::{
 /// How often a password may be asked for by one server.
 const LOGINS: u8 = 2;
 
+/// A header line.
+pub(super) type Line = (HeaderName, Box<[u8]>);
+
 /// One place where a request is sent.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
@@ -35,7 +38,7 @@ pub(super) struct Target {
     /// How long after those before it is tried while they go on ringing.
     pub join: Option<Duration>,
     /// What is said to it besides.
-    pub headers: Option<Arc<[(HeaderName, Box<[u8]>)]>>,
+    pub headers: Option<Arc<[Line]>>,
     /// The trunk that it goes out through.
     pub outward: Option<Outward>,
 }

@@ -340,7 +340,7 @@ impl<'a> Walk<'a> {
                 "route \"{pattern}\" is for {dialled}, and makes it {number}"
             ));
         }
-        self.places(index, 0, &number, dialled, trail)
+        self.places(index, 0, &number, dialled, &trail)
     }
 
     /// Tries a route's places from one on, until one has somebody to ring.
@@ -350,7 +350,7 @@ impl<'a> Walk<'a> {
         from: usize,
         number: &str,
         dialled: &str,
-        trail: Trail,
+        trail: &Trail,
     ) -> Found {
         let plan = self.plan;
         let mut refusal = (404, "Not Found");
@@ -419,9 +419,9 @@ impl<'a> Walk<'a> {
             self.say(format!("{account} forwards all calls"));
             return self.divert(account, "unconditional", place, trail);
         }
-        let forwarded = |walk: &mut Self, place: &Option<Place>, reason, trail| match place {
-            Some(place) => Some(walk.divert(account, reason, place, trail)),
-            None => None,
+        let forwarded = |walk: &mut Self, place: &Option<Place>, reason, trail| {
+            let place = place.as_ref();
+            place.map(|place| walk.divert(account, reason, place, trail))
         };
         if user.do_not_disturb {
             self.say(format!("{account} does not want to be disturbed"));
@@ -616,7 +616,7 @@ impl<'a> Walk<'a> {
             Cause::Busy | Cause::NoAnswer => !through_trunk,
             Cause::Refused => false,
         };
-        another.then(|| self.places(index, place, number, dialled, trail))
+        another.then(|| self.places(index, place, number, dialled, &trail))
     }
 
     fn trunk(

@@ -73,7 +73,7 @@ impl Challenge {
         }
         challenge.realm = realm.ok_or_else(bad)?;
         // They go back inside quotes, in a header of ours.
-        let clean = |text: &[u8]| !text.iter().any(|byte| byte.is_ascii_control());
+        let clean = |text: &[u8]| !text.iter().any(u8::is_ascii_control);
         let opaque = challenge.opaque.as_deref().unwrap_or_default();
         if challenge.nonce.is_empty()
             || ![&challenge.realm, &challenge.nonce, opaque]
