@@ -63,6 +63,8 @@ pub enum Command {
     Calls,
     /// Registered telephones
     Registrations,
+    /// Trunks: which servers answer, and whether we are registered there
+    Trunks,
     /// The running daemon's log
     Log(Log),
     /// A live view of the running daemon
@@ -107,7 +109,7 @@ pub enum Command {
         /// Only users of this domain, and its rooms
         domain: Option<String>,
     },
-    /// Say what the configuration makes of an HTTP request, and why
+    /// Say what the configuration makes of an HTTP request, or of a call, and why
     Explain(Explain),
     /// Check the [[test]] tables of the configuration; opens no port
     Test,
@@ -182,10 +184,29 @@ pub struct Users {
     pub dry_run: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum ExplainWhat {
+    /// Where a call goes: each step, and what follows where nobody takes it. The running daemon is
+    /// asked who is there; without one, everybody is taken to be
+    Call {
+        /// Who calls: alice, alice@example.org, or an extension
+        from: String,
+        /// What is called: a number, a name or an address
+        to: String,
+        /// When, such as 2026-12-24T10:00 [default: now]
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+}
+
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Explain {
+    #[command(subcommand)]
+    pub what: Option<ExplainWhat>,
     /// The URL, such as https://www.example.org/app/
-    pub url: String,
+    #[arg(required = true)]
+    pub url: Option<String>,
     /// The request's method
     #[arg(long, short = 'X', default_value = "GET")]
     pub method: String,
@@ -250,11 +271,37 @@ pub enum User {
     /// Passwords for single applications
     #[command(subcommand)]
     AppPassword(AppPassword),
+    /// Telephone extensions
+    #[command(subcommand)]
+    Extension(Extension),
     /// The last security events
     Audit {
         /// How many
         #[arg(long, default_value_t = 50)]
         limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Extension {
+    /// Give an account an extension
+    Add {
+        /// alice@example.org
+        address: String,
+        /// The number, such as 200
+        number: String,
+    },
+    /// List the extensions of a domain
+    List {
+        /// The domain
+        domain: String,
+    },
+    /// Take an extension of a domain back
+    Remove {
+        /// The domain
+        domain: String,
+        /// The number
+        number: String,
     },
 }
 

@@ -69,6 +69,7 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Sessions => control::table(&context, "sessions"),
         Command::Calls => control::table(&context, "calls"),
         Command::Registrations => control::table(&context, "registrations"),
+        Command::Trunks => control::table(&context, "trunks"),
         Command::Log(log) => control::log(&context, &log),
         Command::Top { interval, once } => top::run(&context, interval, once),
         Command::Backup { directory } => archive::backup(&context, &directory),
