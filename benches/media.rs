@@ -1,5 +1,6 @@
-//! RTP relayed between two ends: omnid's relay, a bare epoll loop that does nothing but receive and
-//! send, and rtpengine without its kernel module, in turns.
+//! RTP relayed between two ends: omnid's relay, plain and from SRTP, a bare epoll loop that does
+//! nothing but receive and send, and rtpengine without its kernel module, in turns. And music played
+//! to as many ends, with how evenly it comes.
 //!
 //! `cargo bench -p omnid-media` (needs Debian's rtpengine-daemon). `OMNID_BENCH_SESSIONS=500` for
 //! another number of calls than 100, `OMNID_BENCH_SECONDS` for how long each is loaded.
@@ -21,7 +22,11 @@ use std::{
 
 use omnid_media::{
     Media, Settings,
-    engine::{Remote, Side},
+    audio::{Coding, sound::Sound, tone},
+    engine::{
+        Remote, Repeat, Side, Voice,
+        srtp::{GROWTH, MasterKey, Protector, Secure, Suite},
+    },
     wire::{rtp::Header, sdp::Sdp},
 };
 use rustix::event::epoll;
@@ -34,7 +39,7 @@ const PAYLOAD: usize = 160;
 
 fn main() {
     match env::var(ROLE).as_deref() {
-        Ok("omnid") => omnid(),
+        Ok(role @ ("omnid" | "secret" | "player")) => omnid(role.to_owned()),
         Ok("bare") => bare(),
         _ => compare(),
     }
@@ -66,8 +71,13 @@ fn ends() -> impl Iterator<Item = [SocketAddr; 2]> {
     })
 }
 
+/// The key that all use: nothing here is secret.
+fn key() -> MasterKey {
+    MasterKey::new(Suite::AesCm128HmacSha1_80, &[7; 30]).unwrap()
+}
+
 #[tokio::main(worker_threads = 2)]
-async fn omnid() {
+async fn omnid(role: String) {
     let (sender, mut events) = tokio::sync::mpsc::channel(1024);
     let (media, shards) = Media::new(Settings::default(), &sender).unwrap();
     for shard in shards {
@@ -76,12 +86,33 @@ async fn omnid() {
     tokio::spawn(async move { while events.recv().await.is_some() {} });
     let serve = move || {
         let mut sessions = Vec::new();
+        let music = Sound::new(tone::plain(440, 1000));
         for [a, b] in ends() {
-            let session = media.allocate([a.ip(), b.ip()]).unwrap();
-            for (side, end) in [(Side::A, a), (Side::B, b)] {
+            let session = match role.as_str() {
+                "player" => media.allocate_end(a.ip(), None).unwrap(),
+                _ => media.allocate([a.ip(), b.ip()]).unwrap(),
+            };
+            if role == "secret" {
+                let secure = Secure::new(&key(), &key());
+                session.set_secure(Side::A, secure).unwrap();
+            }
+            let described = if role == "player" { 1 } else { 2 };
+            for (side, end) in [(Side::A, a), (Side::B, b)].into_iter().take(described) {
                 let sdp: Sdp = description(end).parse().unwrap();
                 let remote = Remote::from_sdp(&sdp, 0, None).unwrap();
                 session.set_remote(side, remote).unwrap();
+            }
+            if role == "player" {
+                let voice = Voice {
+                    coding: Coding::Pcmu,
+                    send: 0,
+                    receive: 0,
+                    events: None,
+                };
+                session.set_voice(Side::A, Some(voice)).unwrap();
+                session
+                    .play(Side::A, music.clone(), Repeat::ForEver)
+                    .unwrap();
             }
             println!("{} {}", session.local(Side::A), session.local(Side::B));
             sessions.push(session);
@@ -266,6 +297,7 @@ struct Figure {
 
 fn load(server: &mut Server, sessions: u64, duration: Duration) -> Figure {
     let pid = server.child.id();
+    let secret = server.name == "secret";
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     let mut phones = Vec::new();
     let mut empty = 0;
@@ -289,7 +321,9 @@ fn load(server: &mut Server, sessions: u64, duration: Duration) -> Figure {
     let sender = {
         let (phones, over, sent) = (phones.clone(), over.clone(), sent.clone());
         thread::spawn(move || {
-            let mut packet = [0xff; 12 + PAYLOAD];
+            let mut packet = [0xff; 12 + PAYLOAD + GROWTH];
+            let protectors = phones.iter().map(|_| Protector::new(&key()).unwrap());
+            let mut protectors: Vec<_> = protectors.collect();
             for frame in 0u32.. {
                 // Phones do not send all at once: each has its own place within the 20 ms.
                 for (index, phone) in phones.iter().enumerate() {
@@ -305,9 +339,14 @@ fn load(server: &mut Server, sessions: u64, duration: Duration) -> Figure {
                         ..Header::default()
                     };
                     packet[..12].copy_from_slice(&header.to_bytes());
+                    packet[12..].fill(0xff);
                     let now = began.elapsed().as_nanos() as u64;
                     packet[12..20].copy_from_slice(&now.to_be_bytes());
-                    if phone.send(&packet).is_ok() {
+                    let mut length = 12 + PAYLOAD;
+                    if secret && index % 2 == 0 {
+                        length = protectors[index].rtp(&mut packet, length).unwrap();
+                    }
+                    if phone.send(&packet[..length]).is_ok() {
                         sent.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -318,7 +357,8 @@ fn load(server: &mut Server, sessions: u64, duration: Duration) -> Figure {
         })
     };
     let mut buffer = [0; 2048];
-    let mut receive = |delays: &mut Vec<u64>| {
+    let mut arrived = 0;
+    let mut receive = |delays: &mut Vec<u64>, arrived: &mut u64| {
         let wait = rustix::event::Timespec {
             tv_sec: 0,
             tv_nsec: 50_000_000,
@@ -330,6 +370,8 @@ fn load(server: &mut Server, sessions: u64, duration: Duration) -> Figure {
             let Ok(length) = phone.recv(&mut buffer) else {
                 continue;
             };
+            *arrived += u64::from(length >= 12 + PAYLOAD);
+            // What came secret cannot be read here.
             if length == 12 + PAYLOAD {
                 let then = u64::from_be_bytes(buffer[12..20].try_into().unwrap());
                 delays.push((began.elapsed().as_nanos() as u64).saturating_sub(then));
@@ -340,22 +382,23 @@ fn load(server: &mut Server, sessions: u64, duration: Duration) -> Figure {
     // A second to latch and to settle, which is not counted.
     let mut delays = Vec::new();
     while began.elapsed() < Duration::from_secs(1) {
-        receive(&mut delays);
+        receive(&mut delays, &mut arrived);
     }
     delays.clear();
+    arrived = 0;
     let (cpu_before, sent_before, since) = (cpu(pid), sent.load(Ordering::Relaxed), Instant::now());
     while since.elapsed() < duration {
-        receive(&mut delays);
+        receive(&mut delays, &mut arrived);
     }
     let (cpu_after, sent_after) = (cpu(pid), sent.load(Ordering::Relaxed));
-    let counted = delays.len() as u64;
+    let (counted, timed) = (arrived, delays.len());
     let memory = memory_kib(pid);
     over.store(true, Ordering::Relaxed);
     sender.join().unwrap();
-    while receive(&mut delays) {}
+    while receive(&mut delays, &mut arrived) {}
     let all = sent.load(Ordering::Relaxed) - sent_before;
-    let lost = all.saturating_sub(delays.len() as u64);
-    delays.truncate(counted as usize);
+    let lost = all.saturating_sub(arrived);
+    delays.truncate(timed);
     delays.sort_unstable();
     let percentile = |share: f64| {
         let index = (delays.len() as f64 * share) as usize;
@@ -377,7 +420,8 @@ fn compare() {
     println!("{sessions} calls of G.711, {} s each", duration.as_secs());
     println!("server        packets    lost  µs/packet    p50 µs    p99 µs  KiB/call");
     for _ in 0..number("OMNID_BENCH_ROUNDS", 3) {
-        let servers: [fn() -> Server; 3] = [|| own("bare"), || own("omnid"), rtpengine];
+        let servers: [fn() -> Server; 4] =
+            [|| own("bare"), || own("omnid"), || own("secret"), rtpengine];
         for server in servers {
             let mut server = server();
             let figure = load(&mut server, sessions, duration);
@@ -393,4 +437,45 @@ fn compare() {
             );
         }
     }
+    played(sessions, duration);
+}
+
+/// Music to as many ends: what a packet costs, and how far from 20 ms behind the last it comes.
+fn played(sessions: u64, duration: Duration) {
+    let mut server = own("player");
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let mut phones = Vec::new();
+    for index in 0..sessions {
+        let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = phone.local_addr().unwrap();
+        (server.relay)([address, address]);
+        let data = epoll::EventData::new_u64(index);
+        epoll::add(&set, &phone, data, epoll::EventFlags::IN).unwrap();
+        phones.push((phone, None::<Instant>));
+    }
+    let pid = server.child.id();
+    let (before, since) = (cpu(pid), Instant::now());
+    let (mut off, mut buffer) = (Vec::new(), [0; 2048]);
+    while since.elapsed() < duration {
+        let mut found = [MaybeUninit::uninit(); 128];
+        let (found, _) = epoll::wait(&set, &mut found, None).unwrap();
+        for event in found.iter() {
+            let (phone, last) = &mut phones[{ event.data }.u64() as usize];
+            phone.recv(&mut buffer).unwrap();
+            let now = Instant::now();
+            if let Some(last) = last.replace(now) {
+                off.push((now - last).abs_diff(FRAME).as_micros());
+            }
+        }
+    }
+    let micros = (cpu(pid) - before) * 1e6 / off.len() as f64;
+    off.sort_unstable();
+    let percentile = |share: f64| off[(off.len() as f64 * share) as usize];
+    println!(
+        "music to {sessions} ends: {} packets, {micros:.2} µs/packet; off 20 ms by p50 {} µs, p99 {} µs, p99.9 {} µs",
+        off.len(),
+        percentile(0.5),
+        percentile(0.99),
+        percentile(0.999),
+    );
 }

@@ -35,10 +35,26 @@
 //!
 //! A forked INVITE has one session for all branches: side B follows the description set last.
 //!
+//! # Secret media
+//!
+//! Keys of `a=crypto` are [`engine::srtp::sdes`]'s, to be offered and answered only where the
+//! signalling is secret itself. [`Session::set_secure`] with both directions' keys comes before
+//! `set_remote` of that side; the other side may be plain. Each leg is protected by itself, so
+//! [`engine::srtp::sdes::describe`] takes the other end's keys out of an anchored description and
+//! puts ours in. Without all this the ends' own keys pass, and media forwards what it cannot read.
+//!
 //! # A call that ends here
 //!
-//! [`engine::negotiate`] answers an offer (or makes one) with our own capabilities, instead of
-//! passing the other end's on.
+//! [`Media::allocate_end`] has one side. [`engine::negotiate`] answers an offer (or makes one) with
+//! our own capabilities; [`Session::set_voice`] with the [`engine::terminal::Voice`] that it came
+//! to makes the end hear and speak: [`Session::play`] a prompt ([`audio::wav::read`]), a country's
+//! tone ([`audio::tone::Country`]) or music for ever, [`Session::record`], [`Session::press`],
+//! [`Session::join`] a conference. Keys come as [`engine::relay::Event::Key`], however they were
+//! pressed; [`Event::Played`] is the end of what is played once.
+//!
+//! The same works on each side of a relayed call: music on hold is [`Session::play`] to the side
+//! that waits, a recording takes both sides' voices, and [`Session::transcode`] joins sides that
+//! have no codec in common.
 
 pub mod audio;
 pub mod engine;

@@ -23,6 +23,8 @@ pub struct Remote {
     pub clock: u32,
     /// The payload type of telephone-event, and its clock rate: often another than the codec's.
     pub events: Option<(u8, u32)>,
+    /// It is SRTP; without keys of it here, what is in it is not ours to read.
+    pub secure: bool,
 }
 
 /// Why a stream's description is not acted upon.
@@ -88,6 +90,7 @@ impl Remote {
                 .iter()
                 .find(events)
                 .map(|codec| (codec.payload_type, codec.clock)),
+            secure: media.is_secure(),
         })
     }
 }

@@ -94,8 +94,9 @@ impl Latch {
         } else if source.ip() == self.signalled.ip() || Some(source.ip()) == self.behind {
             Some(Near::Address)
         } else {
-            // A NAT with several addresses, seen from outside, has them in one network.
-            let behind = self.behind?;
+            // A NAT with several addresses, seen from outside, has them in one network. Who signals
+            // an address that all may reach is behind none.
+            let behind = self.behind.filter(|_| is_private(self.signalled.ip()))?;
             same_network(behind, source.ip()).then_some(Near::Network)
         }
     }
@@ -152,6 +153,18 @@ impl Latch {
     /// Forgets a candidate that has fallen silent, so that another may be learnt.
     pub fn forget_candidate(&mut self) {
         self.candidate = None;
+    }
+}
+
+/// An address that is only known in a network of its own (RFC 1918, 6598, 3927, 4193, 4291).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let shared = first == 100 && second & 0xc0 == 64;
+            ip.is_private() || ip.is_link_local() || ip.is_unspecified() || shared
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified(),
     }
 }
 
@@ -260,6 +273,20 @@ mod tests {
         assert_eq!(send(&mut latch, "198.51.100.8:31000", 8, 1), locked);
         assert!(latch.admits_control(at("198.51.100.8:31001")));
         assert!(!latch.admits_control(at("198.51.100.7:31001")));
+    }
+
+    #[test]
+    fn who_signals_a_public_address_has_no_neighbours() {
+        let proxy: IpAddr = "198.51.100.7".parse().unwrap();
+        let mut latch = Latch::new(at("203.0.113.5:4000"), Some(proxy));
+        assert_eq!(
+            send(&mut latch, "198.51.100.8:4000", 1, 9),
+            Admission::Stranger
+        );
+        assert_eq!(
+            send(&mut latch, "203.0.113.5:4000", 1, 7),
+            Admission::Accepted
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::wire::rtp::Header;
+use crate::wire::{rtcp::ReportBlock, rtp::Header};
 
 /// A jump of the sequence number that is loss, and no new beginning (RFC 3550 appendix A.1).
 const MAX_DROPOUT: u16 = 3000;
@@ -20,6 +20,8 @@ pub struct Reception {
     /// In 16ths of a timestamp unit.
     jitter: u32,
     began: Instant,
+    /// Packets due and received at the last report.
+    reported: (u64, u64),
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +43,7 @@ impl Reception {
             received: 0,
             jitter: 0,
             began: now,
+            reported: (0, 0),
         }
     }
 
@@ -96,6 +99,28 @@ impl Reception {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// The figures as a report has them (RFC 3550 section 6.4.1), loss since the last report too.
+    pub fn block(&mut self) -> Option<ReportBlock> {
+        let source = self.source.as_ref()?;
+        let expected = self.expected_before + (source.highest - source.base + 1);
+        let (before_expected, before_received) = self.reported;
+        let due = expected.saturating_sub(before_expected);
+        let came = self.received.saturating_sub(before_received);
+        let fraction = (due.saturating_sub(came) * 256).checked_div(due);
+        let lost = expected.saturating_sub(self.received);
+        let block = ReportBlock {
+            ssrc: source.ssrc,
+            fraction_lost: u8::try_from(fraction.unwrap_or(0)).unwrap_or(u8::MAX),
+            lost: i32::try_from(lost).unwrap_or(i32::MAX),
+            highest_sequence: source.highest as u32,
+            jitter: self.jitter >> 4,
+            last_report: 0,
+            delay: 0,
+        };
+        self.reported = (expected, self.received);
+        Some(block)
     }
 
     #[must_use]
@@ -192,6 +217,10 @@ mod tests {
             }
         }
         let quality = reception.quality();
+        let block = reception.block().unwrap();
+        assert_eq!((block.fraction_lost, block.lost), (25, 100));
+        assert_eq!(block.highest_sequence, 999);
+        assert_eq!(reception.block().unwrap().fraction_lost, 0, "since then");
         assert_eq!((quality.packets, quality.lost), (900, 100));
         let ms = quality.jitter.as_millis();
         assert!((6..=10).contains(&ms), "{ms}");

@@ -18,7 +18,7 @@ use super::{
 use crate::wire::{
     Kind,
     event::TelephoneEvent,
-    rtcp::Compound,
+    rtcp::{Compound, ReportBlock},
     rtp::{self, Packet},
 };
 
@@ -144,6 +144,11 @@ impl Leg {
             map: None,
             secure: None,
         }
+    }
+
+    /// SRTP whose keys the two ends have and we have not.
+    fn is_opaque(&self) -> bool {
+        self.secure.is_none() && self.remote.as_ref().is_some_and(|remote| remote.secure)
     }
 
     fn key(&mut self, packet: &[u8], clock: u32) -> Option<(char, Duration)> {
@@ -353,6 +358,7 @@ impl Relay {
         let events = leg.remote.as_ref().and_then(|remote| remote.events);
         if let Some((number, clock)) = events
             && number == header.payload_type
+            && !leg.is_opaque()
             && let Some((key, held)) = leg.key(datagram, clock)
         {
             outcome.event = Some(Event::Key(side, key, held));
@@ -394,7 +400,7 @@ impl Relay {
             length = opened;
         }
         let datagram = datagram.get(..length).unwrap_or_default();
-        if Compound::parse(datagram).is_none() {
+        if !leg.is_opaque() && Compound::parse(datagram).is_none() {
             leg.dropped.malformed += 1;
             return Outcome::default();
         }
@@ -445,6 +451,12 @@ impl Relay {
                 tell(Event::Silent(side));
             }
         }
+    }
+
+    /// What a report tells this side of its own packets; nothing before the first.
+    #[must_use]
+    pub fn report_block(&mut self, side: Side) -> Option<ReportBlock> {
+        self.leg(side).reception.block()
     }
 
     #[must_use]

@@ -14,7 +14,8 @@ use crate::{
     },
     wire::{
         event::{self, TelephoneEvent},
-        rtp::{Header, Packet},
+        rtcp::{self, ReportBlock, SenderInfo},
+        rtp::{self, Header, Packet},
     },
 };
 
@@ -67,6 +68,8 @@ pub struct Terminal {
     timestamp: u32,
     /// The last frame was not sent, so that the next begins a spurt of talk.
     paused: bool,
+    packets: u32,
+    octets: u32,
     playing: Option<Playing>,
     keys: VecDeque<char>,
     pressing: Option<Pressing>,
@@ -92,6 +95,8 @@ impl Terminal {
             sequence: start as u16,
             timestamp: start,
             paused: true,
+            packets: 0,
+            octets: 0,
             playing: None,
             keys: VecDeque::new(),
             pressing: None,
@@ -175,6 +180,18 @@ impl Terminal {
         &self.heard
     }
 
+    /// A report on what was sent and, by `block`, on what was received.
+    pub fn report(&self, network_time: u64, block: Option<ReportBlock>, out: &mut Vec<u8>) {
+        let sender = SenderInfo {
+            ntp: network_time,
+            timestamp: self.timestamp,
+            packets: self.packets,
+            octets: self.octets,
+        };
+        let sender = (self.packets > 0).then_some(&sender);
+        rtcp::write_report(self.ssrc, sender, block.as_slice(), "omnid", out);
+    }
+
     /// What [`Self::hear`] last gave.
     #[must_use]
     pub fn heard(&self) -> &Frame {
@@ -198,6 +215,11 @@ impl Terminal {
             None => self.sound(timestamp, mix, out, &mut spoken),
         };
         self.paused = spoken.length.is_none();
+        if let Some(length) = spoken.length {
+            let payload = length.saturating_sub(rtp::HEADER) as u32;
+            self.packets = self.packets.wrapping_add(1);
+            self.octets = self.octets.wrapping_add(payload);
+        }
         spoken
     }
 
@@ -349,6 +371,13 @@ mod tests {
         pair.0.play(Sound::new(tone::plain(700, 400)), Repeat::Once);
         let (heard, packets, _) = pair.run(40);
         assert_eq!(packets.len(), 20);
+        let mut report = Vec::new();
+        pair.0.report(5, None, &mut report);
+        let first = rtcp::Compound::parse(&report).unwrap().next().unwrap();
+        let rtcp::Rtcp::SenderReport(1, info, _) = first else {
+            panic!("{first:?}");
+        };
+        assert_eq!((info.packets, info.octets, info.ntp), (20, 3200, 5));
         assert!(share_of(700.0, &heard[480..3200]) > 0.99);
         assert!(!pair.0.is_speaking());
         // The first packet begins a spurt; numbers and times go on evenly.

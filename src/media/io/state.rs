@@ -6,7 +6,7 @@ use std::{
     net::UdpSocket,
     os::fd::OwnedFd,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
@@ -52,10 +52,16 @@ const LONGEST: usize = 2048;
 /// How often silence is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Sweeps from one report to the next.
+const REPORTS: u32 = 5;
+
 /// How often sound is made, and how many times at once where the machine was late: more would be
 /// heard as a stutter anyway.
 const TICK: Duration = Duration::from_millis(20);
 const MOST_TICKS: u64 = 5;
+
+/// Events that may wait for a service that does not read: more than there are sessions.
+const UNTOLD: usize = 65_536;
 
 const BELL: u64 = u64::MAX;
 const SWEEPER: u64 = u64::MAX - 1;
@@ -125,6 +131,7 @@ pub(super) struct State {
     /// Places of the sessions whose sound is touched; empty: the ticker rests.
     active: Vec<usize>,
     mixes: HashMap<ConferenceId, Mix>,
+    sweeps: u32,
     numbers: Vec<u64>,
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
@@ -148,6 +155,7 @@ impl State {
             ticker,
             active: Vec::new(),
             mixes: HashMap::new(),
+            sweeps: 0,
             numbers: Vec::new(),
             entries: Vec::new(),
             free: Vec::new(),
@@ -405,16 +413,60 @@ impl State {
         for event in silent {
             self.tell(event, true);
         }
+        self.sweeps = self.sweeps.wrapping_add(1);
+        if self.sweeps.is_multiple_of(REPORTS) {
+            self.send_reports();
+        }
+    }
+
+    /// Tells ends that end here how they are received, as they tell us (RFC 3550 section 6).
+    fn send_reports(&mut self) {
+        for index in &self.active {
+            let Some(Some(entry)) = self.entries.get_mut(*index) else {
+                continue;
+            };
+            let Some(stage) = &mut entry.stage else {
+                continue;
+            };
+            let mut reports = [None, None];
+            for (side, report) in Side::BOTH.into_iter().zip(&mut reports) {
+                if let Some(terminal) = stage.terminal(side)
+                    && let Some(forward) = entry.relay.target(side, Channel::Rtcp)
+                {
+                    let block = entry.relay.report_block(side);
+                    let mut bytes = Vec::new();
+                    terminal.report(network_time(), block, &mut bytes);
+                    *report = Some((forward, bytes));
+                }
+            }
+            for (forward, bytes) in reports.into_iter().flatten() {
+                let length = bytes.len();
+                if let Some(place) = self.datagram.get_mut(..length) {
+                    place.copy_from_slice(&bytes);
+                    entry.send(forward, &mut *self.datagram, length);
+                }
+            }
+        }
     }
 
     /// Tells the service; what must be told and finds no room is told at the next sweep.
     fn tell(&mut self, event: Event, must: bool) {
         if let Err(TrySendError::Full(event)) = self.events.try_send(event)
             && must
+            && self.untold.len() < UNTOLD
         {
             self.untold.push(event);
         }
     }
+}
+
+/// Seconds since 1900 and their fraction, as RTCP has them.
+fn network_time() -> u64 {
+    const FROM_1900: u64 = 2_208_988_800;
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
+    since.as_secs().wrapping_add(FROM_1900) << 32 | fraction
 }
 
 impl Drop for State {

@@ -67,6 +67,7 @@ impl Phone {
             payload_types: 1,
             clock: 8000,
             events: None,
+            secure: false,
         }
     }
 

@@ -38,6 +38,7 @@ fn remote(address: &str) -> Remote {
         payload_types: 1 | 1 << 101,
         clock: 8000,
         events: Some((101, 8000)),
+        secure: false,
     }
 }
 
@@ -346,6 +347,30 @@ fn one_side_may_be_secret_and_the_other_plain() {
         }
         assert_eq!(world.relay.report(Side::A).source, Some(at(ALICE)));
     }
+}
+
+#[test]
+fn secrets_of_the_two_ends_pass_unread() {
+    let mut world = World::new();
+    for (side, address) in [(Side::A, ALICE), (Side::B, BOB)] {
+        let secret = Remote {
+            secure: true,
+            ..remote(address)
+        };
+        world.relay.set_remote(side, secret, world.now);
+    }
+    let (outcome, _) = world.send(Side::A, ALICE, 101);
+    assert!(outcome.forward.is_some() && outcome.event.is_none());
+    // RTCP whose body is encrypted has no lengths that anybody could check.
+    let mut report = [&[0x80, 200, 0, 6, 0, 0, 0, 1][..], &[0xee; 38]].concat();
+    let outcome = world.relay.receive(
+        Side::A,
+        Channel::Rtcp,
+        &mut report,
+        at("192.0.2.1:4001"),
+        world.now,
+    );
+    assert!(outcome.forward.is_some());
 }
 
 #[test]

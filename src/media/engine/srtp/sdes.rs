@@ -73,9 +73,44 @@ pub fn offer(suites: &[Suite]) -> impl Iterator<Item = Crypto> {
     })
 }
 
+/// Puts keys into a stream's description in the place of those that were there; without any, the
+/// stream becomes plain RTP.
+pub fn describe(media: &mut Media, keys: &[Crypto]) {
+    media.remove("crypto");
+    let plain = media
+        .protocol
+        .replace("UDP/TLS/", "")
+        .replace("SAVP", "AVP");
+    media.protocol = if keys.is_empty() {
+        plain
+    } else {
+        plain.replace("AVP", "SAVP")
+    };
+    media
+        .attributes
+        .extend(keys.iter().map(Crypto::to_attribute));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::sdp::Sdp;
+
+    #[test]
+    fn a_stream_becomes_secret_and_plain_again() {
+        let text = "v=0\r\no=x 1 1 IN IP4 192.0.2.1\r\ns=-\r\nm=audio 4000 RTP/AVPF 0\r\n";
+        let sdp: Sdp = text.parse().unwrap();
+        let mut media = sdp.media[0].clone();
+        let keys: Vec<_> = offer(&Suite::ALL).collect();
+        describe(&mut media, &keys);
+        assert!(media.is_secure());
+        assert_eq!(media.protocol, "RTP/SAVPF");
+        assert_eq!(offered(&media).collect::<Vec<_>>(), keys);
+        describe(&mut media, &keys[..1]);
+        assert_eq!(offered(&media).count(), 1);
+        describe(&mut media, &[]);
+        assert_eq!(media, sdp.media[0]);
+    }
 
     #[test]
     fn the_rfcs_example_is_read() {
