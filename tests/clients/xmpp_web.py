@@ -77,12 +77,13 @@ class Web(Pieces):
         self.response = self.events.pop(0)
 
     def flush(self):
-        for data in self.web.data_to_send():
-            try:
-                self.sock.sendall(data)
-            except (ConnectionError, ssl.SSLError):
-                # It hung up; what it said before is still to be read.
-                return
+        try:
+            for data in self.web.data_to_send():
+                if data:
+                    self.sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            # The server has hung up meanwhile. What it said before that is there to be read.
+            pass
 
     def receive(self, timeout):
         self.sock.settimeout(timeout)
@@ -95,11 +96,7 @@ class Web(Pieces):
         else:
             self.web.receive_eof()
         self.events += self.web.events_received()
-        try:
-            self.flush()
-        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-            # It was our part of the farewell, and nobody is left to hear it.
-            pass
+        self.flush()
         return bool(data)
 
     def send(self, text):

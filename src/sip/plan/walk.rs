@@ -197,7 +197,7 @@ impl Plan {
                     place,
                     number,
                     dialled,
-                } => walk.next_place(route, place, cause, &number, &dialled, next.trail),
+                } => walk.next_place(route, place, cause, &number, &dialled, &next.trail),
             };
             match found {
                 Some(Ok(stages)) => return walk.finish(Ok(stages)),
@@ -265,7 +265,7 @@ impl<'a> Walk<'a> {
         }
         let emergency = self.plan.is_emergency(number);
         if let Some(route) = self.route_to(number, &trail, !emergency) {
-            return self.take(route, number, trail);
+            return self.take(route, number, &trail);
         }
         // From outside nobody is called but by a route that says so.
         let outside = matches!(trail.authority, Caller::Trunk(_)) && trail.been.len() == 1;
@@ -283,7 +283,7 @@ impl<'a> Walk<'a> {
             return self.account(&account, None, trail);
         }
         if let Some(route) = self.route_to(number, &trail, false) {
-            return self.take(route, number, trail);
+            return self.take(route, number, &trail);
         }
         self.say(format!("{number} is no account, and no route is for it"));
         Err((404, "Not Found"))
@@ -326,7 +326,7 @@ impl<'a> Walk<'a> {
         best
     }
 
-    fn take(&mut self, index: usize, dialled: &str, trail: Trail) -> Found {
+    fn take(&mut self, index: usize, dialled: &str, trail: &Trail) -> Found {
         let Some(route) = self.plan.routes.get(index) else {
             return Err((500, "No Such Route"));
         };
@@ -340,7 +340,7 @@ impl<'a> Walk<'a> {
                 "route \"{pattern}\" is for {dialled}, and makes it {number}"
             ));
         }
-        self.places(index, 0, &number, dialled, &trail)
+        self.places(index, 0, &number, dialled, trail)
     }
 
     /// Tries a route's places from one on, until one has somebody to ring.
@@ -605,7 +605,7 @@ impl<'a> Walk<'a> {
         cause: Cause,
         number: &str,
         dialled: &str,
-        trail: Trail,
+        trail: &Trail,
     ) -> Option<Found> {
         let plan = self.plan;
         let before = plan.routes.get(index)?.to.get(place.checked_sub(1)?)?;
@@ -616,7 +616,7 @@ impl<'a> Walk<'a> {
             Cause::Busy | Cause::NoAnswer => !through_trunk,
             Cause::Refused => false,
         };
-        another.then(|| self.places(index, place, number, dialled, &trail))
+        another.then(|| self.places(index, place, number, dialled, trail))
     }
 
     fn trunk(
