@@ -8,7 +8,7 @@
 //! # Once, at start
 //!
 //! [`Media::new`] gives a handle and its [`Shard`]s. Each shard is a child of the service: a task
-//! that runs [`Shard::run`], and may run it again after it failed, with its sessions kept. Events
+//! that awaits [`Shard::run`], and may run it again after it failed, with its sessions kept. Events
 //! come by the channel given, which the service bounds and reads: they are for the engine what
 //! messages are. What must not be lost ([`Event::Ended`], silence) is told again until there is
 //! room; a locked source or a pressed key is not.

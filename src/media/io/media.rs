@@ -28,7 +28,7 @@ pub struct Settings {
     pub ports: RangeInclusive<u16>,
     /// How long an end that should send may be silent.
     pub timeout: Duration,
-    /// Tasks that carry packets; one for each processor is best.
+    /// Threads that carry packets; one for each processor is best.
     pub shards: usize,
     /// Sessions at once.
     pub sessions: usize,

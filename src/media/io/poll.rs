@@ -1,8 +1,8 @@
-//! One epoll set inside of tokio's.
+//! One epoll set for all of a shard's sockets.
 //!
-//! tokio watches sockets by edges: each packet costs it a wake-up of its own and a second receive
-//! that finds nothing. A set of our own, watched by levels, tells of all sockets that have packets
-//! at once, and costs nothing for a socket after its packet is read. tokio watches the set.
+//! A set that is watched by levels tells of all sockets that have packets at once, and costs nothing
+//! for a socket after its packet is read. tokio watches by edges: each packet would cost a wake-up of
+//! its own and a second receive that finds nothing.
 
 use std::{
     io,
@@ -18,7 +18,6 @@ use rustix::{
         timerfd_settime,
     },
 };
-use tokio::io::{Interest, unix::AsyncFd};
 
 /// Sockets that one look tells of.
 const LOOK: usize = 128;
@@ -42,24 +41,11 @@ impl Poll {
         )?)
     }
 
-    /// The set as something that tokio can wait for. To be made within the runtime.
-    #[expect(
-        deprecated,
-        reason = "unsound for types that give away another descriptor each time; OwnedFd does not"
-    )]
-    pub(crate) fn waiter(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        AsyncFd::with_interest(self.0.try_clone()?, Interest::READABLE)
-    }
-
-    /// Puts the numbers of all descriptors that can be read now into `numbers`, without waiting.
-    pub(crate) fn look(&self, numbers: &mut Vec<u64>) -> io::Result<()> {
-        const NOW: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+    /// Waits until a descriptor can be read, and puts the numbers of all that can into `numbers`.
+    pub(crate) fn wait(&self, numbers: &mut Vec<u64>) -> io::Result<()> {
         numbers.clear();
         let mut found = [MaybeUninit::uninit(); LOOK];
-        match epoll::wait(&self.0, &mut found, Some(&NOW)) {
+        match epoll::wait(&self.0, &mut found, None) {
             // The event's data lies unaligned within it: copied, not borrowed.
             Ok((found, _)) => numbers.extend(found.iter().map(|event| { event.data }.u64())),
             Err(rustix::io::Errno::INTR) => {}

@@ -1,22 +1,22 @@
-//! A task that carries the packets of its share of the sessions.
+//! A thread that carries the packets of its share of the sessions.
 
 use std::{
     collections::VecDeque,
     io,
     net::{SocketAddr, UdpSocket},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    ConferenceId, Event, SessionId,
-    media::Shared,
-    poll::Bell,
-    record::Recorder,
-    session::Busy,
-    state::{State, Turn},
+    ConferenceId, Event, SessionId, media::Shared, poll::Bell, record::Recorder, session::Busy,
+    state::State,
 };
 use crate::{
     audio::sound::Sound,
@@ -110,9 +110,6 @@ impl Inbox {
     }
 }
 
-/// Looks at the sockets before other tasks of the runtime have their turn.
-const LOOKS: usize = 16;
-
 /// A share of the sessions. What it holds outlives a run of it that failed.
 #[derive(Clone, Debug)]
 pub struct Shard(Arc<tokio::sync::Mutex<State>>);
@@ -123,22 +120,48 @@ impl Shard {
         Ok(Self(Arc::new(tokio::sync::Mutex::new(state))))
     }
 
-    /// Carries packets until the task is dropped, or until the kernel refuses what it must not.
+    /// Carries packets until the future is dropped, or until the kernel refuses what it must not.
+    ///
+    /// A thread of its own does it, which waits in the kernel: prompts leave on time whatever the
+    /// runtime's workers are at, and a packet does not pay for the waking of tasks.
     pub async fn run(&self) -> io::Result<()> {
-        // Held for the whole run: nobody else looks into the state.
-        let mut state = self.0.lock().await;
-        let waiter = state.waiter()?;
-        loop {
-            let mut ready = waiter.readable().await?;
-            let mut looks = 0;
-            while state.turn()? == Turn::Busy {
-                looks += 1;
-                if looks == LOOKS {
-                    looks = 0;
-                    tokio::task::yield_now().await;
-                }
+        let mut state = self.0.clone().lock_owned().await;
+        let stop = Stop {
+            inbox: state.inbox(),
+            stopped: Arc::new(AtomicBool::new(false)),
+        };
+        let stopped = stop.stopped.clone();
+        let (ended, end) = oneshot::channel();
+        let work = move || {
+            let mut result = Ok(());
+            while result.is_ok() && !stopped.load(Ordering::Acquire) {
+                result = state.turn();
             }
-            ready.clear_ready();
+            // Whoever runs the shard next may have the state before this is told.
+            drop(state);
+            if ended.send(result).is_err() {
+                tracing::trace!("a media shard was stopped");
+            }
+        };
+        thread::Builder::new()
+            .name("media".to_owned())
+            .spawn(work)?;
+        match end.await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("a media shard's thread panicked")),
         }
+    }
+}
+
+/// Ends the thread when the future that waits for it is dropped.
+struct Stop {
+    inbox: Arc<Inbox>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+        self.inbox.bell.ring();
     }
 }

@@ -4,15 +4,11 @@ use std::{
     collections::HashMap,
     io,
     net::UdpSocket,
-    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{
-    io::unix::AsyncFd,
-    sync::mpsc::{self, error::TrySendError},
-};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     ConferenceId, Event, SessionId,
@@ -36,13 +32,6 @@ use crate::{
 pub struct Report {
     pub a: LegReport,
     pub b: LegReport,
-}
-
-/// Whether there may be more to do at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    Busy,
-    Idle,
 }
 
 /// Longer than any packet of sound or pictures that a network carries unbroken, and one byte more,
@@ -164,14 +153,14 @@ impl State {
         })
     }
 
-    pub(super) fn waiter(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        self.poll.waiter()
+    pub(super) fn inbox(&self) -> Arc<Inbox> {
+        self.inbox.clone()
     }
 
-    /// Serves every descriptor that can be read now, once.
-    pub(super) fn turn(&mut self) -> io::Result<Turn> {
+    /// Waits until something can be read, and serves every descriptor that can, once.
+    pub(super) fn turn(&mut self) -> io::Result<()> {
         let mut numbers = std::mem::take(&mut self.numbers);
-        let looked = self.poll.look(&mut numbers);
+        let waited = self.poll.wait(&mut numbers);
         let now = Instant::now();
         for number in &numbers {
             match *number {
@@ -189,13 +178,8 @@ impl State {
                 number => self.socket(number, now),
             }
         }
-        let turn = if numbers.is_empty() {
-            Turn::Idle
-        } else {
-            Turn::Busy
-        };
         self.numbers = numbers;
-        looked.map(|()| turn)
+        waited
     }
 
     /// A packet waits at a socket: one is taken, so that no flood keeps the others waiting.

@@ -184,3 +184,27 @@ async fn a_silent_end_is_told() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_outlive_the_task_that_serves_them() {
+    let (sender, _events) = mpsc::channel(64);
+    let settings = Settings {
+        shards: 1,
+        ..Settings::default()
+    };
+    let (media, shards) = Media::new(settings, &sender).unwrap();
+    let [shard] = <[_; 1]>::try_from(shards).unwrap();
+    let here = "127.0.0.1".parse().unwrap();
+    let session = media.allocate([here, here]).unwrap();
+    let (alice, bob) = (Phone::new(), Phone::new());
+    session.set_remote(Side::A, alice.remote()).unwrap();
+    session.set_remote(Side::B, bob.remote()).unwrap();
+    for sequence in 1..=3 {
+        let shard = shard.clone();
+        let task = tokio::spawn(async move { shard.run().await });
+        alice.send(&session, Side::A, sequence);
+        assert_eq!(bob.receive(), sequence);
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+    }
+}
