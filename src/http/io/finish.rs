@@ -1,7 +1,7 @@
 //! The last steps of every answer: the page of a failure, the fields that all responses have, the
 //! line of log.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use omnid_telemetry::limited;
@@ -50,6 +50,9 @@ impl Place<'_> {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         headers.entry(header::SERVER).or_insert(SERVER);
+        if let Some(expires) = &self.site.expires {
+            expires.apply(&mut response, SystemTime::now());
+        }
         if let Some(compress) = &self.site.compress {
             let method = exchange
                 .record

@@ -3,6 +3,7 @@
 mod actions;
 mod compile;
 mod edits;
+mod expires;
 mod gateways;
 mod proxies;
 mod rules;
@@ -15,6 +16,7 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
+pub use expires::Expires;
 pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
+        rate::RateTable,
         routes::{Found, RouteTable},
         sites::SiteTable,
     },
@@ -74,6 +77,10 @@ pub struct Site {
     pub hsts: Option<HeaderValue>,
     /// Paths under which other services' handlers are served.
     pub mounts: Vec<String>,
+    /// How long responses may be kept.
+    pub expires: Option<Expires>,
+    /// What each client may ask for.
+    pub rate: Option<Arc<RateTable>>,
     /// What is compressed on its way out.
     pub compress: Option<Compress>,
     /// Changes to every response.
@@ -99,6 +106,8 @@ pub struct Route {
     pub auth: Option<Auth>,
     /// What is done.
     pub action: Action,
+    /// What each client may ask for here.
+    pub rate: Option<Arc<RateTable>>,
     /// Changes to responses from here.
     pub headers: HeaderEdits,
     /// The largest request body.
