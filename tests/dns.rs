@@ -2,6 +2,8 @@
 //! next to it, every answer compared.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[path = "dns/catalogs.rs"]
+mod catalogs;
 #[path = "dns/dnssec.rs"]
 mod dnssec;
 #[path = "dns/limits.rs"]
@@ -15,6 +17,8 @@ mod support;
 mod transports;
 #[path = "dns/views.rs"]
 mod views;
+#[path = "dns/xot.rs"]
+mod xot;
 #[path = "dns/zones.rs"]
 mod zones;
 
@@ -258,7 +262,7 @@ fn named_config(directory: &Path, port: u16, zones: &str) -> std::path::PathBuf 
         r#"
 options {{
     directory "{directory}";
-    listen-on port {port} {{ 127.0.0.1; 127.0.0.2; }};
+    listen-on port {port} {{ 127.0.0.1; }};
     listen-on-v6 {{ none; }};
     pid-file none;
     session-keyfile none;

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// Floors, bottom first, as ARCHITECTURE.md draws them.
 const FLOORS: [&[&str]; 5] = [
     &["supervisor", "config", "net", "store", "telemetry"],
-    &["hub", "identity", "script", "tls", "ground"],
+    &["hub", "identity", "media", "script", "tls", "ground"],
     &["dns", "http", "sip", "xmpp"],
     &["admin", "import"],
     &["omnid"],

@@ -5,6 +5,8 @@ mod support;
 
 #[path = "sip/hostile.rs"]
 mod hostile;
+#[path = "sip/office.rs"]
+mod office;
 #[path = "sip/phones.rs"]
 mod phones;
 

@@ -8,6 +8,10 @@ mod support;
 mod archive;
 #[path = "xmpp/features.rs"]
 mod features;
+#[path = "xmpp/login.rs"]
+mod login;
+#[path = "xmpp/moving.rs"]
+mod moving;
 #[path = "xmpp/rooms.rs"]
 mod rooms;
 #[path = "xmpp/servers.rs"]

@@ -14,7 +14,7 @@ use crate::wire::name::Name;
 
 omnid_config::section! {
     /// Zones served.
-    #[check(Config::check_zones, needs(zone, view))]
+    #[check(Config::check_zones, needs(zone, view, template))]
     #[check(Config::check_signing, needs(zone, view, policy))]
     #[check(Config::check_addresses, needs(listen, listen_tls))]
     #[check(Config::check_secret, needs(cookie_secret))]
@@ -31,6 +31,10 @@ omnid_config::section! {
         pub https: Option<Spanned<String>> = None,
         /// Zones.
         pub zone: Vec<ZoneConfig> = vec![],
+        /// What zones that catalogs name are made by.
+        ///
+        /// A template is a zone whose `name` is the template's own. It has `primaries`.
+        pub template: Vec<ZoneConfig> = vec![],
         /// Views: which zones there are for whom. The first that fits a question is the one.
         pub view: Vec<ViewConfig> = vec![],
         /// Transfers of zones into this server at one time.
@@ -103,10 +107,16 @@ omnid_config::section! {
         pub in_view: Option<Spanned<String>>,
         /// Servers that have the zone: this one is a secondary then, and keeps its copy itself.
         pub primaries: Vec<PrimaryConfig> = vec![],
+        /// Serve the zones that this one names, a catalog (RFC 9432), made by the template of this
+        /// name.
+        ///
+        /// A member with a group is made by the template of the group's name, if there is one. Who
+        /// may change the catalog decides which zones are served here.
+        pub catalog: Option<Spanned<String>>,
         /// Who may ask for its records: everybody without it.
         ///
         /// An access list, here and elsewhere: addresses and networks, `key NAME` for who signs
-        /// with that key, `any`, `none`, `localhost` for this host's addresses, `localnets` for
+        /// with that key, `cert NAME` for who asks over TLS with a certificate for that name, `any`, `none`, `localhost` for this host's addresses, `localnets` for
         /// the networks it is in, the name of a [[dns.acl]]; with `!` in front who is kept out.
         /// The first entry that fits decides; whom none fits is kept out.
         pub query_from: Option<Vec<Spanned<String>>>,
@@ -167,6 +177,8 @@ omnid_config::section! {
     pub struct TransferConfig {
         /// Who may transfer the zone (an access list, as `query_from`).
         pub to: Vec<Spanned<String>> = vec![],
+        /// Whether it is sent over TLS 1.3 only (RFC 9103).
+        pub tls: bool = false,
     }
 }
 
@@ -243,6 +255,25 @@ omnid_config::section! {
         pub address: SocketAddr,
         /// Key that requests to it are signed with.
         pub key: Option<Spanned<String>>,
+        /// It is asked over TLS (RFC 9103): for the serial, and for the zone.
+        pub tls: Option<PrimaryTlsConfig> = None,
+    }
+}
+
+omnid_config::section! {
+    /// A primary that is asked over TLS 1.3.
+    pub struct PrimaryTlsConfig {
+        /// The name that its certificate must be for; without it, that is its address.
+        pub name: Option<DomainName> = None,
+        /// PEM file of the authorities that may vouch for it.
+        ///
+        /// Without it, those that the system trusts.
+        pub authorities: Option<Spanned<PathBuf>> = None,
+        /// Whether its certificate is looked at. Without that, anybody in between may read along
+        /// who takes the trouble to answer in its place; a `key` still says what is genuine.
+        pub verify: bool = true,
+        /// The name of the certificate of [tls] that is shown to it; none without it.
+        pub certificate: Option<DomainName> = None,
     }
 }
 
@@ -415,6 +446,8 @@ impl Config {
 
     fn check_zones(&self, problems: &mut Problems) {
         check_names(&self.zone, problems);
+        check_names(&self.template, problems);
+        crate::catalog::check(self, problems);
         for zone in &self.zone {
             if let Some(view) = &zone.in_view {
                 problems.push(

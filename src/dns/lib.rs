@@ -4,6 +4,8 @@
 //! the zones and decides what is answered; `io` drives it over UDP, TCP and TLS; `data` loads
 //! zones; [`dnssec`] is what signs and validates, and `signing` puts it to work; [`resolver`](ResolverConfig) finds out about all other names; `config` and `service` join it to the daemon.
 
+mod catalog;
+mod check;
 mod config;
 mod control;
 mod data;
@@ -17,12 +19,13 @@ mod rules;
 mod secondary;
 mod service;
 mod signing;
+mod trust;
 mod verbs;
 pub mod wire;
 
 pub use config::{
-    AclConfig, Config, KeyConfig, PrimaryConfig, RateLimitConfig, TransferConfig, UpdateConfig,
-    ViewConfig, ZoneConfig,
+    AclConfig, Config, KeyConfig, PrimaryConfig, PrimaryTlsConfig, RateLimitConfig, TransferConfig,
+    UpdateConfig, ViewConfig, ZoneConfig,
 };
 pub use dnssec::config::{KeyConfig as SigningKeyConfig, PolicyConfig};
 pub use resolver::{ResolverConfig, fuzz_response};

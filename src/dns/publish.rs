@@ -136,6 +136,9 @@ impl Dns {
             self.announce(&version.zone, old, zone.notify.clone(), key);
         }
         applied.published.insert(id.clone(), version);
+        if zone.catalog.is_some() {
+            self.follow_catalogs(applied).await;
+        }
     }
 
     /// The version to be served of a zone whose own records are `own`: `change` is what led to

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine;
 use omnid_config::{IpNet, ListenAddr, Problem, Problems, Spanned};
+use rustls::RootCertStore;
 
 use crate::config::{Config, RateLimitConfig, ViewConfig, ZoneConfig};
 use crate::engine::access::{Access, Entry, Term};
@@ -14,6 +16,7 @@ use crate::engine::policy::{Policy, read_rule};
 use crate::engine::tsig::{Algorithm, Key, Keys};
 use crate::engine::view::Selector;
 use crate::engine::zones::{Rules, ZoneId};
+use crate::trust;
 use crate::wire::name::Name;
 
 /// Keys, and the rules of each zone in the order of the configuration.
@@ -21,6 +24,10 @@ use crate::wire::name::Name;
 pub(crate) struct Compiled {
     pub(crate) keys: Keys,
     pub(crate) zones: Vec<Arc<Rules>>,
+    /// True if a list asks for certificates.
+    pub(crate) certificates: bool,
+    /// Who vouches for primaries, by the file that says so.
+    pub(crate) authorities: HashMap<Option<PathBuf>, Arc<RootCertStore>>,
     /// Who is in which view.
     pub(crate) views: Vec<Selector>,
     /// How many responses there may be.
@@ -47,6 +54,7 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
         keys: &keys,
         named: HashMap::new(),
         here: None,
+        certificates: false,
     };
     for acl in &config.acl {
         let list = lists.access(&acl.entries, problems);
@@ -60,13 +68,20 @@ pub(crate) fn compile(config: &Config, problems: &mut Problems) -> Compiled {
     for (_, zone) in config.zones() {
         zones.push(Arc::new(zone_rules(zone, &mut lists, problems)));
     }
+    // What is wrong in a template is to be told before a catalog makes use of it.
+    for template in &config.template {
+        zone_rules(template, &mut lists, problems);
+    }
     let mut views = Vec::new();
     for view in &config.view {
         views.push(selector(view, config, &mut lists, problems));
     }
     let section = config.rate_limit.as_ref();
     let limits = section.map(|section| limits(section, &mut lists, problems));
+    let certificates = lists.certificates;
     Compiled {
+        certificates,
+        authorities: authorities(config, problems),
         keys,
         zones,
         views,
@@ -173,12 +188,32 @@ fn zone_rules(zone: &ZoneConfig, lists: &mut Lists<'_>, problems: &mut Problems)
             .as_ref()
             .map(|entries| lists.access(entries, problems)),
         transfer: lists.access(&zone.transfer.to, problems),
+        transfer_by_tls: zone.transfer.tls,
         update: Policy {
             from: lists.access(&zone.update.from, problems),
             rules,
         },
         notify,
     }
+}
+
+/// Reads who vouches for the primaries that are reached over TLS.
+fn authorities(
+    config: &Config,
+    problems: &mut Problems,
+) -> HashMap<Option<PathBuf>, Arc<RootCertStore>> {
+    let primaries = config.zones().flat_map(|(_, zone)| &zone.primaries);
+    let mut found = HashMap::new();
+    for tls in primaries.filter_map(|primary| primary.tls.as_ref()) {
+        let file = tls.authorities.as_ref();
+        let place = file.map(|file| file.value.clone());
+        if !tls.verify || found.contains_key(&place) {
+            continue;
+        }
+        let store = trust::authorities(place.as_deref(), file.and_then(|file| file.span), problems);
+        found.insert(place, Arc::new(store));
+    }
+    found
 }
 
 fn keys(config: &Config, problems: &mut Problems) -> Keys {
@@ -230,6 +265,8 @@ struct Lists<'k> {
     named: HashMap<String, Access>,
     /// This host's addresses and networks, once asked for.
     here: Option<Here>,
+    /// True once an entry has asked for a certificate.
+    certificates: bool,
 }
 
 impl Lists<'_> {
@@ -271,6 +308,19 @@ impl Lists<'_> {
         if let Some(key) = text.strip_prefix("key ") {
             return self.key(at, key, problems).map(Term::Key);
         }
+        if let Some(name) = text.strip_prefix("cert ") {
+            self.certificates = true;
+            let name = Name::from_text(name.trim());
+            let named = name.inspect_err(|error| {
+                let message = format!("\"{text}\" names no certificate: {error}");
+                problems.push(
+                    Problem::error(message)
+                        .at(at.span, "this name")
+                        .help("write it like \"cert ns2.example.org\""),
+                );
+            });
+            return named.ok().map(Term::Certificate);
+        }
         match text {
             "any" | "none" => return Some(Term::Any),
             "localhost" | "localnets" => {
@@ -302,7 +352,7 @@ impl Lists<'_> {
         }
         let message = format!("`{text}` is neither an address, a network, nor an access list");
         problems.push(Problem::error(message).at(at.span, "unknown").help(
-            "write an address, a network, `key NAME`, `any`, `none`, `localhost`, \
+            "write an address, a network, `key NAME`, `cert NAME`, `any`, `none`, `localhost`, \
                     `localnets`, or the name of a [[dns.acl]] further up",
         ));
         None

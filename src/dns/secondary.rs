@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use omnid_config::DomainName;
 use omnid_supervisor::{Child, ChildResult};
+use rustls::RootCertStore;
+use rustls_pki_types::ServerName;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, info, warn};
 
+use crate::config::PrimaryConfig;
 use crate::data::Held;
 use crate::engine::change::{Change, apply_all, is_later};
 use crate::engine::deferred::Deferred;
@@ -16,7 +20,9 @@ use crate::engine::zone::Zone;
 use crate::engine::zones::ZoneId;
 use crate::io::fetch::{Bounds, FetchError, Primary, serial, transfer};
 use crate::keeper::SharedHeld;
+use crate::rules::Compiled;
 use crate::service::Dns;
+use crate::trust::{self, Secured};
 use crate::wire::code::Rcode;
 
 /// What the task that watches over secondaries is told.
@@ -163,24 +169,21 @@ impl Dns {
             let applied = self.applied.lock().await;
             let config = applied.config.as_ref()?;
             let own = config.zone(zone)?;
-            let primaries = own.primaries.iter().map(|primary| Primary {
-                address: primary.address,
-                key: primary
-                    .key
-                    .as_ref()
-                    .and_then(|key| applied.rules.key(&key.value)),
-            });
+            let mut primaries = Vec::new();
+            for primary in &own.primaries {
+                match self.primary(&applied.rules, primary) {
+                    Ok(primary) => primaries.push(primary),
+                    Err(error) => {
+                        warn!(%zone, primary = %primary.address, %error, "cannot be asked over TLS");
+                    }
+                }
+            }
             let bounds = Bounds {
                 size: usize::try_from(config.transfer_size.bytes()).unwrap_or(usize::MAX),
                 time: config.transfer_time,
             };
             let held = applied.held.get(zone)?.clone();
-            (
-                primaries.collect::<Vec<_>>(),
-                held,
-                bounds,
-                config.refresh_min,
-            )
+            (primaries, held, bounds, config.refresh_min)
         };
         for primary in primaries {
             match self.refresh_from(zone, &primary, &held, bounds, anew).await {
@@ -195,6 +198,43 @@ impl Dns {
             }
         }
         None
+    }
+
+    /// A server to ask, and how.
+    fn primary(&self, rules: &Compiled, config: &PrimaryConfig) -> Result<Primary, rustls::Error> {
+        let key = config.key.as_ref();
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => {
+                let file = tls.authorities.as_ref().map(|file| file.value.clone());
+                // What was read and checked with the configuration; without it, nobody is trusted.
+                let known = || rules.authorities.get(&file).cloned();
+                let authorities = tls
+                    .verify
+                    .then(|| known().unwrap_or_else(|| Arc::new(RootCertStore::empty())));
+                let store = &self.shared.ground.certificates;
+                let certificate = tls.certificate.as_ref().map(DomainName::as_str);
+                if let Some(name) = certificate.filter(|name| !store.covers(name)) {
+                    warn!(
+                        name,
+                        "no certificate has the name that is to be shown to a primary"
+                    );
+                }
+                let named = tls.name.as_ref().map(|name| name.as_str().to_owned());
+                let name = match named {
+                    Some(name) => ServerName::try_from(name)
+                        .map_err(|error| rustls::Error::General(error.to_string()))?,
+                    None => ServerName::from(config.address.ip()),
+                };
+                let config = Arc::new(trust::to_primary(authorities, store, certificate)?);
+                Some(Secured { config, name })
+            }
+        };
+        Ok(Primary {
+            address: config.address,
+            key: key.and_then(|key| rules.key(&key.value)),
+            tls,
+        })
     }
 
     /// A copy that had expired is good again.
@@ -269,7 +309,7 @@ impl Dns {
     }
 }
 
-fn version(held: &SharedHeld) -> Arc<Zone> {
+pub(crate) fn version(held: &SharedHeld) -> Arc<Zone> {
     let held = held
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);

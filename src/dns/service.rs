@@ -1,8 +1,8 @@
 //! The service: its children, and the way from one configuration to the next.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,10 +16,13 @@ use omnid_supervisor::{Child, ChildSpec, Handle};
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use crate::catalog::Base;
+use crate::check::{check_journal, report};
 use crate::config::{self, Config};
 use crate::control;
-use crate::data::{self, Held, HeldError, Loaded, MIGRATIONS, Serials};
+use crate::data::{self, Held, Loaded, MIGRATIONS, Serials};
 use crate::engine::access::Access;
+use crate::engine::catalog::Membership;
 use crate::engine::cookie::CookieSecret;
 use crate::engine::limit::{Limiter, Limits};
 use crate::engine::state::{Settings, State};
@@ -34,7 +37,6 @@ use crate::rules::{Compiled, compile};
 use crate::secondary::{MAX_NUDGES, Nudge};
 use crate::signing::Signer;
 use crate::verbs;
-use crate::wire::master::{Fault, Severity};
 
 /// The DNS service.
 pub struct Dns {
@@ -59,9 +61,14 @@ pub struct Dns {
 /// A configuration and its zones.
 #[derive(Default)]
 pub(crate) struct Applied {
+    /// With the zones that catalogs name.
     pub(crate) config: Option<Config>,
     pub(crate) zones: Vec<Arc<Loaded>>,
     pub(crate) rules: Compiled,
+    /// Without them.
+    pub(crate) base: Option<Base>,
+    /// Zones that catalogs name.
+    pub(crate) members: BTreeMap<ZoneId, Membership>,
     /// Zones that live by changes.
     pub(crate) held: HashMap<ZoneId, SharedHeld>,
     /// Zones as they are served.
@@ -81,8 +88,6 @@ pub struct Prepared {
 
 /// Changes of zones that wait to be told to secondaries.
 const NEWS: usize = 1024;
-/// Faults of one zone that are shown.
-const SHOWN_FAULTS: usize = 20;
 /// How long services may add to what they publish before it is merged.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -153,6 +158,10 @@ impl Service for Dns {
                 service: Self::NAME,
                 reason: format!("cannot read its tables: {error}"),
             })?;
+        let members = serials.members().await.map_err(|error| ServiceError {
+            service: Self::NAME,
+            reason: format!("cannot read the members of its catalogs: {error}"),
+        })?;
         let signer = Signer::open(ground.database.clone()).await;
         let signer = signer.map_err(|error| ServiceError {
             service: Self::NAME,
@@ -179,6 +188,7 @@ impl Service for Dns {
                 metrics: Metrics::default(),
                 recursion,
                 idle_ms: AtomicU64::new(30_000),
+                certificates: AtomicBool::new(false),
                 scripted: Arc::new(Semaphore::new(MAX_SCRIPTED)),
                 orders,
             }),
@@ -186,7 +196,10 @@ impl Service for Dns {
             serials,
             signer,
             look_again: Notify::new(),
-            applied: tokio::sync::Mutex::default(),
+            applied: tokio::sync::Mutex::new(Applied {
+                members,
+                ..Applied::default()
+            }),
             news,
             queue: tokio::sync::Mutex::new(queue),
             orders: tokio::sync::Mutex::new(taken),
@@ -213,7 +226,9 @@ impl Service for Dns {
             how,
             connections: 0,
         };
-        let old = by_name(applied.config.as_ref(), &applied.zones);
+        let base = applied.base.as_ref();
+        let zones = base.map_or(&[][..], |base| &base.zones);
+        let old = by_name(base.map(|base| &base.config), zones);
         let new = by_name(Some(&prepared.config), &prepared.zones);
         let mut changes: Vec<Change> = Vec::new();
         for (name, loaded) in &new {
@@ -248,15 +263,24 @@ impl Service for Dns {
         let https = prepared.config.https.clone().map(|path| path.value);
         let idle = prepared.config.idle_timeout.as_millis() as u64;
         self.shared.idle_ms.store(idle, Ordering::Relaxed);
+        let certificates = prepared.rules.certificates;
+        self.shared
+            .certificates
+            .store(certificates, Ordering::Relaxed);
         self.shared.recursion.apply(prepared.resolver.as_ref());
         {
             let mut applied = self.applied.lock().await;
-            applied.config = Some(prepared.config);
-            applied.zones = prepared.zones;
+            applied.base = Some(Base {
+                config: prepared.config,
+                zones: prepared.zones,
+            });
             applied.limiter = limiter(applied.limiter.take(), prepared.rules.limits.as_ref());
             applied.rules = prepared.rules;
+            self.take_up(&mut applied);
             self.open_held(&mut applied).await?;
-            self.publish_state(&mut applied).await;
+            if !self.follow_catalogs(&mut applied).await {
+                self.publish_state(&mut applied).await;
+            }
         }
         self.nudge(Nudge::Changed);
         let mounts = self.shared.ground.hub.mounts();
@@ -378,88 +402,6 @@ fn udp_groups(config: &Config) -> impl Iterator<Item = (SocketAddr, usize)> {
         })
 }
 
-/// Faults of a zone file as problems of the key that names it; the place in the zone file stands
-/// in the message.
-fn report(
-    faults: &[Fault],
-    zone: &config::ZoneConfig,
-    at: Option<omnid_config::Span>,
-    problems: &mut Problems,
-) {
-    for fault in faults.iter().take(SHOWN_FAULTS) {
-        let mut places = fault.at.iter();
-        let message = match places.next() {
-            Some(place) => format!("{place}: {}", fault.message),
-            None => format!("zone {}: {}", zone.name.value, fault.message),
-        };
-        let mut problem = match fault.severity {
-            Severity::Error => Problem::error(message),
-            Severity::Warning => Problem::warning(message),
-        };
-        problem = problem.at(at, format!("the file of zone {}", zone.name.value));
-        for place in places {
-            problem = problem.help(format!("included from {place}"));
-        }
-        problems.push(problem);
-    }
-    if let Some(more) = faults
-        .len()
-        .checked_sub(SHOWN_FAULTS)
-        .filter(|more| *more > 0)
-    {
-        let message = format!("zone {}: and {more} more of these", zone.name.value);
-        let errors = faults.iter().any(|fault| fault.severity == Severity::Error);
-        let problem = if errors {
-            Problem::error(message)
-        } else {
-            Problem::warning(message)
-        };
-        problems.push(problem.at(at, "this file"));
-    }
-}
-
-/// A zone that has been changed by updates says so before its file counts alone.
-fn check_journal(
-    id: &ZoneId,
-    zone: &config::ZoneConfig,
-    loaded: &Loaded,
-    data_dir: &std::path::Path,
-    problems: &mut Problems,
-) {
-    let path = data::journal_path(data_dir, id);
-    let name = id;
-    let at = zone.file.as_ref().and_then(|file| file.span);
-    match data::peek(&loaded.zone, &path) {
-        Ok((_, unsaved)) if unsaved > 0 && !zone.is_dynamic() => problems.push(
-            Problem::error(format!(
-                "zone {name} takes no updates any more, but {unsaved} of them are not in its file"
-            ))
-            .at(at, "the file")
-            .help(format!("run `omnid zone sync {name}` while it still does"))
-            .help(format!(
-                "or remove {}, and with it those updates",
-                path.display()
-            )),
-        ),
-        Ok(_) => {}
-        Err(error) => {
-            let mut problem =
-                Problem::error(format!("zone {name}: {error}")).at(at, "the file of the zone");
-            if matches!(error, HeldError::Edited { .. }) {
-                problem = problem
-                    .help(format!(
-                        "undo the edit, then `omnid zone freeze {name}`, edit, `omnid zone thaw {name}`"
-                    ))
-                    .help(format!(
-                        "or remove {}, and with it those changes",
-                        path.display()
-                    ));
-            }
-            problems.push(problem);
-        }
-    }
-}
-
 /// Opens a zone that lives by changes.
 fn open(
     id: &ZoneId,
@@ -526,7 +468,7 @@ fn take_over(
 impl Dns {
     /// Opens the journals of zones that have become ones that live by changes, or that do so in
     /// another file, and closes those of zones that are so no more.
-    async fn open_held(&self, applied: &mut Applied) -> Result<(), ServiceError> {
+    pub(crate) async fn open_held(&self, applied: &mut Applied) -> Result<(), ServiceError> {
         let Some(config) = &applied.config else {
             return Ok(());
         };

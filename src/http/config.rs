@@ -60,9 +60,6 @@ omnid_config::section! {
         /// Codings in which files lie beside their plain form ("a.css.zst", "a.css.br",
         /// "a.css.gz"), the best first; clients that take one get it.
         pub precompressed: Vec<CodingChoice> = vec![],
-        /// How long responses may be kept, by media type: "text/css", "image/" for all of them,
-        /// "default" for all others. It becomes Cache-Control and Expires of what has neither.
-        pub expires: BTreeMap<String, Spanned<Duration>> = BTreeMap::new(),
         /// How much one client may ask of the site.
         pub rate: Option<RateConfig> = None,
         /// Compresses responses on their way out, whatever serves them; not at all without it.
@@ -262,6 +259,9 @@ omnid_config::section! {
         pub to: Spanned<String>,
         /// How the names of programs end.
         pub suffixes: Vec<Spanned<String>> = vec![Spanned::from(".php".to_owned())],
+        /// One program that answers everything below the route, by the name that the application
+        /// has for it; what follows the route's path is its PATH_INFO.
+        pub program: Option<Spanned<String>> = None,
         /// Variables that programs are told besides; no client can set the same.
         pub params: BTreeMap<String, String> = BTreeMap::new(),
         /// Idle connections that are kept for a few seconds; each holds a worker of php-fpm.
@@ -349,8 +349,27 @@ omnid_config::section! {
         pub rewrite: Vec<RewriteConfig> = vec![],
         /// Changes to the fields of responses.
         pub headers: HeadersConfig = HeadersConfig::default(),
-        /// The media type of what is served, whatever its name says.
+        /// Changes to the fields of requests, before anybody but the rules has seen them.
+        pub request: HeadersConfig = HeadersConfig::default(),
+        /// The media type of files, whatever their names say.
         pub content_type: Option<Spanned<String>> = None,
+        /// The charset that they are said to have, whatever the site says.
+        pub charset: Option<Spanned<String>> = None,
+        /// How long clients may keep what succeeds: Expires and Cache-Control.
+        pub expires: ExpiresConfig = ExpiresConfig::default(),
+        /// Variables that programs are told, by name; no client can set the same.
+        pub env: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+    }
+}
+
+omnid_config::section! {
+    /// How long responses may be kept, by media type: "image/png", "image/*", or "*" for all. The
+    /// closest counts. A response that says Expires itself is left alone.
+    pub struct ExpiresConfig {
+        /// Times that run from the response.
+        pub after: BTreeMap<String, Duration> = BTreeMap::new(),
+        /// Times that run from when the file changed; not for what has no such time.
+        pub after_change: BTreeMap<String, Duration> = BTreeMap::new(),
     }
 }
 
@@ -372,14 +391,41 @@ omnid_config::section! {
 }
 
 omnid_config::section! {
-    /// Changes to the fields of responses.
+    /// Changes to fields, in this order: `remove`, `set`, `set_missing`, `add`, `append`, `merge`,
+    /// `edit`.
     pub struct HeadersConfig {
         /// Fields that replace those of the same name.
         pub set: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// Fields that are set where there is none of the name.
+        pub set_missing: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
         /// Fields that are added.
         pub add: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// Values that are added to a field behind a comma.
+        pub append: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
+        /// The same, where the field does not have the value.
+        pub merge: BTreeMap<String, Spanned<String>> = BTreeMap::new(),
         /// Fields that are taken away.
         pub remove: Vec<Spanned<String>> = vec![],
+        /// Changes within a field's value.
+        pub edit: Vec<HeaderEditConfig> = vec![],
+        /// Whether failures and redirects of the server's own are changed too, beside what files,
+        /// programs and upstreams answer.
+        pub failures: bool = true,
+    }
+}
+
+omnid_config::section! {
+    /// A change within a field's value.
+    pub struct HeaderEditConfig {
+        /// The name of the field.
+        pub field: Spanned<String>,
+        /// A regular expression for what is replaced.
+        #[key = "match"]
+        pub pattern: Spanned<String>,
+        /// What takes its place; "$1" stands for a group.
+        pub to: Spanned<String>,
+        /// Whether every match is replaced, not the first only.
+        pub every: bool = false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Making and changing accounts.
 
+use omnid_hub::Event;
 use omnid_store::{StoreError, Transaction};
 use zeroize::Zeroizing;
 
@@ -296,6 +297,7 @@ impl Identity {
         extension: &str,
     ) -> Result<(), IdentityError> {
         let (domain, old) = (domain.to_owned(), extension.to_owned());
+        let whose = domain.clone();
         let removed = self
             .inner
             .database
@@ -309,6 +311,10 @@ impl Identity {
             })
             .await?;
         if removed {
+            self.inner.hub.events().publish(Event::Custom {
+                topic: "extension.removed".to_owned(),
+                data: serde_json::json!({ "domain": whose, "extension": extension }),
+            });
             Ok(())
         } else {
             Err(IdentityError::NotFound(format!("extension {extension}")))

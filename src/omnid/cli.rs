@@ -63,6 +63,8 @@ pub enum Command {
     Calls,
     /// Registered telephones
     Registrations,
+    /// Trunks: which servers answer, and whether we are registered there
+    Trunks,
     /// The running daemon's log
     Log(Log),
     /// A live view of the running daemon
@@ -95,10 +97,19 @@ pub enum Command {
     /// The configuration and its reference
     #[command(subcommand)]
     Config(Config),
-    /// Move here from another server: print its configuration as ours, and what is lost
+    /// Move here from another server: its configuration as ours, its users into the store, and what
+    /// is lost
     #[command(subcommand)]
     Import(Import),
-    /// Say what the configuration makes of an HTTP request, and why
+    /// Move away: write users with all that is kept of them, as XEP-0227 has it
+    Export {
+        /// A new file, for your eyes only: hashes of passwords are in it [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Only users of this domain, and its rooms
+        domain: Option<String>,
+    },
+    /// Say what the configuration makes of an HTTP request, or of a call, and why
     Explain(Explain),
     /// Check the [[test]] tables of the configuration; opens no port
     Test,
@@ -144,12 +155,58 @@ pub enum Import {
         #[arg(long)]
         all: bool,
     },
+    /// Prosody: its configuration, or its users and rooms
+    Prosody {
+        /// The data directory, such as /var/lib/prosody, or prosody.cfg.lua
+        path: PathBuf,
+        /// Of users and rooms: say what would come, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Write the configuration here instead of to standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Report what is not needed here, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// ejabberd's users: the directory that `ejabberdctl export_piefxis DIR` filled
+    Ejabberd(Users),
+    /// Users of any XMPP server: a document of XEP-0227
+    Xep0227(Users),
 }
 
 #[derive(Debug, Args)]
+pub struct Users {
+    /// Where they are
+    pub path: PathBuf,
+    /// Say what would come, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ExplainWhat {
+    /// Where a call goes: each step, and what follows where nobody takes it. The running daemon is
+    /// asked who is there; without one, everybody is taken to be
+    Call {
+        /// Who calls: alice, alice@example.org, or an extension
+        from: String,
+        /// What is called: a number, a name or an address
+        to: String,
+        /// When, such as 2026-12-24T10:00 [default: now]
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Explain {
+    #[command(subcommand)]
+    pub what: Option<ExplainWhat>,
     /// The URL, such as https://www.example.org/app/
-    pub url: String,
+    #[arg(required = true)]
+    pub url: Option<String>,
     /// The request's method
     #[arg(long, short = 'X', default_value = "GET")]
     pub method: String,
@@ -214,11 +271,37 @@ pub enum User {
     /// Passwords for single applications
     #[command(subcommand)]
     AppPassword(AppPassword),
+    /// Telephone extensions
+    #[command(subcommand)]
+    Extension(Extension),
     /// The last security events
     Audit {
         /// How many
         #[arg(long, default_value_t = 50)]
         limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Extension {
+    /// Give an account an extension
+    Add {
+        /// alice@example.org
+        address: String,
+        /// The number, such as 200
+        number: String,
+    },
+    /// List the extensions of a domain
+    List {
+        /// The domain
+        domain: String,
+    },
+    /// Take an extension of a domain back
+    Remove {
+        /// The domain
+        domain: String,
+        /// The number
+        number: String,
     },
 }
 

@@ -1,6 +1,6 @@
 //! The `[sip]` section.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use omnid_config::{ByteSize, DomainName, ListenAddr, Problem, Problems, Spanned};
 use omnid_ground::Prepare;
@@ -8,6 +8,8 @@ use omnid_identity::DigestAlgorithm;
 
 use crate::{
     engine::{RegistrarPolicy, Settings, Timers},
+    plan::{self, CalendarConfig, ClassConfig, GroupConfig, RouteConfig, UserConfig},
+    trunk::{self, TrunkConfig},
     wire::Limits,
 };
 
@@ -51,6 +53,22 @@ omnid_config::section! {
         pub registrar: RegistrarConfig = RegistrarConfig::default(),
         /// Bounds on what peers may send and have open.
         pub limits: LimitsConfig = LimitsConfig::default(),
+        /// Where calls to numbers go.
+        pub route: Vec<RouteConfig> = vec![],
+        /// Accounts that are rung together.
+        pub group: Vec<GroupConfig> = vec![],
+        /// Ways to telephones elsewhere.
+        pub trunk: Vec<TrunkConfig> = vec![],
+        /// What is particular to accounts.
+        pub user: Vec<UserConfig> = vec![],
+        /// What accounts may call through trunks.
+        pub class: Vec<ClassConfig> = vec![],
+        /// The class of accounts without one of their own; without it they may call nothing there.
+        pub default_class: Option<Spanned<String>> = None,
+        /// Hours, for routes that are not always the same.
+        pub calendar: Vec<CalendarConfig> = vec![],
+        /// Numbers that everybody may call through the trunk that their route leads to.
+        pub emergency: Vec<Spanned<String>> = vec!["112".to_owned().into(), "911".to_owned().into()],
         /// RFC 3261's basic times.
         pub timers: TimersConfig = TimersConfig::default(),
     }
@@ -205,7 +223,11 @@ impl RegistrarConfig {
 }
 
 /// What a configuration stands for; ports and shards are filled in where it runs.
-pub(crate) fn settings(config: &Config, context: &Prepare<'_>) -> Settings {
+pub(crate) fn settings(
+    config: &Config,
+    context: &Prepare<'_>,
+    problems: &mut Problems,
+) -> Settings {
     let named = config.domains.iter().map(|domain| &domain.value);
     let all = context.domains.iter().map(|domain| &domain.name.value);
     let lower = |domain: &DomainName| domain.as_str().to_ascii_lowercase();
@@ -220,11 +242,19 @@ pub(crate) fn settings(config: &Config, context: &Prepare<'_>) -> Settings {
     let limits = &config.limits;
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Settings {
-        domains,
         hosts: vec![context.server.hostname.as_str().to_ascii_lowercase()],
         advertised: config.advertised.as_ref().map(|host| host.value.clone()),
         ports: Vec::new(),
         server: config.server.clone(),
+        plan: Arc::new(plan::compile(
+            config,
+            domains.first().map_or("", String::as_str),
+            problems,
+        )),
+        trunks: trunk::compile(&config.trunk, problems)
+            .into_iter()
+            .map(Arc::new)
+            .collect(),
         timers: Timers {
             t1: config.timers.t1,
             t2: config.timers.t2,
@@ -257,5 +287,6 @@ pub(crate) fn settings(config: &Config, context: &Prepare<'_>) -> Settings {
         transactions: count(limits.transactions),
         calls: count(limits.calls),
         unauthenticated_per_second: limits.unauthenticated_per_second,
+        domains,
     }
 }

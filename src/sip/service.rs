@@ -24,10 +24,10 @@ use tracing::{info, warn};
 use crate::{
     config::{self, Config},
     control, data,
-    engine::{Settings, Shared},
+    engine::{Extensions, Settings, Shared},
     io::{
-        Connect, Connections, Core, run_outbound, run_timers, run_udp, serve_handed, serve_plain,
-        serve_tls, unix_now,
+        Connect, Connections, Core, run_outbound, run_timers, run_trunks, run_udp, serve_handed,
+        serve_plain, serve_tls, unix_now,
     },
     records,
     wire::Transport,
@@ -93,10 +93,10 @@ impl Service for Sip {
                     .help("set tls.certificates, or tls.self_signed = true for a test"),
             );
         }
+        let settings = config::settings(config, context, problems);
         if problems.errors() > before {
             return None;
         }
-        let settings = config::settings(config, context);
         let published = context.domains.iter().filter(|domain| domain.publish);
         let published = published
             .map(|domain| domain.name.value.as_str().to_ascii_lowercase())
@@ -214,6 +214,16 @@ impl Service for Sip {
             .apply(&self.core.ground, tree, wanted)
             .await?;
         self.core.learn_ports();
+        self.core.trunks_changed.notify_one();
+        let names = self.trunk_names();
+        self.core.look_after_trunks(&names);
+        // Domains may have come.
+        learn_extensions(&self.core)
+            .await
+            .map_err(|error| ServiceError {
+                service: Self::NAME,
+                reason: format!("cannot read extensions: {error}"),
+            })?;
         self.publish();
         Ok(())
     }
@@ -264,6 +274,19 @@ impl Sip {
         wanted
     }
 
+    /// A Call-ID for each trunk, by which its answers are told.
+    fn trunk_names(&self) -> Vec<String> {
+        let trunks = &self.core.settings().trunks;
+        let name = |at: usize| {
+            let hasher = std::hash::RandomState::new();
+            format!(
+                "trunk-{:016x}",
+                std::hash::BuildHasher::hash_one(&hasher, at)
+            )
+        };
+        (0..trunks.len()).map(name).collect()
+    }
+
     /// The children that are there whatever is listened on. They are started before the listeners,
     /// and so end after them.
     async fn start_children(self: &Arc<Self>, tree: &Handle) -> Result<(), ServiceError> {
@@ -276,6 +299,11 @@ impl Sip {
         let registrations = ChildSpec::worker("registrations", move |child: Child| {
             let sip = sip.clone();
             async move { sip.keep_registrations(&child).await }
+        });
+        let core = self.core.clone();
+        let trunks = ChildSpec::worker("trunks", move |child: Child| {
+            let core = core.clone();
+            async move { run_trunks(core, child).await }
         });
         let core = self.core.clone();
         let accounts = ChildSpec::worker("accounts", move |child: Child| {
@@ -294,6 +322,7 @@ impl Sip {
         });
         for child in [
             timers,
+            trunks,
             registrations,
             accounts,
             outbound.shutdown(DRAIN),
@@ -390,6 +419,7 @@ impl Sip {
 /// Ends what an account has here when it is changed or removed.
 async fn watch_accounts(core: &Arc<Core>, child: &Child) -> ChildResult {
     let mut events = core.ground.hub.events().subscribe();
+    learn_extensions(core).await?;
     child.ready();
     loop {
         let published = tokio::select! {
@@ -402,10 +432,11 @@ async fn watch_accounts(core: &Arc<Core>, child: &Child) -> ChildResult {
         let Event::Custom { topic, data } = &published.event else {
             continue;
         };
-        if !topic.starts_with("account.") {
+        if !topic.starts_with("account.") && !topic.starts_with("extension.") {
             continue;
         }
         core.shared.forget_secrets();
+        learn_extensions(core).await?;
         let account = data.get("account").and_then(Value::as_str);
         if let Some(Ok(account)) = account.map(str::parse::<Address>)
             && matches!(topic.as_str(), "account.removed" | "account.disabled")
@@ -418,6 +449,18 @@ async fn watch_accounts(core: &Arc<Core>, child: &Child) -> ChildResult {
                 });
         }
     }
+}
+
+/// Learns which extensions there are.
+async fn learn_extensions(core: &Core) -> Result<(), omnid_store::StoreError> {
+    let mut all = Extensions::new();
+    for domain in &core.settings().domains {
+        for (number, account) in core.ground.identity.extensions(domain).await? {
+            all.insert((domain.clone(), number), account);
+        }
+    }
+    core.shared.set_extensions(all);
+    Ok(())
 }
 
 /// Serves connections that another service's port took in.

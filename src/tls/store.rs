@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ConfigBuilder, ServerConfig, SupportedProtocolVersion, WantsVerifier};
+use rustls::{
+    ConfigBuilder, ServerConfig, SignatureScheme, SupportedProtocolVersion, WantsVerifier,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use tokio::sync::Notify;
@@ -85,6 +88,27 @@ impl ResolvesServerCert for Current {
         }
         let names = self.names.load();
         suited(names.choose(hello.server_name()), hello.signature_schemes()).cloned()
+    }
+}
+
+/// A certificate that is shown to servers.
+#[derive(Debug)]
+struct Shown {
+    current: Arc<Current>,
+    name: String,
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let names = self.current.names.load();
+        let own = names
+            .covers(&self.name)
+            .then(|| names.choose(Some(&self.name)));
+        suited(own.unwrap_or_default(), schemes).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.current.names.load().covers(&self.name)
     }
 }
 
@@ -197,6 +221,29 @@ impl CertStore {
             .authorities
             .load()
             .verify(end_entity, intermediates, UnixTime::now())
+    }
+
+    /// Judges a client's certificate chain, and gives the names that it is for.
+    ///
+    /// # Errors
+    /// Why it does not convince.
+    pub fn client_names(&self, chain: &[CertificateDer<'_>]) -> Result<Vec<String>, rustls::Error> {
+        self.verify_client(chain)?;
+        let end_entity = chain.first();
+        let info = end_entity.map(|der| CertificateInfo::read(der, String::new()));
+        match info {
+            Some(Ok(info)) => Ok(info.names),
+            _ => Err(rustls::CertificateError::BadEncoding.into()),
+        }
+    }
+
+    /// Shows servers that ask for a certificate the one for `name`, as it is at each handshake;
+    /// none where there is none for that name.
+    pub fn shown_as(&self, name: &str) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(Shown {
+            current: self.0.current.clone(),
+            name: name.to_owned(),
+        })
     }
 
     /// Has any certificate this name?

@@ -39,6 +39,10 @@ omnid_config::section! {
         /// How long a session whose connection broke can be resumed.
         #[range(Duration::ZERO..=Duration::from_secs(24 * 3600))]
         pub resume_timeout: Duration = Duration::from_secs(600),
+        /// How long a token counts that a client got to log in without its password (XEP-0484).
+        /// Clients that log in get another in time; a new password makes all void.
+        #[range(Duration::from_secs(60)..=Duration::from_secs(366 * 86_400))]
+        pub token_lifetime: Duration = Duration::from_secs(21 * 86_400),
         /// Bytes that may wait, in all, for clients whose connection broke; past them the sessions
         /// that have been gone longest end, and their messages are kept as for an account away.
         #[range(ByteSize::mib(1)..=ByteSize::gib(64))]

@@ -1,19 +1,27 @@
 //! Entry points for fuzzing: each must return on any input.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
 
 use crate::{
     engine::{
         archive::{Preferences, Query},
+        bosh::{Body, Window},
         caps::{self, Claim},
-        login::{Output, Policy, Step, Stream},
+        login::{Inlines, Output, Policy, Step, Stream},
         room::{Kept, Room},
         sasl::{Channel, ClientFirst, Failure, Hash, PlainMessage, Verifier},
     },
     wire::{
         BareJid, Element, Flaw, Frame, Framer, Incoming, Jid, Limits, Scope, Stanza,
         form::{Form, Page},
-        stanza, time,
+        stanza,
+        stream::StreamHeader,
+        time,
+        web::{Inward, Outward, Sent},
+        websocket::Reader,
     },
 };
 
@@ -46,6 +54,43 @@ pub fn fuzz_framer(data: &[u8]) {
         (Ok(whole), Ok(pieces)) => assert_eq!(whole, pieces),
         // Which bound is hit first depends on where the pieces end.
         _ => assert_eq!(whole.is_err(), pieces.is_err()),
+    }
+    web(data, usize::from(size).max(1), limits);
+}
+
+/// Reads `data` as what browsers send.
+fn web(data: &[u8], size: usize, limits: Limits) {
+    let messages = |size: usize| {
+        let (mut reader, mut seen) = (Reader::default(), Vec::new());
+        for piece in data.chunks(size) {
+            reader.push(piece);
+            loop {
+                match reader.next(limits.bytes) {
+                    Ok(Some(message)) => seen.push(message),
+                    Ok(None) => break,
+                    Err(fault) => return (seen, Some(fault)),
+                }
+            }
+        }
+        (seen, None)
+    };
+    assert_eq!(messages(usize::MAX), messages(size));
+    let mut stream = String::new();
+    if Inward::new(limits).piece(data, true, &mut stream) == Ok(Sent::Header) {
+        // What we made of it is read as one header, or refused.
+        drop(StreamHeader::parse(stream.as_bytes()));
+    }
+    let (mut outward, mut input) = (Outward::default(), data);
+    while let Ok(Some(said)) = outward.next(&mut input) {
+        said.into_text();
+    }
+    if let Ok(body) = Body::parse(data, limits) {
+        let (now, mut window) = (Instant::now(), None);
+        let window = window.get_or_insert_with(|| Window::new("s".to_owned(), &body, now));
+        window.came(body);
+        while window.turn(now).is_some() {}
+        window.end(None);
+        window.answers(now);
     }
 }
 
@@ -141,14 +186,14 @@ pub fn fuzz_sasl(data: &[u8]) {
     for bound in [false, true] {
         for hash in [Hash::Sha1, Hash::Sha256] {
             if let Ok(first) = ClientFirst::parse(data, hash, bound, &channel, "one.test") {
-                let (exchange, _) = first.challenge(verifier(), "nonce");
+                let (exchange, _) = first.challenge(verifier(), "nonce", None);
                 drop(exchange.finish(data));
             }
         }
     }
     let known = b"n,,n=user,r=abc";
     if let Ok(first) = ClientFirst::parse(known, Hash::Sha256, false, &channel, "one.test") {
-        let (exchange, _) = first.challenge(verifier(), "nonce");
+        let (exchange, _) = first.challenge(verifier(), "nonce", None);
         // Nobody has the key that fits.
         assert!(exchange.finish(data).is_err());
     }
@@ -168,7 +213,13 @@ fn verifier() -> Verifier {
 pub fn fuzz_login(data: &[u8]) {
     let policy = Arc::new(Policy {
         hosts: ["one.test".into()].into(),
-        features: Vec::new(),
+        inlines: Some(Inlines {
+            bind: true,
+            carbons: true,
+            csi: true,
+            sm: true,
+            fast: true,
+        }),
         ..Policy::default()
     });
     let token = || "token".to_owned();
@@ -193,7 +244,8 @@ pub fn fuzz_login(data: &[u8]) {
             Step::StartTls(tls) => tls.done(Channel::default()),
             Step::Verifier(wanted) => wanted.answer(Ok(verifier()), &mut out),
             Step::Password(wanted) => wanted.answer(Err(Failure::NotAuthorized), &mut out),
-            Step::Bind(_) | Step::Resume(_) => panic!("a client got in"),
+            Step::Token(wanted) => wanted.answer(Ok(Vec::new()), &mut out),
+            Step::Bind(_) | Step::Resume(_) | Step::Grant(_) => panic!("a client got in"),
             Step::Close => {
                 assert!(out.ends_with("</stream:stream>"), "{}", out.text);
                 return;

@@ -21,6 +21,7 @@ OMNID, BASE = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
 ROOT = BASE / "root"
 USERS = BASE / "users"
 
+TOLD = ["SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "HTTP_X_KIND", "HTTP_X_MORE", "HTTP_USER_AGENT", "KIND"]
 PATHS = ["/", "/a.html", "/b.html", "/sub/", "/sub", "/sub/c.html", "/none", "/none/x?y=1", "/a%20b.html", "/index.php"]
 
 
@@ -129,11 +130,36 @@ def variants():
     inside("ForceType text/x-odd", "/a.html")
     inside("AddType text/x-php .php", "/index.php")
     inside("<If \"%{REQUEST_URI} =~ m#/a#\">\nHeader set X-If yes\n</If>\n<Else>\nHeader set X-If no\n</Else>", "/a.html", "/b.html")
+    for rule in [
+        "Header append X-One b\nHeader append X-One c", "Header merge X-One a\nHeader merge X-One a\nHeader merge X-One b", "Header setifempty X-One 1\nHeader setifempty X-One 2",
+        "Header set X-One a/b/c\nHeader edit X-One / -", "Header set X-One a/b/c\nHeader edit* X-One \"/(.)\" \"-$1$1\"", "Header add X-One 1\nHeader add X-One 2\nHeader unset X-Two",
+        "Header set X-One 1\nHeader set X-One 2", "Header set X-One 1\nHeader unset X-One\nHeader add X-One 2", "Header always set X-One 1", "Header onsuccess set X-One 1",
+        "Header onsuccess unset X-One\nHeader always set X-One 1", "Header set X-One \"50%%\"", "SetEnvIf Request_URI a\\.html KIND\nHeader set X-One 1 env=KIND\nHeader set X-Two 2 env=!KIND",
+        "Header set X-One 1 \"expr=%{REQUEST_URI} =~ /a/\"", "Header always set X-One 1 \"expr=-n %{QUERY_STRING}\"", "Header always append X-One 1\nHeader append X-One 2",
+    ]:
+        inside(rule, "/a.html", "/none", "/none?x", "/sub")
+    for rule in [
+        "ExpiresActive On\nExpiresDefault \"access plus 1 month\"", "ExpiresActive On\nExpiresByType text/html A600\nExpiresDefault A60", "ExpiresActive On\nExpiresByType text/css A600",
+        "ExpiresActive Off\nExpiresDefault A60", "ExpiresDefault A60", "ExpiresActive On\nExpiresDefault A60\nHeader append Cache-Control public", "ExpiresActive On\nExpiresDefault A0\nHeader set Cache-Control no-store",
+    ]:
+        inside(rule, "/a.html", "/none", "/", "/sub")
+    inside("RequestHeader set X-Kind other\nRequestHeader append X-More 1\nRequestHeader unset User-Agent", "/cgi/told", "/a.html")
+    inside("RequestHeader edit X-Kind (o)d+ $1ld\nRequestHeader setifempty X-Kind x", "/cgi/told")
+    inside("SetEnv KIND fixed", "/cgi/told", "/cgi/told/behind?q=1")
+    inside("SetEnvIf X-Kind (o.d) KIND=$1", "/cgi/told")
+    inside("RewriteRule told$ - [E=KIND:rule]", "/cgi/told")
+    inside("AddCharset utf-8 .html", "/a.html", "/index.php")
+    inside("AddDefaultCharset utf-8\nAddCharset iso-8859-15 .html", "/a.html")
+    inside("AddEncoding gzip .html", "/a.html")
+    inside("AddType text/x-odd .html\nExpiresActive On\nExpiresByType text/x-odd A5", "/a.html")
+    add(f"ScriptAlias /run {BASE}/cgi/told", "/run", "/run/behind?q=1", "/runs")
+    add(f"ScriptAliasMatch ^/r/(.*) {BASE}/cgi/$1", "/r/told", "/r/none")
+    add(f"Alias /alike {BASE}/cgi\n<Directory {BASE}/cgi>\nOptions +ExecCGI\nAddHandler cgi-script .cgi\n</Directory>", "/alike/a.cgi", "/alike/a.cgi/x", "/alike/b.txt")
     return server, directory
 
 
 def lay_out():
-    for folder in [ROOT / "sub", BASE / "run"]:
+    for folder in [ROOT / "sub", BASE / "run", BASE / "cgi"]:
         folder.mkdir(parents=True)
     for name in ["index.html", "a.html", "b.html", "a b.html", "index.php", "sub/c.html", "sub/index.html"]:
         (ROOT / name).write_text(f"the page {name}\n")
@@ -141,18 +167,22 @@ def lay_out():
     (BASE / "groups").write_text("staff: alice\n")
     hashed = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
     USERS.write_text(f"alice:{hashed}\nbob:{hashed}\n")
+    told = "#!/bin/sh\necho 'Content-Type: text/plain'\necho\n" + "".join(f'echo "{name}=${name}"\n' for name in TOLD)
+    for name in ["told", "a.cgi", "b.txt"]:
+        (BASE / "cgi" / name).write_text(told)
     for path in [BASE, *BASE.rglob("*")]:
         if "data" not in path.parts:
-            path.chmod(0o755 if path.is_dir() else 0o644)
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "cgi" else 0o644)
 
 
 def configuration(port, server, directory):
     modules = ["mpm_event", "authz_core", "authz_host", "authz_user", "authz_groupfile", "authn_core", "authn_file", "auth_basic",
-               "access_compat", "alias", "autoindex", "dir", "rewrite", "headers", "mime", "setenvif", "env"]
+               "access_compat", "alias", "autoindex", "dir", "rewrite", "headers", "mime", "setenvif", "env", "expires", "cgid"]
     lines = [f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in modules]
     lines += [f"ServerRoot {BASE}/run", f"PidFile {BASE}/run/pid", f"ErrorLog {BASE}/run/error.log", "ServerName localhost",
               f"Listen 127.0.0.1:{port}", "User www-data", "Group www-data", "TypesConfig /etc/mime.types", "TraceEnable off",
-              "DirectoryIndex index.html", "<Directory />", "AllowOverride None", "Require all denied", "</Directory>"]
+              "DirectoryIndex index.html", "<Directory />", "AllowOverride None", "Require all denied", "</Directory>",
+              f"ScriptSock {BASE}/run/cgi", f"ScriptAlias /cgi/ {BASE}/cgi/", f"<Directory {BASE}/cgi>", "Require all granted", "</Directory>"]
     number = 0
     sets = []
     for rules, requests in server:
@@ -164,8 +194,8 @@ def configuration(port, server, directory):
         own = "" if "Require" in rules or "Order" in rules else "Require all granted"
         if "<Limit" in rules or "<Files" in rules or "<If" in rules:
             own = "Require all granted"
-        lines += [f"<VirtualHost *:{port}>", f"ServerName s{number}.test", f"DocumentRoot {ROOT}", f"<Directory {ROOT}>",
-                  "Options FollowSymLinks", own, "RewriteEngine on", rules, "</Directory>", "</VirtualHost>"]
+        lines += [f"<VirtualHost *:{port}>", f"ServerName s{number}.test", f"DocumentRoot {ROOT}",
+                  f"<Directory {BASE if '/cgi/' in requests[0] else ROOT}>", "Options FollowSymLinks", own, "RewriteEngine on", rules, "</Directory>", "</VirtualHost>"]
         sets.append((number, rules, requests))
         number += 1
     return "\n".join(lines) + "\n", sets
@@ -196,6 +226,12 @@ def ask(port, host, path):
     for line in lines[1:]:
         name, _, value = line.partition(":")
         fields.setdefault(name.lower(), []).append(value.strip())
+    if fields.get("transfer-encoding") == ["chunked"]:
+        whole = b""
+        while body:
+            length, _, rest = body.partition(b"\r\n")
+            whole, body = whole + rest[: int(length, 16)], rest[int(length, 16) + 2 :]
+        body = whole
     here = f"http://{host}:{port}"
     location = urljoin(here + path, fields.get("location", [""])[0]) if "location" in fields else ""
     told = {
@@ -206,7 +242,9 @@ def ask(port, host, path):
         "cookies": [cookie.split(";")[0] for cookie in fields.get("set-cookie", [])],
         "challenge": "www-authenticate" in fields,
     }
-    told.update({name: fields[name] for name in ["x-one", "x-two", "x-if"] if name in fields})
+    told["charset"] = "".join(fields.get("content-type", [""])[0].split(";")[1:]).strip() if status == 200 else ""
+    told.update({name: ", ".join(fields[name]) for name in ["x-one", "x-two", "x-if", "cache-control", "content-encoding"] if name in fields})
+    told["expires"] = "expires" in fields
     return told
 
 

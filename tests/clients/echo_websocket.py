@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import resource
 import sys
 
 import websockets
@@ -15,6 +16,8 @@ async def echo(socket):
 
 
 async def main():
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     async with websockets.serve(echo, "127.0.0.1", int(sys.argv[1])):
         await asyncio.Future()
 

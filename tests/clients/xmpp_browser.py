@@ -21,6 +21,9 @@ def converse():
         return bob.wait(lambda e: e.name == "message" and e.body() == text and e.get("type") == kind, LIMIT)
 
     said(f"connected through {service}", "chat")
+    if page == "xmppjs.html":
+        bob.message("alice@one.test", "come again")
+        said("connected again", "chat")
     bob.message("alice@one.test", "ask \u00e4\U0001f600 <&>")
     said("answer \u00e4\U0001f600 <&>", "chat")
     # A second one, so that the connection has been used both ways.

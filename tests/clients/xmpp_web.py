@@ -78,8 +78,11 @@ class Web(Pieces):
 
     def flush(self):
         for data in self.web.data_to_send():
-            if data:
+            try:
                 self.sock.sendall(data)
+            except (ConnectionError, ssl.SSLError):
+                # It hung up; what it said before is still to be read.
+                return
 
     def receive(self, timeout):
         self.sock.settimeout(timeout)

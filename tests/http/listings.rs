@@ -216,7 +216,7 @@ fn pair() -> Pair {
 /// Body of an answer whose length was not known at its start.
 fn dechunked(answer: &Answer) -> String {
     let mut rest = answer.body.as_slice();
-    if answer.fields.get("transfer-encoding").is_none() {
+    if !answer.fields.contains_key("transfer-encoding") {
         return String::from_utf8_lossy(rest).into_owned();
     }
     let mut body = Vec::new();

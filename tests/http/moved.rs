@@ -1,6 +1,6 @@
 //! A server that moved here: its rules mean what they meant.
 
-use std::{fs, time::Duration};
+use std::{ffi::OsStr, fs, time::Duration};
 
 use super::{
     LIMIT,
@@ -18,6 +18,92 @@ fn rules_that_were_imported_answer_as_they_did() {
     let arguments = [binary().as_os_str(), base.as_os_str()];
     let output = python("apache_replay.py", &arguments, Duration::from_secs(300)).success();
     println!("{}", output.stdout);
+}
+
+/// What Debian's packages bring for Apache.
+#[test]
+fn what_packages_bring_comes_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut arguments = vec![binary().as_os_str(), directory.path().as_os_str()];
+    let packages = [
+        "dokuwiki",
+        "javascript-common",
+        "php8.2-fpm",
+        "phpmyadmin",
+        "roundcube-core",
+        "wordpress",
+    ];
+    arguments.extend(packages.iter().map(OsStr::new));
+    let output = python("apache_packages.py", &arguments, LIMIT).success();
+    println!("{}", output.stdout);
+}
+
+/// How Red Hat lays it out: modules loaded by files of their own, PHP in php-fpm.
+const RED_HAT: &[(&str, &str)] = &[
+    (
+        "conf/httpd.conf",
+        "ServerRoot \"/etc/httpd\"\nListen 80\nInclude conf.modules.d/*.conf\nUser apache\nGroup apache\n\
+         ServerAdmin root@localhost\n<Directory />\n  AllowOverride none\n  Require all denied\n</Directory>\n\
+         DocumentRoot \"/var/www/html\"\n<Directory \"/var/www\">\n  AllowOverride None\n  Require all granted\n</Directory>\n\
+         <IfModule dir_module>\n  DirectoryIndex index.html\n</IfModule>\n<Files \".ht*\">\n  Require all denied\n</Files>\n\
+         ErrorLog \"logs/error_log\"\nLogLevel warn\n<IfModule log_config_module>\n\
+         \x20 LogFormat \"%h %l %u %t \\\"%r\\\" %>s %b\" common\n  CustomLog \"logs/access_log\" combined\n</IfModule>\n\
+         <IfModule alias_module>\n  ScriptAlias /cgi-bin/ \"/var/www/cgi-bin/\"\n</IfModule>\n\
+         <Directory \"/var/www/cgi-bin\">\n  AllowOverride None\n  Options None\n  Require all granted\n</Directory>\n\
+         <IfModule mime_module>\n  TypesConfig /etc/mime.types\n  AddType application/x-gzip .gz .tgz\n</IfModule>\n\
+         AddDefaultCharset UTF-8\nEnableSendfile on\nIncludeOptional conf.d/*.conf\n",
+    ),
+    (
+        "conf.modules.d/00-base.conf",
+        "LoadModule alias_module modules/mod_alias.so\nLoadModule dir_module modules/mod_dir.so\nLoadModule mime_module modules/mod_mime.so\n",
+    ),
+    (
+        "conf.modules.d/01-cgi.conf",
+        "<IfModule mpm_event_module>\n  LoadModule cgid_module modules/mod_cgid.so\n</IfModule>\n",
+    ),
+    (
+        "conf.d/php.conf",
+        "<Files \".user.ini\">\n  Require all denied\n</Files>\nAddType text/html .php\nDirectoryIndex index.php\n\
+         <IfModule !mod_php.c>\n  SetEnvIfNoCase ^Authorization$ \"(.+)\" HTTP_AUTHORIZATION=$1\n\
+         \x20 <FilesMatch \\.(php|phar)$>\n    SetHandler \"proxy:unix:/run/php-fpm/www.sock|fcgi://localhost\"\n  </FilesMatch>\n</IfModule>\n",
+    ),
+];
+
+#[test]
+fn red_hats_tree_comes_over_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for (path, text) in RED_HAT {
+        write(&format!("etc/httpd/{path}"), text);
+    }
+    write("var/www/html/index.php", "<?php");
+    write("var/www/cgi-bin/told", "#!/bin/sh");
+    let etc = root.join("etc/httpd").display().to_string();
+    let config = root.join("omnid.toml").display().to_string();
+    let root = root.display().to_string();
+    let arguments = ["import", "apache", &etc, "--root", &root, "-o", &config];
+    let output = run(binary(), &arguments, LIMIT).success();
+    assert!(
+        !output.stderr.contains(": not converted: "),
+        "{}",
+        output.stderr
+    );
+    run(binary(), &["-c", &config, "check"], LIMIT).success();
+    for (url, told) in [
+        ("http://any.test/", "html/index.php"),
+        ("http://any.test/index.php/x", "html/index.php"),
+        ("http://any.test/cgi-bin/told/x", "cgi-bin/told"),
+        ("http://any.test/.user.ini", "status  403"),
+    ] {
+        let arguments = ["-c", &config, "explain", url];
+        let explained = run(binary(), &arguments, LIMIT).success().stdout;
+        assert!(explained.contains(told), "{url}: no {told} in\n{explained}");
+    }
 }
 
 /// What packages bring: one snippet of each kind.
@@ -68,7 +154,7 @@ fn every_line_is_converted_or_reported_with_its_place() {
     write("usr/share/app/start.html", "start");
     write(
         "usr/share/app/.htaccess",
-        "RewriteEngine On\nRewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^(.*)$ start.html?p=$1 [QSA,L]\nExpiresActive On\n",
+        "RewriteEngine On\nRewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^(.*)$ start.html?p=$1 [QSA,L]\nExpiresActive On\nExpiresDefault A60\n",
     );
     let etc = root.join("etc/apache2").display().to_string();
     let config = root.join("omnid.toml").display().to_string();
@@ -93,7 +179,6 @@ fn every_line_is_converted_or_reported_with_its_place() {
             "etc/conf-enabled/old.conf:3:",
             "etc/conf-enabled/old.conf:4:",
             "etc/conf-enabled/old.conf:6:",
-            "/usr/share/app/.htaccess:4:",
         ],
         "{}",
         output.stderr

@@ -13,8 +13,21 @@ use serde_json::Value;
 
 use super::{
     LIMIT, Server, free_port, read_to_end,
-    support::{Background, run, run_with, wait_until},
+    support::{Background, binary, python, run, run_with, wait_until},
 };
+
+/// DokuWiki, Roundcube, WordPress and phpMyAdmin, over both kinds of sockets.
+#[test]
+fn applications_install_and_log_in() {
+    let directory = tempfile::Builder::new()
+        .prefix("omnid-php-")
+        .tempdir()
+        .unwrap();
+    let base = directory.path().join("all");
+    let arguments = [binary().as_os_str(), base.as_os_str()];
+    let output = python("php_applications.py", &arguments, Duration::from_secs(240)).success();
+    println!("{}", output.stdout);
+}
 
 const PHP_FPM: &str = "/usr/sbin/php-fpm8.2";
 

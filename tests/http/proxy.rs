@@ -10,8 +10,8 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    LIMIT, Server, free_port, read_to_end, status,
-    support::{Background, python, python_binary, run, tests, wait_until},
+    LIMIT, Server, config, free_port, read_to_end, status,
+    support::{Background, binary, python, python_binary, run, tests, wait_until},
 };
 
 struct Proxied {
@@ -432,6 +432,56 @@ fn websockets_survive_a_reload_of_other_routes() {
         assert_eq!(text, format!("turn {turn}"));
     }
     assert!(holding.join().unwrap().contains("200 sockets"));
+}
+
+/// As Autobahn's suite has it, and 1,000 sockets while another route changes.
+#[test]
+fn a_websocket_server_behaves_behind_the_proxy_as_by_itself() {
+    let echo = free_port();
+    let site = |other: &str| {
+        format!(
+            "[[http.site.route]]\npath = \"/ws\"\nproxy = [\"http://127.0.0.1:{echo}\"]\n\
+             [[http.site.route]]\npath = \"/other\"\nrespond = \"{other}\"\n\
+             [net]\nmax_connections_per_client = 3000\n"
+        )
+    };
+    // Two files for each socket, in a daemon that inherits the limit.
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = files
+        .and_then(|line| line.split_whitespace().nth(3))
+        .unwrap();
+    if soft.parse().is_ok_and(|soft: u64| soft < 4096) {
+        let this = std::process::id().to_string();
+        run("prlimit", &["--pid", &this, "--nofile=4096:"], LIMIT).success();
+    }
+    let server = Server::start("", &site("one"));
+    let script = tests().join("clients/echo_websocket.py");
+    let _origin = Background::start(
+        python_binary().to_str().unwrap(),
+        &[script.to_str().unwrap(), &echo.to_string()],
+        &server.daemon.path("origin.log"),
+    );
+    wait_until("the origin listens", LIMIT, || {
+        TcpStream::connect(("127.0.0.1", echo)).is_ok()
+    });
+    server
+        .daemon
+        .write_config(&config(server.plain, server.tls, "", &site("two")));
+    let path = server.daemon.path("omnid.toml").display().to_string();
+    let ports = [echo, server.plain].map(|port| port.to_string());
+    let binary = binary().display().to_string();
+    let arguments: Vec<&str> = ports
+        .iter()
+        .map(String::as_str)
+        .chain(["/ws", &binary, "-c", &path, "reload"])
+        .collect();
+    let output = python("websocket_suite.py", &arguments, LIMIT).success();
+    println!("{}", output.stdout);
+    let text = run("curl", &["-sS", &server.url("/other")], LIMIT).success();
+    assert_eq!(text.stdout, "two");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn bosh() {
 }
 
 /// What a web client is made of, at the site: its page and its scripts.
-fn browser(page: &str, package: &str, files: &[&str], service: &str) {
+fn browser(page: &str, package: &str, files: &[&str], service: &str) -> Server {
     let (plain, tls, https) = (free_port(), free_port(), free_port());
     let site = format!(
         "[http]\nlisten = []\nlisten_tls = [\"127.0.0.1:{https}\"]\n\
@@ -64,6 +64,7 @@ fn browser(page: &str, package: &str, files: &[&str], service: &str) {
     let https = format!("127.0.0.1:{https}");
     let more = [&*https, &directory.to_string_lossy(), service];
     server.script("xmpp_browser.py", page, &more);
+    server
 }
 
 #[test]
@@ -78,4 +79,16 @@ fn strophe_over_bosh() {
     let files = ["strophe.umd.min.js"];
     let service = "https://one.test/http-bind";
     browser("strophe.html", "strophe.js", &files, service);
+}
+
+/// SASL2, Bind 2 and FAST as xmpp.js speaks them.
+#[test]
+fn xmpp_js_comes_again_with_a_token() {
+    let service = "wss://one.test/xmpp-websocket";
+    let server = browser("xmppjs.html", "@xmpp/client", &["xmpp.min.js"], service);
+    let log = server.daemon.log();
+    for mechanism in ["PLAIN", "HT-SHA-256-NONE"] {
+        let bound = format!("mechanism={mechanism}");
+        assert!(log.lines().any(|line| line.ends_with(&bound)), "{log}");
+    }
 }

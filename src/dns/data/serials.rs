@@ -4,7 +4,7 @@
 //! without its file, so each change of it takes the next serial; kept over restarts, lest a
 //! secondary that holds a later one never hears of anything again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use omnid_hub::Record;
 use omnid_store::{Database, Migration, StoreError, params};
 
+use crate::engine::catalog::Membership;
 use crate::engine::zones::ZoneId;
 
 /// The tables.
@@ -30,6 +31,15 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sql: "CREATE TABLE dns_secondaries (
         zone TEXT NOT NULL PRIMARY KEY,
         checked BIGINT NOT NULL
+    )",
+    },
+    Migration {
+        version: 3,
+        sql: "CREATE TABLE dns_members (
+        zone TEXT NOT NULL PRIMARY KEY,
+        catalog TEXT NOT NULL,
+        label TEXT NOT NULL,
+        \"group\" TEXT
     )",
     },
 ];
@@ -72,6 +82,64 @@ impl Serials {
             kept: Mutex::new(zones?),
             checked: Mutex::new(checked),
         })
+    }
+
+    /// The zones that catalogs named last.
+    pub(crate) async fn members(&self) -> Result<BTreeMap<ZoneId, Membership>, StoreError> {
+        let sql = "SELECT zone, catalog, label, \"group\" FROM dns_members";
+        let rows = self.database.read(move |tx| tx.query(sql, &[])).await?;
+        let mut members = BTreeMap::new();
+        for row in &rows {
+            let id = |text: String| ZoneId::from_text(&text).ok();
+            let (zone, catalog) = (id(row.get(0)?), id(row.get(1)?));
+            if let (Some(zone), Some(catalog)) = (zone, catalog) {
+                let (label, group) = (row.get(2)?, row.get(3)?);
+                members.insert(
+                    zone,
+                    Membership {
+                        catalog,
+                        label,
+                        group,
+                    },
+                );
+            }
+        }
+        Ok(members)
+    }
+
+    /// Keeps the zones that catalogs name; on the disk when this returns. One that is gone, or is
+    /// another one of the same name, was never confirmed.
+    pub(crate) async fn keep_members(
+        &self,
+        members: &BTreeMap<ZoneId, Membership>,
+    ) -> Result<(), StoreError> {
+        let members = members.clone();
+        self.database
+            .write(move |tx| {
+                tx.execute("DELETE FROM dns_members", &[])?;
+                for (
+                    id,
+                    Membership {
+                        catalog,
+                        label,
+                        group,
+                    },
+                ) in &members
+                {
+                    tx.execute(
+                        "INSERT INTO dns_members (zone, catalog, label, \"group\")
+                         VALUES ($1, $2, $3, $4)",
+                        params![
+                            id.to_string(),
+                            catalog.to_string(),
+                            label.as_str(),
+                            group.clone()
+                        ],
+                    )?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// When a secondary's copy was last confirmed.

@@ -15,6 +15,8 @@ pub struct Who<'a> {
     pub address: IpAddr,
     /// With whose signature.
     pub key: Option<NameRef<'a>>,
+    /// With a certificate for these names.
+    pub certified: &'a [Name],
 }
 
 /// What an entry fits.
@@ -26,6 +28,8 @@ pub enum Term {
     Networks(Arc<[IpNet]>),
     /// Who signs with a key.
     Key(Name),
+    /// Who shows a certificate for a name.
+    Certificate(Name),
     /// Who another list lets in.
     List(Access),
 }
@@ -88,6 +92,7 @@ impl Access {
             Term::Any => true,
             Term::Networks(networks) => networks.iter().any(|net| net.contains(who.address)),
             Term::Key(name) => who.key.is_some_and(|key| key == name.as_ref()),
+            Term::Certificate(name) => who.certified.contains(name),
             // Whom an inner list keeps out, the outer one has yet to decide on.
             Term::List(list) => list.allows(who),
         })
@@ -142,7 +147,12 @@ mod tests {
         ];
         for (access, (address, signed), expected) in cases {
             let key = signed.then_some(key.as_ref());
-            assert_eq!(access.allows(&Who { address, key }), expected, "{access:?}");
+            let who = Who {
+                address,
+                key,
+                certified: &[],
+            };
+            assert_eq!(access.allows(&who), expected, "{access:?}");
         }
         let inner = Entry {
             negated: false,
@@ -152,7 +162,11 @@ mod tests {
         let outer = Access::new(vec![inner, entry("any")]);
         let address = "192.0.2.1".parse().unwrap();
         assert!(
-            outer.allows(&Who { address, key: None }),
+            outer.allows(&Who {
+                address,
+                key: None,
+                certified: &[]
+            }),
             "decided by the outer list"
         );
     }

@@ -1,6 +1,7 @@
 //! The path of a query: bytes in, bytes out, nothing allocated.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::access::{Access, Who};
 use super::chaos;
@@ -15,7 +16,7 @@ use super::transfer::Transfer;
 use super::trie::Key;
 use super::zones::{ZoneId, Zones};
 use crate::wire::code::{Class, Opcode, Rcode, RrType};
-use crate::wire::name::NameRef;
+use crate::wire::name::{Name, NameRef};
 use crate::wire::query::{Query, Question, Unreadable};
 use crate::wire::reader::{Header, flag};
 use crate::wire::record::OwnRecord;
@@ -46,8 +47,18 @@ impl Transport {
     }
 }
 
+/// What the connection that a client asks by tells of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// True if zones may go over it where they go over TLS only: TLS 1.3, with the protocol of DNS
+    /// agreed on (RFC 9103 7.1).
+    pub carries_zones: bool,
+    /// Names in the client's certificate, which an authority has vouched for.
+    pub names: Vec<Name>,
+}
+
 /// Who asks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Client {
     /// From where.
     pub address: IpAddr,
@@ -57,6 +68,8 @@ pub struct Client {
     pub local: Option<SocketAddr>,
     /// The number of the key that a signature of the request was checked with.
     pub key: Option<u16>,
+    /// What its connection tells; nothing without TLS.
+    pub session: Option<Arc<Session>>,
 }
 
 impl Client {
@@ -67,6 +80,15 @@ impl Client {
             transport,
             local: None,
             key: None,
+            session: None,
+        }
+    }
+
+    /// The same, over a connection of which this is known.
+    pub fn over(self, session: Arc<Session>) -> Client {
+        Client {
+            session: Some(session),
+            ..self
         }
     }
 
@@ -76,6 +98,11 @@ impl Client {
             local: Some(local),
             ..self
         }
+    }
+
+    fn carries_zones(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.carries_zones)
     }
 
     /// True of one whose cookie shows that its address is its own.
@@ -98,10 +125,11 @@ impl Client {
     }
 
     /// What access lists ask about.
-    pub(super) fn who<'s>(&self, state: &'s State) -> Who<'s> {
+    pub(super) fn who<'s>(&'s self, state: &'s State) -> Who<'s> {
         Who {
             address: self.address,
             key: self.key.and_then(|number| state.keys.name(number)),
+            certified: self.session.as_ref().map_or(&[], |session| &session.names),
         }
     }
 }
@@ -218,7 +246,7 @@ pub fn answer_query(
             request,
             zone: served.id(),
             message: message.into(),
-            client: *client,
+            client: client.clone(),
             signature: None,
         }));
     }
@@ -473,6 +501,16 @@ fn transfer(
     let who = client.who(state);
     if !served.rules.transfer.allows(&who) {
         log_refusal("transfer", question.name, &who, &served.rules.transfer);
+        reply.rcode = Rcode::REFUSED;
+        reply.extended = Some(ExtendedError::TRANSFER_PROHIBITED);
+        return Action::Send;
+    }
+    if served.rules.transfer_by_tls && !client.carries_zones() {
+        let (every, zone) = (std::time::Duration::from_millis(200), question.name);
+        omnid_telemetry::limited!(
+            every, key = client.address, info, %zone, client = %client.address, "refused: the zone \
+                is sent over TLS 1.3 only"
+        );
         reply.rcode = Rcode::REFUSED;
         reply.extended = Some(ExtendedError::TRANSFER_PROHIBITED);
         return Action::Send;

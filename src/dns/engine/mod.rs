@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod catalog;
 pub mod change;
 mod chaos;
 pub mod cookie;

@@ -139,6 +139,7 @@ impl<'a> Requester<'a> {
         Who {
             address: self.address,
             key: self.key,
+            certified: &[],
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn answer_signed(
             };
             let client = Client {
                 key: state.keys.position(tsig.key),
-                ..*client
+                ..client.clone()
             };
             let Some(body) = out.get_mut(..room) else {
                 return Outcome::Drop;

@@ -38,6 +38,7 @@ impl Selector {
             let own = client.local.map(|local| Who {
                 address: local.ip(),
                 key: who.key,
+                certified: who.certified,
             });
             if !own.is_some_and(|own| list.allows(&own)) {
                 return false;

@@ -12,7 +12,7 @@ use crate::wire::code::RrType;
 use crate::wire::name::{Name, NameRef};
 
 /// What tells a zone from all others of this server: its name, and the view that it is in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ZoneId {
     /// Its name.
     pub name: Name,
@@ -84,6 +84,8 @@ pub struct Rules {
     pub query: Option<Access>,
     /// Who may have all of it.
     pub transfer: Access,
+    /// It is sent over TLS 1.3 only (RFC 9103).
+    pub transfer_by_tls: bool,
     /// Who may change it.
     pub update: Policy,
     /// Who may say that its primary has changed.

@@ -4,15 +4,18 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 
+use super::stream::DOT;
 use super::unix_time;
 use crate::engine::change::soa;
 use crate::engine::incoming::{Fault, Incoming, Received, question, read_serial, request};
 use crate::engine::tsig::{Key, StreamVerifier, Untrusted};
 use crate::engine::zone::Zone;
+use crate::trust::Secured;
 use crate::wire::code::RrType;
 use crate::wire::name::Name;
 use crate::wire::reader::{Header, flag};
@@ -32,6 +35,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Primary {
     pub(crate) address: SocketAddr,
     pub(crate) key: Option<Arc<Key>>,
+    /// It is asked over TLS.
+    pub(crate) tls: Option<Secured>,
 }
 
 /// Bounds of a transfer.
@@ -50,6 +55,8 @@ pub(crate) enum FetchError {
     Io(#[from] std::io::Error),
     #[error("no answer")]
     Silent,
+    #[error("it speaks TLS, but does not agree on DNS (ALPN `dot`)")]
+    NotDns,
     #[error("{0}")]
     Fault(#[from] Fault),
     #[error("{0}")]
@@ -60,6 +67,10 @@ pub(crate) enum FetchError {
 
 /// The serial that a primary has.
 pub(crate) async fn serial(primary: &Primary, zone: &Name) -> Result<u32, FetchError> {
+    // Nobody on the way is to learn that there is a new version (RFC 9103 5).
+    if primary.tls.is_some() {
+        return serial_by_stream(primary, zone).await;
+    }
     let any: SocketAddr = if primary.address.is_ipv4() {
         (Ipv4Addr::UNSPECIFIED, 0).into()
     } else {
@@ -103,7 +114,7 @@ async fn serial_by_stream(primary: &Primary, zone: &Name) -> Result<u32, FetchEr
     let mut message = question(id, zone.as_ref(), RrType::SOA);
     let verifier = sign(primary, &mut message);
     let mut stream = connect(primary, &message).await?;
-    let answer = read_message(&mut stream).await?;
+    let answer = read_message(&mut *stream).await?;
     let answer = check(verifier, &answer)?;
     Ok(read_serial(answer, id, zone.as_ref())?)
 }
@@ -123,19 +134,43 @@ fn sign(primary: &Primary, message: &mut Vec<u8>) -> Option<(Arc<Key>, Vec<u8>)>
     Some((key, mac))
 }
 
-async fn connect(primary: &Primary, message: &[u8]) -> Result<TcpStream, FetchError> {
-    let connecting = TcpStream::connect(primary.address);
+/// A connection to a primary.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+async fn secure(secured: &Secured, plain: TcpStream) -> Result<Box<dyn Stream>, FetchError> {
+    let connector = TlsConnector::from(secured.config.clone());
+    let stream = connector.connect(secured.name.clone(), plain).await?;
+    // RFC 9103 7.1: else it is some other server that speaks TLS.
+    if stream.get_ref().1.alpn_protocol() != Some(DOT.as_bytes()) {
+        return Err(FetchError::NotDns);
+    }
+    Ok(Box::new(stream))
+}
+
+async fn connect(primary: &Primary, message: &[u8]) -> Result<Box<dyn Stream>, FetchError> {
+    let connecting = async {
+        let plain = TcpStream::connect(primary.address).await?;
+        match &primary.tls {
+            Some(secured) => secure(secured, plain).await,
+            None => Ok::<Box<dyn Stream>, _>(Box::new(plain)),
+        }
+    };
     let stream = timeout(CONNECT, connecting).await;
     let mut stream = stream.map_err(|_| FetchError::Silent)??;
     let length = (message.len() as u16).to_be_bytes();
     let framed = [&length[..], message].concat();
-    timeout(CONNECT, stream.write_all(&framed))
+    let sending = async {
+        stream.write_all(&framed).await?;
+        stream.flush().await
+    };
+    timeout(CONNECT, sending)
         .await
         .map_err(|_| FetchError::Silent)??;
     Ok(stream)
 }
 
-async fn read_message(stream: &mut TcpStream) -> Result<Vec<u8>, FetchError> {
+async fn read_message(stream: &mut dyn Stream) -> Result<Vec<u8>, FetchError> {
     let read = async {
         let length = stream.read_u16().await?;
         let mut message = vec![0; length.into()];
@@ -172,7 +207,7 @@ async fn transfer_now(
     let mut stream = connect(primary, &message).await?;
     let mut incoming = Incoming::new(zone, id, held.map(Zone::serial), max_size);
     loop {
-        let message = read_message(&mut stream).await?;
+        let message = read_message(&mut *stream).await?;
         if let Some(verifier) = &mut verifier {
             // Before anything of it is looked at.
             verifier.take(&message, unix_time().into())?;

@@ -67,7 +67,7 @@ async fn answer(
     if header.opcode() != Opcode::QUERY || asks_for_zone(&message) {
         return Ok(not_here(header));
     }
-    let client = Client::new(context.peer.ip(), Transport::Https);
+    let client = Client::new(context.peer.ip(), Transport::Https).at(context.local);
     match exchange(shared, &client, LISTENER, context.peer, &message).await {
         Exchanged::Reply(bytes) => Ok(bytes),
         Exchanged::Transfer => Ok(not_here(header)),

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) recursion: Arc<Recursion>,
     /// How long a connection may lie idle, in milliseconds; looked up live.
     pub(crate) idle_ms: std::sync::atomic::AtomicU64,
+    /// Whether clients are asked for certificates, since an access list names one.
+    pub(crate) certificates: std::sync::atomic::AtomicBool,
     /// Where requests go that cannot be answered in place.
     pub(crate) orders: tokio::sync::mpsc::Sender<Order>,
     /// Queries that scripts may work on at one time.

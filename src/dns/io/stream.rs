@@ -13,15 +13,19 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use omnid_net::{Accepted, TlsSocket, plain_accept, tls_accept};
 use omnid_supervisor::{Child, ChildResult};
 use omnid_tls::ClientCertificates;
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::{Instrument, Level, debug, info};
 
 use super::metrics::Tally;
 use super::udp::log_query;
 use super::{MAX_MESSAGE, MAX_SCRIPTED, ROOM, Shared, carry_out, script, unix_time};
-use crate::engine::answer::{Answered, Client, Decision, Outcome, Transport, answer, answer_with};
+use crate::engine::answer::{
+    Answered, Client, Decision, Outcome, Session, Transport, answer, answer_with,
+};
 use crate::engine::transfer::Transfer;
 use crate::resolver::{Later, Quick};
+use crate::wire::name::Name;
 use crate::wire::reader::Header;
 
 /// ALPN of DNS over TLS (RFC 7858).
@@ -78,15 +82,17 @@ pub(crate) fn tls(shared: &Arc<Shared>, child: &Child, accepted: Accepted) {
         } = accepted;
         let _permit = permit;
         let deadline = shared.ground.net.config().handshake_timeout;
-        let config = shared
-            .ground
-            .certificates
-            .server_config(&[DOT], ClientCertificates::None);
+        // Who shows a certificate that convinces nobody is one without.
+        let asked = if shared.certificates.load(Ordering::Relaxed) {
+            ClientCertificates::Unverified
+        } else {
+            ClientCertificates::None
+        };
+        let config = shared.ground.certificates.server_config(&[DOT], asked);
         let Ok(socket) = tls_accept(socket, config, deadline).await else {
             return Ok(());
         };
-        let client = Client::new(peer.ip(), Transport::Tls).at(local);
-        serve(&shared, &own, socket, peer, &listener, client).await
+        dot(shared, own, socket, (peer, local), listener).await
     });
 }
 
@@ -98,8 +104,29 @@ pub(crate) async fn dot(
     (peer, local): (SocketAddr, SocketAddr),
     listener: Arc<str>,
 ) -> ChildResult {
-    let client = Client::new(peer.ip(), Transport::Tls).at(local);
+    let session = Arc::new(session(&shared, &socket));
+    let client = Client::new(peer.ip(), Transport::Tls)
+        .at(local)
+        .over(session);
     serve(&shared, &child, socket, peer, &listener, client).await
+}
+
+/// What a handshake has told of the client.
+fn session(shared: &Shared, socket: &TlsSocket) -> Session {
+    let tls = socket.get_ref().1;
+    let agreed = tls.alpn_protocol() == Some(DOT.as_bytes());
+    let carries_zones = agreed && tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let mut names = Vec::new();
+    if let Some(chain) = tls.peer_certificates() {
+        match shared.ground.certificates.client_names(chain) {
+            Ok(told) => names.extend(told.iter().filter_map(|name| Name::from_text(name).ok())),
+            Err(error) => info!(%error, "client's certificate does not count"),
+        }
+    }
+    Session {
+        carries_zones,
+        names,
+    }
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
@@ -321,7 +348,7 @@ impl Connection {
 
     fn take(&mut self, message: &[u8]) {
         if script::is_hooked(&self.shared) && self.scripted.len() < MAX_SCRIPTED {
-            let (shared, client) = (self.shared.clone(), self.client);
+            let (shared, client) = (self.shared.clone(), self.client.clone());
             let (listener, message) = (self.listener.clone(), message.to_vec());
             let work = async move {
                 let _permit = shared.scripted.acquire().await;

@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use omnid_config::{Problem, Problems, Span};
 use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::config::{PolicyChoice, ResolverConfig, anchor, server};
 use super::engine::anchors::Anchors;
@@ -17,16 +15,10 @@ use super::engine::dns64::Dns64;
 use super::engine::policy::{List, Override, Policy};
 use super::engine::settings::{Budget, Route, Settings};
 use super::engine::{Delegation, address_of};
+use crate::trust;
 use crate::wire::code::RrType;
 use crate::wire::master::{Limits, NoFiles, Severity, parse_zone};
 use crate::wire::name::{Name, NameRef};
-
-/// Where systems keep the authorities that they trust.
-const SYSTEM_AUTHORITIES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
 
 /// A resolver to be.
 #[derive(Debug, Clone)]
@@ -51,22 +43,8 @@ pub(crate) fn prepare(config: &ResolverConfig, problems: &mut Problems) -> Optio
         .chain(config.zone.iter().flat_map(|zone| &zone.forward))
         .find(|text| text.value.starts_with("tls://"));
     let authorities = match (&config.tls_authorities, wants_tls) {
-        (Some(file), _) => authorities(&file.value, file.span, problems),
-        (None, Some(forwarder)) => {
-            let system = SYSTEM_AUTHORITIES.iter().map(Path::new);
-            let file = system.into_iter().find(|file| file.exists());
-            match file {
-                Some(file) => authorities(file, forwarder.span, problems),
-                None => {
-                    problems.push(
-                        Problem::error("nothing says which authorities vouch for this forwarder")
-                            .at(forwarder.span, "is reached over TLS")
-                            .help("name a file of certificates in tls_authorities"),
-                    );
-                    RootCertStore::empty()
-                }
-            }
-        }
+        (Some(file), _) => trust::authorities(Some(&file.value), file.span, problems),
+        (None, Some(forwarder)) => trust::authorities(None, forwarder.span, problems),
         (None, None) => RootCertStore::empty(),
     };
     let (policy, policy_digest) = lists(config, problems);
@@ -120,26 +98,6 @@ fn hints(file: &Path, at: Option<Span>, problems: &mut Problems) -> Vec<(Name, V
         problems.push(Problem::error(message).at(at, "the root hints"));
     }
     servers
-}
-
-fn authorities(file: &Path, at: Option<Span>, problems: &mut Problems) -> RootCertStore {
-    let mut store = RootCertStore::empty();
-    let shown = file.display();
-    match std::fs::read(file) {
-        Ok(pem) => {
-            let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
-            let (good, _bad) = store.add_parsable_certificates(certificates);
-            if good == 0 {
-                let message = format!("{shown} holds no certificate");
-                problems.push(Problem::error(message).at(at, "authorities of forwarders"));
-            }
-        }
-        Err(error) => {
-            let message = format!("{shown} cannot be read: {error}");
-            problems.push(Problem::error(message).at(at, "authorities of forwarders"));
-        }
-    }
-    store
 }
 
 /// Reads the lists of the policy; and a number that changes when they do.

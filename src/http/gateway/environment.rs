@@ -23,6 +23,8 @@ pub struct Caller<'a> {
     pub user: Option<&'a str>,
     /// What failed, where the program is to write the page for it.
     pub failed: Option<Failed<'a>>,
+    /// What rules have set.
+    pub env: &'a [(String, String)],
 }
 
 /// A request that failed.
@@ -66,7 +68,8 @@ pub fn environment(
 ) -> Environment {
     let mut variables: Environment = Vec::with_capacity(40);
     let mut set = |name: &str, value: &[u8]| {
-        if !more.iter().any(|(own, _)| own == name) {
+        let own = more.iter().chain(caller.env);
+        if !own.into_iter().any(|(own, _)| own == name) {
             variables.push((name.as_bytes().to_vec(), value.to_vec()));
         }
     };
@@ -132,7 +135,10 @@ pub fn environment(
             set(&variable, &value);
         }
     }
-    for (name, value) in more {
+    // What the operator says for the route counts more than what rules say for a request.
+    let ruled = caller.env.iter();
+    let ruled = ruled.filter(|(name, _)| !more.iter().any(|(own, _)| own == name));
+    for (name, value) in more.iter().chain(ruled) {
         variables.push((name.clone().into_bytes(), value.clone().into_bytes()));
     }
     variables
@@ -227,6 +233,11 @@ mod tests {
             target: "/a.php/b%20c?x=y",
             user: Some("alice"),
             failed: None,
+            env: &[
+                ("HTTP_X_TWO".to_owned(), "rule".to_owned()),
+                ("HTTP_X_OWN".to_owned(), "rule".to_owned()),
+                ("HTTP_AUTHORIZATION".to_owned(), "Basic eA==".to_owned()),
+            ],
         };
         environment(&head, &script, &caller, Some(3), more)
             .into_iter()
@@ -245,7 +256,8 @@ mod tests {
             .header("content-length", "3")
             .header("x-own", "client")
             .header("x-two", "1")
-            .header("x-two", "2")
+            .header("x-three", "1")
+            .header("x-three", "2")
             .header("cookie", "a=1")
             .header("cookie", "b=2")
             .header("proxy", "http://evil")
@@ -268,7 +280,9 @@ mod tests {
             ("REMOTE_USER", "alice"),
             ("HTTP_HOST", "example.org"),
             ("HTTP_X_OWN", "operator"),
-            ("HTTP_X_TWO", "1, 2"),
+            ("HTTP_X_TWO", "rule"),
+            ("HTTP_X_THREE", "1, 2"),
+            ("HTTP_AUTHORIZATION", "Basic eA=="),
             ("HTTP_COOKIE", "a=1; b=2"),
         ] {
             assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}");

@@ -1,7 +1,7 @@
 //! The last steps of every answer: the page of a failure, the fields that all responses have, the
 //! line of log.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use omnid_telemetry::limited;
@@ -16,7 +16,7 @@ use crate::{
     body::Body,
     files::FileAnswer,
     log::Record,
-    site::{Route, Site},
+    site::{Action, Route, Site},
 };
 
 const SERVER: HeaderValue = HeaderValue::from_static("omnid");
@@ -32,6 +32,7 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// Makes a response of an answer.
     pub(super) fn finish(&self, answer: FileAnswer, mut exchange: Exchange) -> Response<SentBody> {
+        let failure = is_own(&answer, self.route);
         let mut response = match answer {
             Ok(response) => response,
             Err(failure) => {
@@ -40,9 +41,9 @@ impl Place<'_> {
             }
         };
         let headers = response.headers_mut();
-        self.site.headers.apply(headers);
+        self.site.headers.apply(headers, failure);
         if let Some(route) = self.route {
-            route.headers.apply(headers);
+            route.headers.apply(headers, failure);
         }
         if self.connection.tls
             && let Some(hsts) = &self.site.hsts
@@ -50,9 +51,6 @@ impl Place<'_> {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         headers.entry(header::SERVER).or_insert(SERVER);
-        if let Some(expires) = &self.site.expires {
-            expires.apply(&mut response, SystemTime::now());
-        }
         if let Some(compress) = &self.site.compress {
             let method = exchange
                 .record
@@ -80,6 +78,15 @@ impl Place<'_> {
             SentBody::new(body, exchange)
         })
     }
+}
+
+/// Whether the server itself answers with a failure or sends the client elsewhere.
+pub(super) fn is_own(answer: &FileAnswer, route: Option<&Route>) -> bool {
+    let told = |route: &Route| matches!(route.action, Action::Proxy(_) | Action::Scripts(_));
+    answer.as_ref().map_or(true, |response| {
+        let status = response.status();
+        status.is_redirection() && status != StatusCode::NOT_MODIFIED && !route.is_some_and(told)
+    })
 }
 
 /// Says why a request failed, where that is news.

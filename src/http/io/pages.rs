@@ -96,6 +96,7 @@ impl Handler {
                 query: query.as_deref(),
                 method: method.as_str(),
             }),
+            env: &[],
         };
         match scripts
             .run(&script, &head, RequestBody::none(), &caller)

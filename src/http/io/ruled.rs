@@ -1,7 +1,9 @@
 //! Requests of a site that has rules: they are walked through them, and whoever must log in does.
 
+use std::{collections::BTreeMap, time::SystemTime};
+
 use http::{
-    HeaderValue, Response, StatusCode, header,
+    HeaderMap, HeaderValue, Response, StatusCode, header,
     request::Parts,
     uri::{PathAndQuery, Uri},
 };
@@ -18,7 +20,7 @@ use crate::{
     expression::Request,
     files::FileAnswer,
     redirects,
-    site::Site,
+    site::{Site, SiteRules},
     walk::{End, Known, walk},
 };
 
@@ -31,11 +33,20 @@ pub(super) struct Extras {
     filters: Vec<usize>,
     cookies: Vec<String>,
     content_type: Option<HeaderValue>,
+    /// Whether a program or upstream answered, which knows best what it sends.
+    pub(super) typed: bool,
+    /// Whether the rules themselves send the client elsewhere.
+    redirected: bool,
+    /// What programs are told besides.
+    pub(super) env: Vec<(String, String)>,
 }
 
 impl Extras {
-    pub(super) fn apply(&self, site: &Site, response: &mut Response<SentBody>) {
-        let success = response.status().is_success();
+    pub(super) fn apply(&self, site: &Site, failure: bool, response: &mut Response<SentBody>) {
+        let status = response.status();
+        let success = status.is_success();
+        let failure = failure || self.redirected;
+        let named = success && !self.typed;
         let headers = response.headers_mut();
         for cookie in &self.cookies {
             // What cannot stand in a field is left away: it may come from the request.
@@ -43,17 +54,42 @@ impl Extras {
                 headers.append(header::SET_COOKIE, cookie);
             }
         }
-        if let Some(content_type) = self.content_type.as_ref().filter(|_| success) {
+        if let Some(content_type) = self.content_type.as_ref().filter(|_| named) {
             headers.insert(header::CONTENT_TYPE, content_type.clone());
         }
         let Some(rules) = &site.rules else { return };
+        if !status.is_client_error() && !status.is_server_error() {
+            // The last filter that has a time for it counts.
+            let now = SystemTime::now();
+            let mut filters = self.filters.iter().rev();
+            filters
+                .by_ref()
+                .filter_map(|&filter| rules.filters.get(filter))
+                .any(|filter| !filter.expiry.is_empty() && filter.expiry.apply(headers, now));
+        }
         for filter in self
             .filters
             .iter()
             .filter_map(|&filter| rules.filters.get(filter))
         {
-            filter.headers.apply(headers);
+            if let Some(charset) = filter.charset.as_ref().filter(|_| named) {
+                set_charset(charset, headers);
+            }
+            filter.headers.apply(headers, failure);
         }
+    }
+}
+
+fn set_charset(charset: &str, headers: &mut HeaderMap) {
+    let Some(kind) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+    else {
+        return;
+    };
+    let kind = kind.split(';').next().unwrap_or_default().trim_end();
+    if let Ok(kind) = HeaderValue::from_str(&format!("{kind}; charset={charset}")) {
+        headers.insert(header::CONTENT_TYPE, kind);
     }
 }
 
@@ -63,6 +99,20 @@ pub(super) enum Ruled {
     Answer(FileAnswer),
     /// It goes on, to the job's path and route; and who it is.
     GoOn(Option<String>),
+}
+
+/// Variables for programs: those that rules have set, and those of filters, of which the last
+/// that says one counts.
+fn told(
+    env: &BTreeMap<String, String>,
+    filters: &[usize],
+    rules: &SiteRules,
+) -> Vec<(String, String)> {
+    let mut told = env.clone();
+    for filter in filters.iter().filter_map(|&at| rules.filters.get(at)) {
+        told.extend(filter.env.iter().cloned());
+    }
+    told.into_iter().collect()
 }
 
 impl Job {
@@ -177,6 +227,9 @@ impl Job {
                             .filter_map(|&filter| rules.filters.get(filter))
                             .find_map(|filter| filter.content_type.clone())
                     }),
+                typed: false,
+                redirected: matches!(way.end, End::Redirect(..) | End::Slash),
+                env: told(&way.env, &way.filters, rules),
                 filters: way.filters,
                 cookies: way.cookies,
             };
@@ -219,6 +272,11 @@ impl Job {
                 head.uri = Uri::from(target);
             }
             self.path = way.path;
+            for &filter in &self.extras.filters {
+                if let Some(filter) = rules.filters.get(filter) {
+                    filter.request.apply(&mut head.headers, false);
+                }
+            }
             if let Some(user) = &way.user {
                 note_user(user, head, exchange);
             }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     RequestBody, SentBody,
     exchange::Exchange,
-    finish::Place,
+    finish::{Place, is_own},
     handler::{ConnectionFacts, Handler},
     pages::Asked,
     ruled::{Extras, Ruled},
@@ -108,8 +108,9 @@ impl Job {
                 .filter(|_| self.mount.is_none()),
             connection: &self.connection,
         };
+        let failure = is_own(&answer, place.route);
         let mut response = place.finish(answer, exchange);
-        self.extras.apply(&self.site, &mut response);
+        self.extras.apply(&self.site, failure, &mut response);
         response
     }
 
@@ -160,7 +161,9 @@ impl Job {
             return answer;
         }
         if let Some((prefix, mount)) = &self.mount {
-            return Ok(self.serve_mount(head, body, prefix, mount, user).await);
+            let answer = self.serve_mount(head, body, prefix, mount, user).await;
+            self.extras.typed = true;
+            return Ok(answer);
         }
         let Some(route) = route else {
             return Err(Failure::new(StatusCode::NOT_FOUND));
@@ -169,7 +172,9 @@ impl Job {
             if !self.site.may_forward(&self.path) {
                 return Err(Failure::new(StatusCode::NOT_FOUND).because(GUARDED_SLASH));
             }
-            return self.forward(proxy, head, body, matched, exchange).await;
+            let answer = self.forward(proxy, head, body, matched, exchange).await;
+            self.extras.typed = true;
+            return answer;
         }
         if let Action::Scripts(scripts) = &route.action
             && let Found::Script(script) =
@@ -191,8 +196,11 @@ impl Job {
                 target: asked.path_and_query().map_or("/", PathAndQuery::as_str),
                 user: user.as_deref(),
                 failed: None,
+                env: &self.extras.env,
             };
-            return scripts.run(&script, &head, body, &caller).await;
+            let answer = scripts.run(&script, &head, body, &caller).await;
+            self.extras.typed = true;
+            return answer;
         }
         self.handler
             .act(route, matched, &head, &self.path)

@@ -128,7 +128,7 @@ fn action(
             return Action::Nothing;
         };
         return match (&route.fastcgi, &route.cgi) {
-            (Some(config), _) => fastcgi(config, &files, false, problems),
+            (Some(config), _) => fastcgi(config, Some((&files, false)), problems),
             (None, Some(config)) => cgi(config, site, Some((&files, false)), shelf, problems),
             (None, None) => Action::Files(Arc::new(files)),
         };
@@ -142,8 +142,8 @@ fn action(
             problems,
         );
     }
-    if let (Some(config), Some(root)) = (&route.fastcgi, root) {
-        return fastcgi(config, root, true, problems);
+    if let Some(config) = &route.fastcgi {
+        return fastcgi(config, root.map(|root| (&**root, true)), problems);
     }
     if !route.proxy.is_empty() {
         return proxy(route, shelf, problems);
@@ -169,7 +169,7 @@ fn action(
         return Action::Nothing;
     };
     match &site.fastcgi {
-        Some(config) => fastcgi(config, root, true, problems),
+        Some(config) => fastcgi(config, Some((&**root, true)), problems),
         None => Action::SiteFiles(root.clone()),
     }
 }

@@ -6,7 +6,7 @@ use omnid_config::{Problem, Problems, Span};
 use tokio::sync::Semaphore;
 
 use super::{
-    Action, Expires, Filter, HeaderEdits, Route, RouteRules, Site, Snapshot,
+    Action, Filter, HeaderEdits, Route, RouteRules, Site, Snapshot,
     actions::{codings, compile_route, files},
     gateways::fastcgi,
     hsts, rules,
@@ -114,7 +114,6 @@ fn nowhere(config: &HttpConfig, shelf: &Shelf) -> Site {
         redirects_plain: false,
         hsts: None,
         mounts: Vec::new(),
-        expires: None,
         rate: None,
         compress: None,
         headers: HeaderEdits::default(),
@@ -260,7 +259,7 @@ fn compile_site(
             path: "/".into(),
             auth: None,
             action: match &site.fastcgi {
-                Some(config) => fastcgi(config, root, true, problems),
+                Some(config) => fastcgi(config, Some((&**root, true)), problems),
                 None => Action::Files(root.clone()),
             },
             rate: None,
@@ -286,7 +285,6 @@ fn compile_site(
         redirects_plain: site.plain == PlainChoice::Redirect,
         hsts: site.hsts.and_then(hsts),
         mounts: mounts(site, problems),
-        expires: Expires::compile(&site.expires, problems),
         rate: site
             .rate
             .as_ref()

@@ -1,6 +1,6 @@
 //! A route's programs, from the config.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use omnid_config::{Problem, Problems, Spanned};
 use tokio::sync::Semaphore;
@@ -14,11 +14,11 @@ use crate::{
     proxy::{Protocol, Target, parse_upstream},
 };
 
-/// What a FastCGI application makes of the files of a root.
+/// What a FastCGI application makes of the files of a root: the route's or the site's, with whether
+/// it is the site's.
 pub(super) fn fastcgi(
     config: &FastCgiConfig,
-    files: &Files,
-    whole: bool,
+    root: Option<(&Files, bool)>,
     problems: &mut Problems,
 ) -> Action {
     let text = config.to.value.as_str();
@@ -44,7 +44,20 @@ pub(super) fn fastcgi(
         return Action::Nothing;
     };
     Action::Scripts(Box::new(Scripts {
-        place: among(files, whole, suffixes(&config.suffixes, problems)),
+        place: match (&config.program, root) {
+            (Some(program), _) => Where::File(PathBuf::from(&program.value)),
+            (None, Some((files, whole))) => {
+                among(files, whole, suffixes(&config.suffixes, problems))
+            }
+            (None, None) => {
+                problems.push(
+                    Problem::error("there is no root whose files could be programs")
+                        .at(config.place, "")
+                        .help("give the route a root, or fastcgi a program"),
+                );
+                return Action::Nothing;
+            }
+        },
         runner: Runner::FastCgi {
             workers: Arc::new(Workers::new(target, config.keep)),
             connect: config.connect,

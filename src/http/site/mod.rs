@@ -3,7 +3,7 @@
 mod actions;
 mod compile;
 mod edits;
-mod expires;
+mod expiry;
 mod gateways;
 mod proxies;
 mod rules;
@@ -16,7 +16,7 @@ use omnid_identity::Role;
 
 pub use compile::compile;
 pub use edits::HeaderEdits;
-pub use expires::Expires;
+pub use expiry::Expiry;
 pub use rules::{Filter, Matchers, RouteRules, SiteRules};
 
 use crate::{
@@ -77,8 +77,6 @@ pub struct Site {
     pub hsts: Option<HeaderValue>,
     /// Paths under which other services' handlers are served.
     pub mounts: Vec<String>,
-    /// How long responses may be kept.
-    pub expires: Option<Expires>,
     /// What each client may ask for.
     pub rate: Option<Arc<RateTable>>,
     /// What is compressed on its way out.

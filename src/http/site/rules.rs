@@ -5,7 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use http::{HeaderValue, Method};
 use omnid_config::{Problem, Problems, Spanned};
 
-use super::{Auth, HeaderEdits, Route, Site, actions::compile_auth, compile::is_plain_path};
+use super::{
+    Auth, Expiry, HeaderEdits, Route, Site, actions::compile_auth, compile::is_plain_path,
+};
 use crate::{
     access::Access,
     config::{FilterConfig, RouteConfig, SiteConfig},
@@ -66,8 +68,16 @@ pub struct Filter {
     pub rewrite: Rules,
     /// Changes to responses.
     pub headers: HeaderEdits,
+    /// Changes to requests.
+    pub request: HeaderEdits,
     /// A media type, whatever the name of a file says.
     pub content_type: Option<HeaderValue>,
+    /// A charset, whatever the site says.
+    pub charset: Option<String>,
+    /// How long responses may be kept.
+    pub expiry: Expiry,
+    /// Variables that programs are told.
+    pub env: Vec<(String, String)>,
 }
 
 impl Matchers {
@@ -153,6 +163,17 @@ impl Filter {
             }
             value
         });
+        let charset = filter.charset.as_ref().and_then(|charset| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte);
+            if charset.is_empty() || !charset.bytes().all(plain) {
+                problems.push(
+                    Problem::error(format!("\"{}\" is not a charset", charset.value))
+                        .at(charset.span, ""),
+                );
+                return None;
+            }
+            Some(charset.value.clone())
+        });
         Self {
             path: filter.path.value.clone(),
             matchers: Matchers::compile(
@@ -169,7 +190,23 @@ impl Filter {
                 .map(|auth| compile_auth(auth, problems)),
             rewrite: Rules::compile(&filter.rewrite, false, maps, problems),
             headers: HeaderEdits::compile(&filter.headers, problems),
+            request: HeaderEdits::compile(&filter.request, problems),
             content_type,
+            charset,
+            expiry: Expiry::compile(&filter.expires),
+            env: filter
+                .env
+                .iter()
+                .filter_map(|(name, value)| {
+                    let bad = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+                    if bad {
+                        problems.push(
+                            Problem::error(format!("\"{name}\" is no variable")).at(value.span, ""),
+                        );
+                    }
+                    (!bad).then(|| (name.clone(), value.value.clone()))
+                })
+                .collect(),
         }
     }
 

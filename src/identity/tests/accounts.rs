@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use omnid_hub::{Event, Hub};
 use omnid_identity::{
     Address, AuthError, DigestAlgorithm, Identity, IdentityConfig, IdentityError, Role, ScramHash,
-    Source,
+    ScramVerifier, Source,
+    moving::{self, Moving, Verifiers},
 };
 use omnid_store::{Database, params};
 use support::{Engine, Outcome};
@@ -25,6 +26,7 @@ on_each_engine! {
     security_events_are_kept_within_bounds,
     verifiers_follow_the_configured_cost,
     nothing_stored_is_the_password,
+    accounts_from_elsewhere_get_what_they_lack,
 }
 
 const HERE: Source = Source {
@@ -257,7 +259,7 @@ async fn app_passwords_are_for_verify_only(engine: Engine) -> Outcome {
     assert!(identity.app_passwords(&bob).await?.is_empty());
     // SCRAM knows nothing of it.
     let verifier = identity.scram(&alice, ScramHash::Sha256, HERE).await?;
-    let derived = omnid_identity::ScramVerifier::derive(
+    let derived = ScramVerifier::derive(
         ScramHash::Sha256,
         &password,
         &verifier.salt,
@@ -595,5 +597,57 @@ async fn guesses_at_once_are_bounded() -> Outcome {
         (1..=9).contains(&checked),
         "{checked} of 200 guesses were free"
     );
+    Ok(())
+}
+
+/// An account of which only SHA-1's verifier came logs in with its old password, and then has all.
+async fn accounts_from_elsewhere_get_what_they_lack(engine: Engine) -> Outcome {
+    let world = world(engine).await?;
+    let alice = address("alice@example.org")?;
+    let iterations = std::num::NonZeroU32::new(4096).ok_or("4096 is zero")?;
+    let old = ScramVerifier::derive(ScramHash::Sha1, "correct horse", b"salt", iterations);
+    let moving = Moving {
+        display_name: "Alice".to_owned(),
+        created_at: 7,
+        verifiers: Verifiers {
+            scram: vec![(ScramHash::Sha1, old)],
+            digest: Vec::new(),
+        },
+        ..Moving::default()
+    };
+    for is_new in [true, false] {
+        let (whose, moving) = (alice.clone(), moving.clone());
+        let adopted = world
+            .database
+            .write(move |tx| moving::adopt(tx, &whose, &moving))
+            .await?;
+        assert_eq!(adopted, is_new);
+    }
+    let whose = alice.clone();
+    let back = world
+        .database
+        .read(move |reader| moving::leaving(reader, &whose))
+        .await?;
+    assert_eq!(back, Some(moving));
+
+    // The daemon starts after an import.
+    let config = IdentityConfig::default();
+    let identity = Identity::open(&config, world.database.clone(), world.hub.clone()).await?;
+    let lacking = identity.lacking();
+    assert_eq!(
+        lacking.get("example.org").map(Vec::as_slice),
+        Some([ScramHash::Sha256, ScramHash::Sha512].as_slice())
+    );
+    let wrong = identity.verify(&alice, "wrong horse", HERE).await;
+    assert!(matches!(wrong, Err(AuthError::BadCredentials)));
+    identity.verify(&alice, "correct horse", HERE).await?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !identity.lacking().is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", identity.lacking());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for hash in ScramHash::ALL {
+        assert!(identity.scram(&alice, hash, HERE).await?.exists);
+    }
     Ok(())
 }

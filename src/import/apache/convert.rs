@@ -6,15 +6,12 @@ use omnid_http::expression::Pattern;
 
 use super::{
     Source,
-    parse::{self, Directive},
+    parse::Directive,
     scope::from_glob,
     site::{Reach, Site},
     write::Whole,
 };
 use crate::report::{Import, Kind};
-
-/// Directories that are searched for files of rules.
-const SEARCHED_MAX: usize = 2000;
 
 /// A URL path, and the directory that is served there.
 #[derive(Debug, Clone)]
@@ -34,6 +31,11 @@ pub(super) struct Work<'a> {
     pub(super) asks_somewhere: bool,
     /// Rules that set variables, before those that rewrite.
     pub(super) env_rules: usize,
+    /// Suffixes of CGI programs, and the paths where they may be run.
+    pub(super) cgi_suffixes: Vec<String>,
+    pub(super) executing: Vec<String>,
+    /// Whether responses are told how long they may be kept, where nothing else says so.
+    pub(super) expires: bool,
     /// Conditions of the branches before an <ElseIf> or <Else>.
     pub(super) branches: Vec<String>,
 }
@@ -203,6 +205,9 @@ pub(super) fn convert(mut source: Source, tree: Vec<Directive>) -> Import {
             keep_host: false,
             asks_somewhere: false,
             env_rules: 0,
+            cgi_suffixes: Vec::new(),
+            executing: Vec::new(),
+            expires: false,
             branches: Vec::new(),
         };
         work.server(&main, &server.directives);
@@ -330,6 +335,11 @@ impl Work<'_> {
                 self.keep_host = directive.word(0).eq_ignore_ascii_case("on");
             }
         }
+        self.expires = all
+            .iter()
+            .rev()
+            .find(|directive| directive.is("ExpiresActive"))
+            .is_some_and(|directive| directive.word(0).eq_ignore_ascii_case("on"));
         let engine_of_own = own.iter().any(|directive| directive.is("RewriteEngine"));
         let rules = if engine_of_own || own.iter().any(|d| d.is("RewriteRule")) {
             own
@@ -395,6 +405,7 @@ impl Work<'_> {
                 self.note(directive, Kind::Lost, "there is no such section here");
             }
         }
+        self.spread_fastcgi();
         self.collapse();
     }
 
@@ -429,13 +440,6 @@ impl Work<'_> {
     fn of_server(&mut self, directive: &Directive) {
         match directive.name.to_ascii_lowercase().as_str() {
             "customlog" | "transferlog" => self.access_log(directive),
-            "scriptalias" | "scriptaliasmatch" => {
-                self.note(
-                    directive,
-                    Kind::Lost,
-                    "programs are not run: make a route with `proxy` to a server of theirs",
-                );
-            }
             _ => {}
         }
     }
@@ -459,6 +463,8 @@ impl Work<'_> {
                 self.alias(directive);
             } else if directive.is("AliasMatch") {
                 self.alias_match(directive);
+            } else if directive.is("ScriptAlias") || directive.is("ScriptAliasMatch") {
+                self.script_alias(directive);
             }
         }
     }
@@ -493,13 +499,23 @@ impl Work<'_> {
                 self.judge(section);
                 continue;
             }
-            for url in covered {
+            for url in &covered {
                 let reach = Reach {
                     path: url.clone(),
                     ..Reach::default()
                 };
                 let base = format!("{}/", url.trim_end_matches('/'));
-                self.scope(&place(section), &reach, Some(&base), &section.inner);
+                let within = covered.iter().any(|other| {
+                    let rest = url.strip_prefix(other.trim_end_matches('/'));
+                    other != url && rest.is_some_and(|rest| rest.starts_with('/'))
+                });
+                if within {
+                    // What is done there is done here already.
+                    let once = without_fields(&section.inner);
+                    self.scope(&place(section), &reach, Some(&base), &once);
+                } else {
+                    self.scope(&place(section), &reach, Some(&base), &section.inner);
+                }
             }
         }
         for (folder, file) in files {
@@ -552,70 +568,6 @@ impl Work<'_> {
         (self.site, self.branches) = before;
     }
 
-    /// The URLs under which a directory, or the parts of it that are served, can be seen.
-    fn covered(&self, directory: &str) -> Vec<String> {
-        let mut urls = Vec::new();
-        for mapping in &self.mappings {
-            let glob = directory.contains(['*', '?']);
-            let above = directory.is_empty()
-                || mapping.directory == directory
-                || mapping.directory.starts_with(&format!("{directory}/"))
-                || (glob && parse::fits(directory.as_bytes(), mapping.directory.as_bytes()));
-            let below = directory
-                .strip_prefix(mapping.directory.as_str())
-                .filter(|rest| rest.starts_with('/') && !glob);
-            let url = match below {
-                Some(rest) => format!("{}{rest}", mapping.url.trim_end_matches('/')),
-                None if above => mapping.url.clone(),
-                None => continue,
-            };
-            if !urls.contains(&url) {
-                urls.push(url);
-            }
-        }
-        urls
-    }
-
-    /// Files of rules in and below a directory.
-    fn search(&mut self, directory: &str, found: &mut Vec<(String, PathBuf)>) {
-        let starts: Vec<String> = self
-            .mappings
-            .iter()
-            .filter(|mapping| {
-                mapping.directory == directory
-                    || mapping.directory.starts_with(&format!("{directory}/"))
-            })
-            .map(|mapping| mapping.directory.clone())
-            .chain((!self.covered(directory).is_empty()).then(|| directory.to_owned()))
-            .collect();
-        for start in starts {
-            let mut folders = vec![start];
-            let mut seen = 0;
-            while let Some(folder) = folders.pop() {
-                seen += 1;
-                if seen > SEARCHED_MAX {
-                    break;
-                }
-                let here = self.source.here(&folder);
-                let file = here.join(".htaccess");
-                if file.is_file() && !found.iter().any(|(_, known)| *known == file) {
-                    found.push((folder.clone(), file));
-                }
-                let Ok(entries) = std::fs::read_dir(&here) else {
-                    continue;
-                };
-                for entry in entries.flatten() {
-                    let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    if is_folder && folder.matches('/').count() < 12 {
-                        folders.push(format!("{folder}/{name}"));
-                    }
-                }
-            }
-        }
-        found.sort_by_key(|(folder, _)| folder.matches('/').count());
-    }
-
     fn location(&mut self, directive: &Directive) {
         let first = directive.word(0);
         let regex = directive.is("LocationMatch") || first == "~";
@@ -653,8 +605,7 @@ impl Work<'_> {
                 filter.reach.pattern.is_none()
                     && filter.reach.methods.is_empty()
                     && filter.reach.when.is_empty()
-                    && filter.headers.is_empty()
-                    && filter.content_type.is_none()
+                    && filter.says_no_more()
                     && filter.rewrite.is_empty()
             };
             match joined.last_mut() {
@@ -675,7 +626,7 @@ impl Work<'_> {
                 && first.access.as_deref() == Some("everybody")
                 && first.auth.is_none()
                 && first.rewrite.is_empty()
-                && first.headers.is_empty()
+                && first.says_no_more()
                 && first.reach.pattern.is_none()
                 && first.reach.when.is_empty()
         }) {
@@ -683,6 +634,19 @@ impl Work<'_> {
         }
         self.site.filters = joined;
     }
+}
+
+/// Directives without those that would add to fields twice.
+fn without_fields(directives: &[Directive]) -> Vec<Directive> {
+    let mut kept = Vec::with_capacity(directives.len());
+    for directive in directives {
+        if !directive.is("Header") && !directive.is("RequestHeader") {
+            let mut directive = directive.clone();
+            directive.inner = without_fields(&directive.inner);
+            kept.push(directive);
+        }
+    }
+    kept
 }
 
 fn asks_for_passwords(directive: &Directive) -> bool {

@@ -7,6 +7,7 @@ use omnid_http::expression::Pattern;
 use super::{
     convert::{Mapping, Work, place},
     parse::Directive,
+    programs::plain_match,
     rewrite::Rule,
     scope::escaped,
     site::{Reach, Route},
@@ -67,16 +68,9 @@ impl Work<'_> {
     /// `^/x(/.*)?$` to `/dir$1`, and its like.
     pub(super) fn alias_match(&mut self, directive: &Directive) {
         let (pattern, target) = (directive.word(0), directive.word(1));
-        let plain = pattern.trim_start_matches('^').trim_end_matches('$');
-        let ends = ["/?(.*)", "/(.*)", "(/.*)", "(/.*)?", "(.*)", "/*(.*)"];
-        for end in ends {
-            if let Some(url) = plain.strip_suffix(end)
-                && let Some(folder) = target.strip_suffix("$1")
-                && !url.contains(['(', '[', '.', '*', '?', '\\'])
-            {
-                self.serve(directive, url, folder.trim_end_matches('/'));
-                return;
-            }
+        if let Some((url, folder)) = plain_match(pattern, target) {
+            self.serve(directive, &url, &folder);
+            return;
         }
         self.note(directive, Kind::Lost, "make it a route for each directory");
     }
@@ -151,6 +145,8 @@ impl Work<'_> {
                     return;
                 }
             }
+        } else if self.pass_to_fastcgi(directive, &path, &target) {
+            return;
         } else if let Some(rest) = target.strip_prefix("unix:") {
             let (socket, kind) = rest.split_once('|').unwrap_or((rest, "http://"));
             if !kind.starts_with("http") {
@@ -288,46 +284,26 @@ impl Work<'_> {
             }
             return;
         }
-        let position = self
-            .site
-            .routes
-            .iter()
-            .position(|route| route.path == reach.path && route.root.is_some());
-        let position = match position {
-            Some(position) => position,
-            None => {
-                let folder = self.folder_of(&reach.path);
-                let Some(root) = folder.filter(|folder| Path::new(folder).is_dir()) else {
-                    self.note(
-                        directive,
-                        Kind::Lost,
-                        "nothing is served from a directory there",
-                    );
-                    return;
-                };
-                self.site.routes.push(Route {
-                    from: place(directive),
-                    path: reach.path.clone(),
-                    root: Some(root),
-                    ..Route::default()
-                });
-                self.site.routes.len() - 1
-            }
-        };
-        if let Some(route) = self.site.routes.get_mut(position) {
-            if index {
-                route.index = Some(names);
+        let Some(route) = self.route_at(directive, &reach.path) else {
+            let programs = self.has_route(&reach.path);
+            let why = if index && programs {
+                (Kind::Needless, "programs are run there")
             } else {
-                let below = fallback
-                    .strip_prefix(route.path.as_str())
-                    .unwrap_or(&fallback);
-                route.fallback = Some(below.to_owned());
-            }
+                (Kind::Lost, "nothing is served from a directory there")
+            };
+            self.note(directive, why.0, why.1);
+            return;
+        };
+        if index {
+            route.index = Some(names);
+        } else {
+            let below = fallback.strip_prefix(route.path.as_str());
+            route.fallback = Some(below.unwrap_or(&fallback).to_owned());
         }
     }
 
     /// The directory that a URL path leads to.
-    fn folder_of(&self, url: &str) -> Option<String> {
+    pub(super) fn folder_of(&self, url: &str) -> Option<String> {
         let longest = self
             .mappings
             .iter()
@@ -355,7 +331,11 @@ impl Work<'_> {
             "request_method" => "%{REQUEST_METHOD}".to_owned(),
             "request_protocol" => "%{SERVER_PROTOCOL}".to_owned(),
             "request_uri" => "%{REQUEST_URI}".to_owned(),
-            _ => format!("%{{HTTP:{attribute}}}"),
+            // It is a pattern for names; most are one name.
+            _ => {
+                let name = attribute.trim_start_matches('^').trim_end_matches('$');
+                format!("%{{HTTP:{name}}}")
+            }
         };
         let flag = if ignore_case { "i" } else { "" };
         let when = format!("{variable} =~ m#{pattern}#{flag}");

@@ -5,8 +5,11 @@
 mod access;
 mod convert;
 mod directives;
+mod folders;
+mod headers;
 mod modules;
 mod parse;
+mod programs;
 mod rewrite;
 mod scope;
 mod site;

@@ -361,10 +361,12 @@ impl Source {
         }
         let bare = modules::bare(module).to_owned();
         let (kind, why) = if self.loaded.is_empty() || self.loaded.contains(&bare) {
-            (
-                Kind::Lost,
-                "what is in it is for a module that has no counterpart",
-            )
+            let why = if bare.starts_with("php") {
+                "PHP runs in php-fpm: its settings go into the pool, php_admin_value[…]"
+            } else {
+                "what is in it is for a module that has no counterpart"
+            };
+            (Kind::Lost, why)
         } else {
             (Kind::Needless, "the module is not loaded")
         };

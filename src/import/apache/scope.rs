@@ -7,7 +7,7 @@ use super::{
     convert::Work,
     parse::Directive,
     rewrite::{self, Where},
-    site::{Auth, Filter, Headers, Reach},
+    site::{Auth, Change, FieldChange, Filter, Reach, add_change},
 };
 use crate::report::Kind;
 
@@ -88,10 +88,17 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("namevirtualhost", "sites are chosen by their host"),
     ("pidfile", "the service manager knows the process"),
     ("protocols", "HTTP/2 is spoken"),
+    ("proxyfcgisetenvif", "programs are told what CGI says"),
+    ("proxyfcgibackendtype", "php-fpm is told what it needs"),
     ("proxyrequests", "there is no forward proxy"),
     (
         "requestreadtimeout",
         "[http.limits] head_time, body_time and rate",
+    ),
+    ("scriptsock", "programs are children of the daemon"),
+    (
+        "scriptlog",
+        "what programs complain of is in the daemon's log",
     ),
     ("serveradmin", "error pages name nobody"),
     ("serverroot", "paths are whole"),
@@ -139,7 +146,15 @@ const LOST: &[(&str, &str)] = &[
         "passenger",
         "run the application by itself and make a route with `proxy` to it",
     ),
-    ("fcgi", "there is no FastCGI from the importer yet"),
+    (
+        "fcgi",
+        "start the application by itself, and give its route fastcgi = { to = … }",
+    ),
+    (
+        "passenv",
+        "the daemon's environment is told to nobody: env = { … } of a filter",
+    ),
+    ("unsetenv", "leave the variable out where it is set"),
     ("dav", "there is no WebDAV"),
     (
         "authldap",
@@ -154,10 +169,6 @@ const LOST: &[(&str, &str)] = &[
     ("cache", "responses are not cached"),
     ("deflate", "responses are not compressed by a filter"),
     ("brotli", "responses are not compressed by a filter"),
-    (
-        "expires",
-        "say it in headers = { set = { Cache-Control = … } }",
-    ),
     ("userdir", "make a route for each user"),
     ("virtual", "make a site for each host"),
     ("security", "there is no mod_security"),
@@ -226,6 +237,13 @@ impl Work<'_> {
                 );
             }
         }
+        let expires = directives
+            .iter()
+            .rev()
+            .find(|directive| directive.is("ExpiresActive"))
+            .map_or(self.expires, |directive| {
+                directive.word(0).eq_ignore_ascii_case("on")
+            });
         filter.auth = self.auth(directives);
         if let Some(access) = &filter.access
             && filter.auth.is_none()
@@ -254,7 +272,7 @@ impl Work<'_> {
             if self.inner_section(directive, reach, base, &mut later) {
                 continue;
             }
-            self.plain(directive, &mut filter);
+            self.plain(directive, expires, &mut filter);
         }
         if !filter.is_empty() {
             self.site.filters.push(filter);
@@ -340,7 +358,7 @@ impl Work<'_> {
     }
 
     /// A directive that is neither a section nor of access or rewriting.
-    fn plain(&mut self, directive: &Directive, filter: &mut Filter) {
+    fn plain(&mut self, directive: &Directive, expires: bool, filter: &mut Filter) {
         if access::is_about(directive) || directive.name.to_ascii_lowercase().starts_with("rewrite")
         {
             return;
@@ -348,24 +366,33 @@ impl Work<'_> {
         match directive.name.to_ascii_lowercase().as_str() {
             "authname" | "authgroupfile" | "authuserfile" if filter.auth.is_some() => {}
             "authtype" if directive.word(0).eq_ignore_ascii_case("basic") => {}
-            "header" => self.header(directive, &mut filter.headers),
+            "header" => self.header(directive, false, &mut filter.headers),
+            "requestheader" => self.header(directive, true, &mut filter.request),
+            "expiresactive" => {}
+            "expiresdefault" | "expiresbytype" => {
+                self.expires(directive, expires, &mut filter.expires);
+            }
+            "setenv" => self.set_env(directive, filter),
             "forcetype" if !directive.word(0).eq_ignore_ascii_case("none") => {
                 filter.content_type = Some(directive.word(0).to_owned());
             }
-            "addtype" | "addcharset" | "adddefaultcharset" => self.types(directive, &filter.reach),
-            "options" => self.options(directive),
+            "addtype" | "addcharset" | "addencoding" | "adddefaultcharset" => {
+                self.types(directive, &filter.reach);
+            }
+            "options" => self.options(directive, &filter.reach.clone()),
             "sethandler"
             | "addhandler"
             | "addoutputfilterbytype"
             | "addoutputfilter"
             | "setoutputfilter" => {
-                self.handler(directive);
+                self.handler(directive, &filter.reach.clone());
             }
             "directoryindex" | "fallbackresource" => self.file_choice(directive, &filter.reach),
             "setenvif" | "setenvifnocase" | "browsermatch" | "browsermatchnocase" => {
                 self.set_env_if(directive);
             }
             "proxypass" => self.proxy_pass(directive, &filter.reach.path.clone()),
+            "proxypassmatch" => self.proxy_pass_match(directive),
             "redirect" | "redirectmatch" | "redirectpermanent" | "redirecttemp" => {
                 self.redirect(directive);
             }
@@ -479,40 +506,14 @@ impl Work<'_> {
         rules
     }
 
-    pub(super) fn header(&mut self, directive: &Directive, headers: &mut Headers) {
-        let mut words = directive.words.clone();
-        if words.first().is_some_and(|word| {
-            ["always", "onsuccess"]
-                .iter()
-                .any(|w| word.eq_ignore_ascii_case(w))
-        }) {
-            words.remove(0);
-        }
-        let word = |at: usize| words.get(at).cloned().unwrap_or_default();
-        let (action, name, value) = (word(0).to_ascii_lowercase(), word(1), word(2));
-        let name = name.trim_end_matches(':').to_owned();
-        if words.len() > 3 {
-            self.note(
-                directive,
-                Kind::Lost,
-                "fields are changed without a condition: make a filter with `when`",
-            );
+    fn set_env(&mut self, directive: &Directive, filter: &mut Filter) {
+        let (name, value) = (directive.word(0).to_owned(), directive.word(1).to_owned());
+        if name.is_empty() || name.contains('=') {
+            self.note(directive, Kind::Lost, "it names no variable");
             return;
         }
-        if value.contains('%') {
-            self.note(directive, Kind::Lost, "values of fields are fixed");
-            return;
-        }
-        match action.as_str() {
-            "set" | "setifempty" => headers.set.push((name, value)),
-            "add" | "append" | "merge" => headers.add.push((name, value)),
-            "unset" => headers.remove.push(name),
-            _ => self.note(
-                directive,
-                Kind::Lost,
-                format!("fields are not changed by \"{action}\""),
-            ),
-        }
+        filter.env.retain(|(known, _)| *known != name);
+        filter.env.push((name, value));
     }
 
     fn types(&mut self, directive: &Directive, reach: &Reach) {
@@ -522,14 +523,6 @@ impl Work<'_> {
                 "on" => self.site.charset = Some("iso-8859-1".to_owned()),
                 charset => self.site.charset = Some(charset.to_owned()),
             }
-            return;
-        }
-        if directive.is("AddCharset") {
-            self.note(
-                directive,
-                Kind::Lost,
-                "say charset for the site, or content_type in a filter",
-            );
             return;
         }
         let endings: Vec<String> = directive
@@ -548,15 +541,30 @@ impl Work<'_> {
             self.note(directive, Kind::Lost, "PHP runs in php-fpm");
             return;
         }
-        self.site.filters.push(Filter {
+        let mut filter = Filter {
             from: format!("{}:{}", directive.file.display(), directive.line),
             reach,
-            content_type: Some(directive.word(0).to_owned()),
             ..Filter::default()
-        });
+        };
+        let value = directive.word(0).to_owned();
+        if directive.is("AddCharset") {
+            filter.charset = Some(value);
+        } else if directive.is("AddEncoding") {
+            let value = value.trim_start_matches("x-").to_owned();
+            let change = FieldChange {
+                change: Change::Set,
+                field: "Content-Encoding".to_owned(),
+                value,
+                to: String::new(),
+            };
+            add_change(&mut filter.headers, change, true, None);
+        } else {
+            filter.content_type = Some(value);
+        }
+        self.site.filters.push(filter);
     }
 
-    fn options(&mut self, directive: &Directive) {
+    fn options(&mut self, directive: &Directive, reach: &Reach) {
         let mut lost = Vec::new();
         for word in &directive.words {
             let (off, name) = match word.strip_prefix('-') {
@@ -569,6 +577,7 @@ impl Work<'_> {
                 }
                 "none" | "all" | "followsymlinks" | "symlinksifownermatch" => {}
                 _ if off => {}
+                "execcgi" => self.exec_cgi(directive, reach),
                 _ => lost.push(name.to_owned()),
             }
         }
@@ -576,30 +585,9 @@ impl Work<'_> {
             let why = match name.to_ascii_lowercase().as_str() {
                 "indexes" => "directories are not listed",
                 "multiviews" => "one file is served for a name: rewrite to it",
-                "execcgi" => "programs are not run by the importer's result",
                 _ => "there are no server-side includes",
             };
             self.note(directive, Kind::Lost, format!("{name}: {why}"));
-        }
-    }
-
-    fn handler(&mut self, directive: &Directive) {
-        let handler = directive.word(0).to_ascii_lowercase();
-        match handler.as_str() {
-            "none" | "default-handler" => {
-                self.note(directive, Kind::Needless, "files are served as they are");
-            }
-            "server-status" | "server-info" | "balancer-manager" | "ldap-status" => {
-                self.note(directive, Kind::Lost, "omnid status and [admin] show it");
-            }
-            _ if handler.contains("fcgi:") || handler.contains("php") => {
-                self.note(directive, Kind::Lost, "PHP runs in php-fpm");
-            }
-            _ => self.note(
-                directive,
-                Kind::Lost,
-                "handlers and filters are chosen by routes",
-            ),
         }
     }
 }
@@ -637,7 +625,7 @@ fn files(directive: &Directive) -> Option<String> {
 }
 
 /// The alternatives of a pattern that stand in no parentheses.
-fn split(pattern: &str) -> Vec<String> {
+pub(super) fn split(pattern: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut depth, mut class, mut escaped) = (0_i32, false, false);
     for c in pattern.chars() {

@@ -2,7 +2,7 @@
 
 use super::{
     rewrite::Rule,
-    site::{Auth, Filter, Headers, Reach, Route, Site},
+    site::{Auth, Change, Expires, FastCgi, Filter, Headers, Programs, Reach, Route, Site},
 };
 use crate::toml::{Document, key, list, quoted, table};
 
@@ -93,7 +93,9 @@ fn write_site(site: &Site, out: &mut Document) {
     if !site.error_pages.is_empty() {
         out.line(format_args!("error_pages = {}", table(&site.error_pages)));
     }
-    headers(&site.headers, out);
+    if let Some(fastcgi) = site.fastcgi.as_ref().filter(|_| site.root.is_some()) {
+        out.line(format_args!("fastcgi = {}", application(fastcgi)));
+    }
     for rule in site.rewrite.iter().chain(&site.redirects) {
         out.line("");
         out.line(format_args!("# from {}", rule.from));
@@ -140,13 +142,39 @@ fn write_filter(filter: &Filter, out: &mut Document) {
     if let Some(kind) = &filter.content_type {
         out.text("content_type", kind);
     }
-    headers(&filter.headers, out);
+    if let Some(charset) = &filter.charset {
+        out.text("charset", charset);
+    }
+    if filter.expires != Expires::default() {
+        out.line(format_args!("expires = {}", times(&filter.expires)));
+    }
+    if !filter.env.is_empty() {
+        out.line(format_args!("env = {}", table(&filter.env)));
+    }
+    let mut further = Vec::new();
+    for (name, tables) in [("request", &filter.request), ("headers", &filter.headers)] {
+        for (at, changes) in tables.iter().enumerate() {
+            if at == 0 && changes.when.is_none() {
+                out.line(format_args!("{name} = {}", headers(changes)));
+            } else {
+                further.push((name, changes));
+            }
+        }
+    }
     for rule in &filter.rewrite {
         out.line(format_args!("# from {}", rule.from));
         out.line("[[http.site.filter.rewrite]]");
         for entry in rule_entries(rule) {
             out.line(entry);
         }
+    }
+    for (name, changes) in further {
+        let mut where_it_holds = filter.reach.clone();
+        where_it_holds.when.extend(changes.when.clone());
+        out.line("");
+        out.line("[[http.site.filter]]");
+        reach(&where_it_holds, out);
+        out.line(format_args!("{name} = {}", headers(changes)));
     }
 }
 
@@ -166,6 +194,12 @@ fn write_route(route: &Route, out: &mut Document) {
         if !route.keep_host {
             out.text("proxy_host", "upstream");
         }
+    }
+    if let Some(fastcgi) = &route.fastcgi {
+        out.line(format_args!("fastcgi = {}", application(fastcgi)));
+    }
+    if let Some(cgi) = &route.cgi {
+        out.line(format_args!("cgi = {}", programs(cgi)));
     }
     if let Some(seconds) = route.timeout {
         out.line(format_args!("proxy_timeout = \"{seconds}s\""));
@@ -198,19 +232,89 @@ fn reach(reach: &Reach, out: &mut Document) {
     }
 }
 
-fn headers(headers: &Headers, out: &mut Document) {
+/// A table of changes to fields.
+fn headers(headers: &Headers) -> String {
+    let of = |change: Change| -> Vec<(String, String)> {
+        let changes = headers.changes.iter();
+        changes
+            .filter(|one| one.change == change)
+            .map(|one| (one.field.clone(), one.value.clone()))
+            .collect()
+    };
     let mut parts = Vec::new();
-    if !headers.set.is_empty() {
-        parts.push(format!("set = {}", table(&headers.set)));
+    for (name, change) in [
+        ("set", Change::Set),
+        ("set_missing", Change::SetMissing),
+        ("add", Change::Add),
+        ("append", Change::Append),
+        ("merge", Change::Merge),
+    ] {
+        let fields = of(change);
+        if !fields.is_empty() {
+            parts.push(format!("{name} = {}", table(&fields)));
+        }
     }
-    if !headers.add.is_empty() {
-        parts.push(format!("add = {}", table(&headers.add)));
+    let removed: Vec<String> = of(Change::Remove)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    if !removed.is_empty() {
+        parts.push(format!("remove = {}", list(&removed)));
     }
-    if !headers.remove.is_empty() {
-        parts.push(format!("remove = {}", list(&headers.remove)));
+    let mut edits = Vec::new();
+    for one in &headers.changes {
+        if let Change::Edit(every) = one.change {
+            let every = if every { ", every = true" } else { "" };
+            edits.push(format!(
+                "{{ field = {}, match = {}, to = {}{every} }}",
+                quoted(&one.field),
+                quoted(&one.value),
+                quoted(&one.to),
+            ));
+        }
     }
-    if !parts.is_empty() {
-        out.line(format_args!("headers = {{ {} }}", parts.join(", ")));
+    if !edits.is_empty() {
+        parts.push(format!("edit = [{}]", edits.join(", ")));
+    }
+    if headers.success {
+        parts.push("failures = false".to_owned());
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn times(expires: &Expires) -> String {
+    let table = |times: &[(String, u64)]| {
+        let times: Vec<String> = times
+            .iter()
+            .map(|(kind, seconds)| format!("{} = \"{seconds}s\"", key(kind)))
+            .collect();
+        format!("{{ {} }}", times.join(", "))
+    };
+    let mut parts = Vec::new();
+    if !expires.after.is_empty() {
+        parts.push(format!("after = {}", table(&expires.after)));
+    }
+    if !expires.after_change.is_empty() {
+        parts.push(format!("after_change = {}", table(&expires.after_change)));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn application(fastcgi: &FastCgi) -> String {
+    let mut parts = vec![format!("to = {}", quoted(&fastcgi.to))];
+    if let Some(program) = &fastcgi.program {
+        parts.push(format!("program = {}", quoted(program)));
+    } else if fastcgi.suffixes != [".php"] {
+        parts.push(format!("suffixes = {}", list(&fastcgi.suffixes)));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn programs(programs: &Programs) -> String {
+    match programs {
+        Programs::File(file) => format!("{{ program = {} }}", quoted(file)),
+        Programs::Directory(directory) => format!("{{ directory = {} }}", quoted(directory)),
+        Programs::Suffixes(suffixes) => format!("{{ suffixes = {} }}", list(suffixes)),
     }
 }
 

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::{CommandError, Context, Outcome, control, out, password, print, runtime};
 use crate::{
-    cli::{AppPassword, User},
+    cli::{AppPassword, Extension, User},
     data_directory,
     root::Root,
 };
 
 /// The verbs of this file, for the control socket.
-pub const VERBS: [&str; 10] = [
+pub const VERBS: [&str; 13] = [
     "user.add",
     "user.passwd",
     "user.list",
@@ -26,6 +26,9 @@ pub const VERBS: [&str; 10] = [
     "user.app_password.add",
     "user.app_password.list",
     "user.app_password.remove",
+    "user.extension.add",
+    "user.extension.list",
+    "user.extension.remove",
     "user.audit",
 ];
 
@@ -41,6 +44,8 @@ struct Arguments {
     domain: Option<String>,
     #[serde(default)]
     label: Option<String>,
+    #[serde(default)]
+    number: Option<String>,
     #[serde(default)]
     id: Option<i64>,
     #[serde(default)]
@@ -80,6 +85,19 @@ pub async fn carry_out(
             .label
             .clone()
             .ok_or_else(|| ControlError::new("a label is needed"))
+    };
+    let number = || {
+        arguments
+            .number
+            .clone()
+            .ok_or_else(|| ControlError::new("a number is needed"))
+    };
+    let domain = || {
+        arguments
+            .domain
+            .as_deref()
+            .map(str::to_ascii_lowercase)
+            .ok_or_else(|| ControlError::new("a domain is needed"))
     };
     match verb {
         "user.add" => {
@@ -143,6 +161,28 @@ pub async fn carry_out(
                 .ok_or_else(|| ControlError::new("an id is needed"))?;
             identity
                 .revoke_app_password(&address()?, id)
+                .await
+                .map_err(said)?;
+            Ok(Value::Null)
+        }
+        "user.extension.add" => {
+            let address = address()?;
+            identity
+                .add_extension(&number()?, &address)
+                .await
+                .map_err(said)?;
+            Ok(Value::Null)
+        }
+        "user.extension.list" => {
+            let all = identity.extensions(&domain()?).await.map_err(said)?;
+            let rows = all
+                .iter()
+                .map(|(number, account)| json!({"number": number, "address": account.to_string()}));
+            Ok(rows.collect())
+        }
+        "user.extension.remove" => {
+            identity
+                .remove_extension(&domain()?, &number()?)
                 .await
                 .map_err(said)?;
             Ok(Value::Null)
@@ -221,6 +261,21 @@ pub(super) fn run(context: &Context, command: User) -> Outcome {
             context,
             "user.app_password.remove",
             json!({"address": address, "id": id}),
+        ),
+        User::Extension(Extension::Add { address, number }) => silently(
+            context,
+            "user.extension.add",
+            json!({"address": address, "number": number}),
+        ),
+        User::Extension(Extension::List { domain }) => {
+            let columns = [("NUMBER", "number"), ("ADDRESS", "address")];
+            let arguments = json!({"domain": domain});
+            list(context, "user.extension.list", arguments, &columns)
+        }
+        User::Extension(Extension::Remove { domain, number }) => silently(
+            context,
+            "user.extension.remove",
+            json!({"domain": domain, "number": number}),
         ),
         User::Audit { limit } => {
             let columns = [

@@ -148,8 +148,15 @@ pub fn table(context: &Context, verb: &str) -> Outcome {
             ("CALL", "call"),
             ("FROM", "from"),
             ("TO", "to"),
+            ("BY", "by"),
             ("STATE", "state"),
             ("SECONDS", "seconds"),
+        ],
+        "trunks" => &[
+            ("TRUNK", "trunk"),
+            ("SERVER", "server"),
+            ("STATE", "state"),
+            ("REGISTRATION", "registration"),
         ],
         "registrations" => &[
             ("ADDRESS", "address"),

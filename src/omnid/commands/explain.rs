@@ -1,12 +1,16 @@
-//! `omnid explain URL`: what the configuration makes of a request, and why. No port is opened; the
-//! request goes the way that it would go when it is served.
+//! `omnid explain URL` and `omnid explain call FROM TO`: what the configuration makes of a request or
+//! a call, and why. No port is opened; both go the way that they would go when they are served.
 
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Outcome, out, print};
-use crate::{check::check, cli::Explain, daemon::services::Services};
+use super::{Context, Outcome, control, out, print};
+use crate::{
+    check::check,
+    cli::{Explain, ExplainWhat},
+    daemon::services::Services,
+};
 
 pub(super) fn run(context: &Context, question: &Explain) -> Outcome {
     let services = Services::new();
@@ -17,6 +21,13 @@ pub(super) fn run(context: &Context, question: &Explain) -> Outcome {
             return Ok(ExitCode::FAILURE);
         }
     };
+    if let Some(ExplainWhat::Call { from, to, at }) = &question.what {
+        // Who has a phone only the running daemon knows; what the plan says is in the file.
+        let office = control::call(context, "sip.office", Value::Null).ok();
+        let asked = json!({"from": from, "to": to, "at": at, "office": office});
+        let answer = services.rehearse("sip", &checked.services, &asked)?;
+        return tell(context, &answer);
+    }
     let mut headers = Map::new();
     for field in &question.headers {
         let (name, value) = field
@@ -32,8 +43,12 @@ pub(super) fn run(context: &Context, question: &Explain) -> Outcome {
         "user": question.user,
     });
     let answer = services.rehearse("http", &checked.services, &asked)?;
+    tell(context, &answer)
+}
+
+fn tell(context: &Context, answer: &Value) -> Outcome {
     if context.json {
-        out(&answer)?;
+        out(answer)?;
         return Ok(ExitCode::SUCCESS);
     }
     for (title, member) in [("site", "site"), ("status", "status"), ("reason", "reason")] {

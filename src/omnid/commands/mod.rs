@@ -8,6 +8,7 @@ mod dns;
 mod expectations;
 mod explain;
 mod import;
+mod moves;
 pub mod password;
 mod print;
 mod top;
@@ -68,6 +69,7 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Sessions => control::table(&context, "sessions"),
         Command::Calls => control::table(&context, "calls"),
         Command::Registrations => control::table(&context, "registrations"),
+        Command::Trunks => control::table(&context, "trunks"),
         Command::Log(log) => control::log(&context, &log),
         Command::Top { interval, once } => top::run(&context, interval, once),
         Command::Backup { directory } => archive::backup(&context, &directory),
@@ -75,6 +77,9 @@ pub fn dispatch(arguments: Arguments) -> Outcome {
         Command::Verify { directory } => archive::verify(&context, directory.as_deref()),
         Command::Config(command) => configuration::run(&context, command),
         Command::Import(command) => import::run(&context, command),
+        Command::Export { output, domain } => {
+            moves::export(&context, output.as_deref(), domain.as_deref())
+        }
         Command::Explain(question) => explain::run(&context, &question),
         Command::Test => expectations::run(&context),
         Command::Completions { shell } => {

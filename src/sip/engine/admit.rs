@@ -5,16 +5,21 @@
 //! users exist, and nobody at all gets a request through us to anywhere but a user of ours, or the
 //! other end of a dialog that we let begin.
 
+use std::sync::Arc;
+
 use omnid_identity::{Address, DigestAlgorithm};
 
 use super::{
-    Action, Decision, Engine, Fact, Flow, Question, Settings, Turn,
+    Action, Binding, Decision, Engine, Fact, Flow, Question, Settings, Turn,
     forward::Passing,
     proxy::Target,
     registrar::{self, Refusal},
     reply::Reply,
 };
-use crate::wire::{HeaderName, Message, Method, SipUri, Uri};
+use crate::{
+    plan::{Caller, Then},
+    wire::{HeaderName, Message, Method, SipUri, Uri},
+};
 
 /// What is to become of a request.
 pub(super) enum Plan {
@@ -27,6 +32,11 @@ pub(super) enum Plan {
 pub(super) struct Pass {
     pub(super) passing: Passing,
     pub(super) targets: Vec<Target>,
+    /// What follows where none of them takes it, and whether they are nothing to each other.
+    pub(super) then: Vec<Then>,
+    pub(super) apart: bool,
+    /// Who calls, where that is known.
+    pub(super) from: Option<String>,
     /// The address that was called, where it is one of ours.
     pub(super) to: Option<String>,
 }
@@ -45,7 +55,7 @@ pub(super) struct Facts {
     pub(super) secret: Option<Option<Box<[u8]>>>,
     secret_of: Option<(String, String, DigestAlgorithm)>,
     pub(super) refused: Option<std::time::Duration>,
-    reached: Option<Option<Address>>,
+    pub(super) reached: Option<Option<Address>>,
     decision: Option<Decision>,
     /// What a registration that is carried out is answered with once it is written down.
     registered: Option<Reply>,
@@ -103,7 +113,7 @@ impl Engine {
         if let Some(reply) = facts.registered.take() {
             return reply.into();
         }
-        let (passing, uri_text) = match self.route(request, arrival, turn) {
+        let (mut passing, uri_text) = match self.route(request, arrival, turn) {
             Ok(routed) => routed,
             Err(reply) => return reply.into(),
         };
@@ -143,6 +153,10 @@ impl Engine {
         if turn.draining && request.method() == Method::Invite {
             return Reply::new(503).with(HeaderName::RetryAfter, b"5").into();
         }
+        if let Some((trunk, called)) = from_trunk(request, arrival, sip, turn) {
+            let caller = Caller::Trunk(trunk);
+            return self.place(called, caller, passing, request, facts, turn);
+        }
         let realm = self
             .realm_of_sender(request, arrival, settings)
             .unwrap_or(domain);
@@ -172,6 +186,11 @@ impl Engine {
         let Some(called) = called else {
             return Reply::new(404).into();
         };
+        if request.method() == Method::Invite {
+            let caller = Caller::User(account);
+            passing.realm = Some(realm);
+            return self.place(called, caller, passing, request, facts, turn);
+        }
         find(called, realm, passing, request, facts, turn)
     }
 
@@ -307,6 +326,47 @@ fn sender(request: &Message, arrival: &Flow, settings: &Settings) -> Option<Addr
     }
 }
 
+/// The trunk that a call comes in through, and the number that is called there: from an address of
+/// the trunk's, and to a number that a route is for.
+fn from_trunk(
+    request: &Message,
+    arrival: &Flow,
+    uri: &SipUri<'_>,
+    turn: &Turn<'_>,
+) -> Option<(usize, Address)> {
+    let settings = turn.settings;
+    if request.method() != Method::Invite
+        || settings.trunks.is_empty()
+        || request.value(HeaderName::ProxyAuthorization).is_some()
+    {
+        return None;
+    }
+    let called = settings.address_of(uri, arrival)?;
+    let mut trunks = turn.shared.trunks.from(arrival.remote.ip(), settings);
+    trunks.find_map(|index| {
+        let trunk = settings.trunks.get(index)?;
+        // What we have registered there as stands for all numbers; To has the one that was dialled.
+        let registered = trunk
+            .login
+            .as_ref()
+            .is_some_and(|(name, _)| name == called.user());
+        let dialled = match request.to().ok()?.uri {
+            Uri::Sip(to) if registered => to.user_text(),
+            Uri::Tel { number, .. } if registered => Some(
+                String::from_utf8_lossy(number)
+                    .replace(['-', '.', '(', ')'], "")
+                    .into(),
+            ),
+            _ => None,
+        };
+        let dialled = dialled.and_then(|user| Address::new(&user, called.domain()).ok());
+        let candidates = dialled.into_iter().chain([called.clone()]);
+        let mut candidates =
+            candidates.filter(|called| settings.plan.takes_from(index, called.user()));
+        Some((index, candidates.next()?))
+    })
+}
+
 /// What a script says of a request: nothing, another URI for it, or what becomes of it instead.
 fn script(
     request: &Message,
@@ -366,35 +426,42 @@ fn find(
         Some(None) => return Reply::new(404).into(),
         None => &called,
     };
-    let mut bindings = turn.shared.location.lookup(account, turn.unix);
+    let bindings = turn.shared.location.lookup(account, turn.unix);
     if bindings.is_empty() && facts.reached.is_none() {
         return Plan::Ask(Box::new(Question::Account(called)));
     }
-    bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q));
-    let targets: Vec<Target> = bindings
-        .iter()
-        .filter_map(|binding| {
-            Some(Target {
-                uri: Some(without_headers(binding.uri.as_bytes()).into()),
-                flow: binding.destination(turn.alive)?,
-                q: binding.q,
-            })
-        })
-        .take(turn.settings.forks)
-        .collect();
+    let targets = phones(account, bindings, turn);
     if targets.is_empty() {
         return Reply::new(480).into();
     }
     passing.realm = Some(realm);
-    passing.record_route = matches!(
-        request.method(),
-        Method::Invite | Method::Subscribe | Method::Refer
-    );
+    passing.record_route = matches!(request.method(), Method::Subscribe | Method::Refer);
     Plan::Pass(Box::new(Pass {
         passing,
         targets,
+        then: Vec::new(),
+        apart: false,
+        from: facts.account.as_ref().map(Address::to_string),
         to: Some(called.to_string()),
     }))
+}
+
+/// An account's phones, as targets.
+pub(super) fn phones(
+    account: &Address,
+    mut bindings: Vec<Arc<Binding>>,
+    turn: &Turn<'_>,
+) -> Vec<Target> {
+    bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q));
+    let targets = bindings.iter().filter_map(|binding| {
+        Some(Target {
+            uri: Some(without_headers(binding.uri.as_bytes()).into()),
+            rank: binding.q.into(),
+            account: Some(account.clone()),
+            ..Target::only(binding.destination(turn.alive)?)
+        })
+    });
+    targets.take(turn.settings.forks).collect()
 }
 
 /// A contact may ask for headers; in a request's URI they are not allowed (RFC 3261 19.1.1), and to

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use omnid_identity::Address;
+
 use super::{Flow, route::Leg};
 use crate::wire::Message;
 
@@ -20,6 +22,8 @@ pub struct Call {
     pub from: String,
     /// The address that was called.
     pub to: String,
+    /// The account that took it, where it is known.
+    pub by: Option<String>,
     /// When it was placed …
     pub started: Instant,
     /// … and answered.
@@ -46,6 +50,8 @@ pub enum CallEvent {
     Answered {
         /// Its Call-ID.
         id: String,
+        /// The account that took it.
+        by: Option<String>,
     },
     /// It is over.
     Ended {
@@ -55,6 +61,8 @@ pub enum CallEvent {
         from: String,
         /// The called.
         to: String,
+        /// The account that took it, where one did.
+        by: Option<String>,
         /// What became of it.
         outcome: &'static str,
         /// From answer to end.
@@ -115,6 +123,7 @@ impl Calls {
             id: String::from_utf8_lossy(invite.call_id()).into_owned(),
             from: from.to_owned(),
             to: to.to_owned(),
+            by: None,
             started: now,
             answered: None,
             caller: None,
@@ -149,7 +158,15 @@ impl Calls {
         call.answered = Some(now);
         Some(CallEvent::Answered {
             id: call.id.clone(),
+            by: call.by.clone(),
         })
+    }
+
+    /// Somebody is about to answer it.
+    pub fn taken(&mut self, invite: &Message, by: &Address) {
+        if let Some(call) = self.calls.get_mut(&leg_key(invite, true)) {
+            call.by = Some(by.to_string());
+        }
     }
 
     /// One end hung up.
@@ -181,7 +198,7 @@ impl Calls {
     /// Who is in the call that a request of a dialog belongs to: caller and called.
     pub(super) fn parties(&self, request: &Message, leg: &Leg) -> Option<[&str; 2]> {
         let call = self.calls.get(&leg_key(request, leg.from_caller))?;
-        Some([&call.from, &call.to])
+        Some([&call.from, call.by.as_ref().unwrap_or(&call.to)])
     }
 
     /// Gives up calls that nobody has said anything in for very long.
@@ -207,6 +224,7 @@ impl Calls {
             id: call.id,
             from: call.from,
             to: call.to,
+            by: call.by.filter(|_| call.answered.is_some()),
             outcome,
             talked,
         })

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use super::{
     Action, Fact, Flow, Key, Question, Turn,
     admit::{Facts, Plan},
+    agent::Agent,
     arena::Arena,
     calls::Calls,
     forward::{Branches, Hop, forwarded},
     proxy::Proxy,
     reply::{Reply, reply_to},
-    table::{Doing, Table, Wake},
+    table::{Doing, Owner, Table, Wake},
     transaction::{Effects, Tell},
 };
 use crate::wire::{Defect, HeaderName, Message, Method, Start};
@@ -29,6 +30,8 @@ pub struct Engine {
     pub(super) calls: Calls,
     pub(super) table: Table,
     pub(super) proxies: Arena<Proxy>,
+    pub(super) agents: Arena<Agent>,
+    pub(super) agent_keys: Vec<Key>,
     parked: Arena<Parked>,
     due: Vec<Wake>,
 }
@@ -51,6 +54,8 @@ impl Engine {
             calls: Calls::default(),
             table: Table::new(now),
             proxies: Arena::default(),
+            agents: Arena::default(),
+            agent_keys: Vec::new(),
             parked: Arena::default(),
             due: Vec::new(),
         }
@@ -120,6 +125,7 @@ impl Engine {
                     self.apply(key, effects, None, turn);
                 }
                 Wake::Proxy(key) => self.wake_proxy(key, turn),
+                Wake::Agent(key) => self.wake_agent(key, turn),
                 Wake::Parked(key) => {
                     let late = |parked: &Parked| parked.deadline <= turn.now;
                     if self.parked.get(key).is_some_and(late) {
@@ -133,16 +139,24 @@ impl Engine {
 
     /// Gives up calls that were never ended.
     pub fn sweep(&mut self, turn: &mut Turn<'_>) {
-        let events = self.calls.sweep(turn.now);
-        turn.actions.extend(events.into_iter().map(Action::Call));
+        for event in self.calls.sweep(turn.now) {
+            turn.note(Some(event));
+        }
     }
 
     /// What a transaction sent could not be sent.
     pub fn failed(&mut self, key: Key, turn: &mut Turn<'_>) {
-        if let Some((proxy, number)) = self.table.unanswered_branch(key) {
-            self.table.remove(key);
-            self.branch_failed(proxy, number, 480, turn);
-            self.release(proxy);
+        match self.table.unanswered(key) {
+            Some(Owner::Branch(proxy, number)) => {
+                self.table.remove(key);
+                self.branch_failed(proxy, number, 480, turn);
+                self.release(proxy);
+            }
+            Some(Owner::Agent(agent, number)) => {
+                self.table.remove(key);
+                self.agent_answered(agent, number, None, turn);
+            }
+            None => {}
         }
     }
 
@@ -205,14 +219,7 @@ impl Engine {
             Plan::Reply(_) => {}
             Plan::Ask(question) => self.park(request, arrival, server, facts, *question, turn),
             Plan::Pass(pass) => {
-                self.pass(
-                    request,
-                    arrival,
-                    server,
-                    facts.account.as_ref(),
-                    *pass,
-                    turn,
-                );
+                self.pass(request, arrival, server, *pass, turn);
             }
         }
     }
@@ -302,6 +309,9 @@ impl Engine {
             uri: None,
             to: &to,
             record_route: None,
+            headers: &[],
+            from: None,
+            step: 0,
             branch: &branch,
         };
         turn.actions.push(Action::Send {
@@ -357,16 +367,28 @@ impl Engine {
                 transaction: Some(key),
             });
         }
-        if let Some((proxy, number)) = settled.branch {
-            match (effects.tell, response) {
-                (Some(Tell::Response), Some(response)) => {
-                    self.branch_answered(proxy, number, response, turn);
-                }
-                (Some(Tell::Timeout), _) => self.branch_failed(proxy, number, 408, turn),
-                _ => {}
+        let response = match effects.tell {
+            Some(Tell::Response) => response,
+            Some(Tell::Timeout) => None,
+            _ => return self.let_go(settled.released),
+        };
+        match (settled.owner, response) {
+            (Some(Owner::Branch(proxy, number)), Some(response)) => {
+                self.branch_answered(proxy, number, response, turn);
             }
+            (Some(Owner::Branch(proxy, number)), None) => {
+                self.branch_failed(proxy, number, 408, turn);
+            }
+            (Some(Owner::Agent(agent, number)), response) => {
+                self.agent_answered(agent, number, response.as_ref(), turn);
+            }
+            (None, _) => {}
         }
-        if let Some(fork) = settled.released {
+        self.let_go(settled.released);
+    }
+
+    fn let_go(&mut self, fork: Option<Key>) {
+        if let Some(fork) = fork {
             self.release(fork);
         }
     }

@@ -98,14 +98,13 @@ impl Engine {
         let Some(leg) = passing.leg else {
             return Reply::new(481).into();
         };
-        let target = Target {
-            uri: None,
-            flow: self.far_end(request, arrival, leg, turn),
-            q: 1000,
-        };
+        let target = Target::only(self.far_end(request, arrival, leg, turn));
         Plan::Pass(Box::new(Pass {
             passing,
             targets: vec![target],
+            then: Vec::new(),
+            apart: false,
+            from: None,
             to: None,
         }))
     }

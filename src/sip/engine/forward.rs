@@ -34,6 +34,12 @@ pub(super) struct Hop<'a> {
     pub(super) to: &'a Flow,
     /// What brings the dialog's further requests through us.
     pub(super) record_route: Option<&'a str>,
+    /// What is said besides.
+    pub(super) headers: &'a [(HeaderName, Box<[u8]>)],
+    /// What From says there, where that is not what it says here.
+    pub(super) from: Option<&'a [u8]>,
+    /// By how much its CSeq is ahead there, for what we have asked before on our own.
+    pub(super) step: u8,
     /// The identifier of the transaction.
     pub(super) branch: &'a str,
 }
@@ -51,6 +57,9 @@ pub(super) fn forwarded(
         uri,
         to,
         record_route,
+        headers,
+        from,
+        step,
         branch,
     } = hop;
     let mut edit = Edit::new(request);
@@ -87,6 +96,17 @@ pub(super) fn forwarded(
     if let Some(value) = record_route {
         edit.push(HeaderName::RecordRoute, value.as_bytes());
     }
+    if let Some(from) = from {
+        edit.set(HeaderName::From, from);
+    }
+    // The other end of a call that went out through a trunk counts from where we have left off.
+    let step = step.saturating_add(passing.leg.map_or(0, |leg| leg.step()));
+    if step > 0 {
+        count_on(request, step, &mut edit);
+    }
+    for (name, value) in *headers {
+        edit.push(*name, value);
+    }
     if let Some(realm) = &passing.realm {
         edit.remove_where(HeaderName::ProxyAuthorization, |value| {
             matches!(Credentials::parse(value), Ok(Some(credentials))
@@ -106,10 +126,41 @@ pub(super) fn forwarded(
 
 /// A response as it goes on from us: without our Via.
 #[must_use]
-pub(super) fn returned(response: &Message) -> Bytes {
+pub(super) fn returned(response: &Message, request: &Message) -> Bytes {
     let mut edit = Edit::new(response);
     edit.pop(HeaderName::Via, 1);
+    // Who asked is told what he has said, and not what we have made of it.
+    for name in [HeaderName::From, HeaderName::CSeq] {
+        if let Some(asked) = request.value(name)
+            && response.value(name) != Some(asked)
+        {
+            edit.set(name, asked);
+        }
+    }
     edit.finish()
+}
+
+fn count_on(request: &Message, step: u8, edit: &mut Edit<'_>) {
+    if let Ok(cseq) = request.cseq() {
+        let number = cseq.number.saturating_add(step.into()).to_string();
+        edit.set(
+            HeaderName::CSeq,
+            &[number.as_bytes(), b" ", cseq.method].concat(),
+        );
+    }
+    // RFC 3262 7.2: it names the CSeq of the INVITE as well.
+    let mut parts = request
+        .value(HeaderName::RAck)
+        .and_then(|value| std::str::from_utf8(value).ok())
+        .into_iter()
+        .flat_map(str::split_whitespace);
+    if let (Some(reliable), Some(number), Some(method)) = (parts.next(), parts.next(), parts.next())
+        && let Ok(number) = number.parse::<u32>()
+    {
+        let number = number.saturating_add(step.into());
+        let value = format!("{reliable} {number} {method}");
+        edit.set(HeaderName::RAck, value.as_bytes());
+    }
 }
 
 /// The identifiers that we put into branches. They cannot be guessed, so that nobody can answer in
@@ -126,6 +177,12 @@ impl Branches {
         self.count += 1;
         let secret = self.hasher.hash_one(self.count);
         format!("z9hG4bK{:x}.{secret:x}.{trail:x}", key.to_bits())
+    }
+
+    /// A number that nobody can guess.
+    pub(super) fn secret(&mut self) -> u64 {
+        self.count += 1;
+        self.hasher.hash_one(self.count)
     }
 
     /// The branch of a request that has no transaction here: the same for the same request, so that

@@ -5,9 +5,11 @@
 //! one thing at a time, in a [`Turn`], and leaves there what is to be done about it.
 
 mod admit;
+mod agent;
 mod arena;
 mod authenticate;
 mod calls;
+mod client_digest;
 mod core;
 mod dialect;
 mod dialog;
@@ -15,9 +17,11 @@ mod digest;
 mod flow;
 mod forward;
 mod limits;
+mod load;
 mod location;
 mod nonce;
 mod passing;
+mod place;
 mod proxy;
 mod registrar;
 mod reply;
@@ -26,14 +30,18 @@ mod secrets;
 mod settings;
 mod table;
 pub mod transaction;
+mod trunks;
 mod unwritten;
 mod wheel;
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use omnid_identity::{Address, DigestAlgorithm};
 
@@ -45,8 +53,14 @@ pub use self::{
     location::{Binding, Location},
     settings::{RegistrarPolicy, Settings},
     transaction::Timers,
+    trunks::{Registration, TrunkState, Trunks},
 };
-use self::{dialect::Dialects, limits::Limiter, nonce::Nonces, route::Routes, secrets::Secrets};
+use self::{
+    dialect::Dialects, limits::Limiter, load::Load, nonce::Nonces, route::Routes, secrets::Secrets,
+};
+
+/// Accounts by the domain and number of their extensions.
+pub type Extensions = HashMap<(String, String), Address>;
 
 /// What all engines have in common.
 pub struct Shared {
@@ -57,6 +71,10 @@ pub struct Shared {
     limiter: Limiter,
     secrets: Secrets,
     dialects: Dialects,
+    load: Load,
+    /// Where trunks are.
+    pub trunks: Trunks,
+    extensions: ArcSwap<Extensions>,
 }
 
 impl Shared {
@@ -71,7 +89,27 @@ impl Shared {
             limiter: Limiter::default(),
             secrets: Secrets::default(),
             dialects: Dialects::default(),
+            load: Load::default(),
+            trunks: Trunks::default(),
+            extensions: ArcSwap::default(),
         }
+    }
+
+    /// Which account each extension rings, by domain and number.
+    pub fn set_extensions(&self, extensions: Extensions) {
+        self.extensions.store(Arc::new(extensions));
+    }
+
+    /// Which account each extension rings.
+    #[must_use]
+    pub fn extensions(&self) -> Arc<Extensions> {
+        self.extensions.load_full()
+    }
+
+    /// How many calls an account is in.
+    #[must_use]
+    pub fn calls_of(&self, account: &Address) -> usize {
+        self.load.of(account.as_str())
     }
 
     /// Forgets what is known of passwords: one was changed.
@@ -98,6 +136,16 @@ pub struct Turn<'a> {
     pub alive: &'a dyn Fn(&Flow) -> bool,
     /// What is to be done.
     pub actions: Vec<Action>,
+}
+
+impl Turn<'_> {
+    /// Takes note of what became known of a call.
+    fn note(&mut self, event: Option<CallEvent>) {
+        if let Some(event) = event {
+            self.shared.load.note(&event);
+            self.actions.push(Action::Call(event));
+        }
+    }
 }
 
 /// What is to be done.

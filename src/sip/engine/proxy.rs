@@ -3,10 +3,24 @@
 //! Like the transactions it decides and does nothing: it is told what the branches got, and says
 //! what is to be sent.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use omnid_identity::Address;
 
 use super::{Flow, arena::Key, forward::Passing, transaction::Timers};
-use crate::wire::{HeaderName, Message};
+use crate::{
+    plan::{Cause, Then},
+    wire::{HeaderName, Message},
+};
+
+/// How often a password may be asked for by one server.
+const LOGINS: u8 = 2;
+
+/// A header line.
+pub(super) type Line = (HeaderName, Box<[u8]>);
 
 /// One place where a request is sent.
 #[derive(Debug, Clone)]
@@ -15,8 +29,45 @@ pub(super) struct Target {
     pub uri: Option<Box<[u8]>>,
     /// Where it goes.
     pub flow: Flow,
-    /// In thousandths; equal ones are tried at once, lower ones later.
-    pub q: u16,
+    /// Equal ones are tried at once, lower ones later.
+    pub rank: u32,
+    /// Whose phone it is.
+    pub account: Option<Address>,
+    /// How long it may ring, where that is less than any phone may.
+    pub ring: Option<Duration>,
+    /// How long after those before it is tried while they go on ringing.
+    pub join: Option<Duration>,
+    /// What is said to it besides.
+    pub headers: Option<Arc<[Line]>>,
+    /// The trunk that it goes out through.
+    pub outward: Option<Outward>,
+}
+
+/// How a call is sent out through a trunk.
+#[derive(Debug, Clone)]
+pub(super) struct Outward {
+    /// Which trunk.
+    pub trunk: usize,
+    /// What From says there, but for its tag.
+    pub from: String,
+    /// How long it may say nothing before another is tried.
+    pub reply_within: Duration,
+}
+
+impl Target {
+    /// The one end of a flow.
+    pub(super) const fn only(flow: Flow) -> Self {
+        Self {
+            uri: None,
+            flow,
+            rank: 0,
+            account: None,
+            ring: None,
+            join: None,
+            headers: None,
+            outward: None,
+        }
+    }
 }
 
 /// A request being passed on.
@@ -38,6 +89,12 @@ pub(super) struct Proxy {
     best: Option<Best>,
     /// What all those challenged with whose answer is the best one.
     challenges: Vec<(HeaderName, Box<[u8]>)>,
+    /// What follows where none of those takes it.
+    then: Vec<Then>,
+    /// Whether somebody's refusal is nobody else's.
+    apart: bool,
+    /// When those who join ringing phones do so.
+    join_at: Option<Instant>,
     cancelled: bool,
     answered: bool,
     invite: bool,
@@ -53,6 +110,12 @@ struct Branch {
     ringing: bool,
     cancel: Cancel,
     finished: bool,
+    account: Option<Address>,
+    /// What went out through a trunk: it may have to be sent again with a password.
+    outward: Option<Box<Target>>,
+    logins: u8,
+    /// When it has rung long enough, whatever it says meanwhile.
+    until: Option<Instant>,
     /// Timer C; after a CANCEL, when to stop waiting for what becomes of it.
     deadline: Option<Instant>,
 }
@@ -99,6 +162,13 @@ impl Best {
 pub(super) enum Step {
     /// Send the request there, as the branch of that number.
     Try(usize, Target),
+    /// Send the request of that branch again, for the so manieth time, with an answer to this
+    /// challenge.
+    Login(usize, u8, Box<Target>, Box<Message>),
+    /// Whoever this is has taken the call.
+    Taken(Address),
+    /// Nobody has, and there is more to do about that.
+    Fall(Cause),
     /// Pass this response on.
     Return(Box<Message>),
     /// Give the final answer: one that came, with the challenges of others, …
@@ -124,7 +194,7 @@ impl Proxy {
         begins_call: bool,
         mut targets: Vec<Target>,
     ) -> Self {
-        targets.sort_by_key(|target| target.q);
+        targets.sort_by_key(|target| target.rank);
         let invite = request.method() == crate::wire::Method::Invite;
         Self {
             request,
@@ -136,6 +206,9 @@ impl Proxy {
             waiting: targets,
             best: None,
             challenges: Vec::new(),
+            then: Vec::new(),
+            apart: false,
+            join_at: None,
             cancelled: false,
             answered: false,
             invite,
@@ -145,28 +218,63 @@ impl Proxy {
     }
 
     /// Tries the next targets: all that are preferred alike.
-    pub(super) fn advance(&mut self, steps: &mut Vec<Step>) {
-        let Some(q) = self.waiting.last().map(|target| target.q) else {
+    pub(super) fn advance(&mut self, now: Instant, steps: &mut Vec<Step>) {
+        self.join_at = None;
+        let Some(rank) = self.waiting.last().map(|target| target.rank) else {
             return;
         };
-        while let Some(target) = self.waiting.pop_if(|target| target.q == q) {
+        while let Some(target) = self.waiting.pop_if(|target| target.rank == rank) {
             let number = self.branches.len();
             self.branches.push(Branch {
                 client: None,
                 ringing: false,
                 cancel: Cancel::No,
                 finished: false,
+                account: target.account.clone(),
+                outward: target.outward.is_some().then(|| Box::new(target.clone())),
+                logins: 0,
+                until: target.ring.and_then(|ring| now.checked_add(ring)),
                 deadline: None,
             });
             steps.push(Step::Try(number, target));
         }
+        let join = self.waiting.last().and_then(|target| target.join);
+        self.join_at = join.and_then(|join| now.checked_add(join));
+    }
+
+    /// What follows where nobody takes it, and whether those who are called are nothing to each
+    /// other, so that none refuses for all.
+    pub(super) fn follow(&mut self, then: Vec<Then>, apart: bool) {
+        self.then = then;
+        self.apart = apart;
+    }
+
+    /// Takes out what follows.
+    pub(super) fn take_then(&mut self) -> Vec<Then> {
+        std::mem::take(&mut self.then)
+    }
+
+    /// Goes on with these, after all before have come to nothing; without any, to the final answer.
+    pub(super) fn go_on(&mut self, mut targets: Vec<Target>, now: Instant, steps: &mut Vec<Step>) {
+        targets.sort_by_key(|target| target.rank);
+        self.waiting = targets;
+        self.conclude(now, steps);
     }
 
     /// A branch was sent, in this transaction.
-    pub(super) fn sent(&mut self, number: usize, client: Key, deadline: Option<Instant>) {
+    pub(super) fn sent(
+        &mut self,
+        number: usize,
+        client: Key,
+        deadline: Option<Instant>,
+        reply_within: Option<Instant>,
+    ) {
         if let Some(branch) = self.branches.get_mut(number) {
             branch.client = Some(client);
-            branch.deadline = deadline.filter(|_| self.invite);
+            branch.deadline = earlier(deadline, branch.until).filter(|_| self.invite);
+            if let Some(within) = reply_within.filter(|_| self.invite) {
+                branch.deadline = earlier(branch.deadline, Some(within));
+            }
         }
     }
 
@@ -190,8 +298,8 @@ impl Proxy {
                 branch.cancel = Cancel::Sent;
                 branch.deadline = now.checked_add(timers.patience());
                 steps.push(Step::Cancel(client, why));
-            } else if status > 100 && branch.cancel == Cancel::No {
-                branch.deadline = ring_deadline.filter(|_| self.invite);
+            } else if (status > 100 || branch.outward.is_some()) && branch.cancel == Cancel::No {
+                branch.deadline = earlier(ring_deadline, branch.until).filter(|_| self.invite);
             }
             // RFC 3261 16.7 step 5: a 100 is for us.
             if status > 100 && !self.answered && !branch.finished {
@@ -202,17 +310,44 @@ impl Proxy {
         if status < 300 {
             branch.finished = true;
             branch.deadline = None;
+            if !self.answered {
+                steps.extend(branch.account.clone().map(Step::Taken));
+            }
             // Every 2xx to an INVITE goes back, even a second one; to anything else, one does.
             if self.invite || !self.answered {
                 steps.push(Step::Return(Box::new(response)));
             }
             self.answered = true;
-            self.waiting.clear();
+            self.stop_trying();
             self.cancel_all(Why::Elsewhere, now, timers, steps);
             return;
         }
         if branch.finished {
             return;
+        }
+        if let Some(target) = &branch.outward {
+            if matches!(status, 401 | 407) {
+                // That is asked of us, and no business of the caller's.
+                if branch.logins < LOGINS && !self.cancelled && branch.cancel == Cancel::No {
+                    branch.logins += 1;
+                    let target = target.clone();
+                    steps.push(Step::Login(
+                        number,
+                        branch.logins,
+                        target,
+                        Box::new(response),
+                    ));
+                    return;
+                }
+                self.failed(number, 502, now, steps);
+                return;
+            }
+            if Cause::of(status) != Cause::Failed {
+                // Another server of the same trunk would say the same.
+                let trunk = target.outward.as_ref().map(|outward| outward.trunk);
+                let other = |target: &Target| target.outward.as_ref().map(|to| to.trunk) != trunk;
+                self.waiting.retain(other);
+            }
         }
         branch.finished = true;
         branch.deadline = None;
@@ -223,16 +358,22 @@ impl Proxy {
             }
         }
         self.consider(Best::Response(Box::new(response)));
-        if status >= 600 {
+        if status >= 600 && !self.apart {
             // RFC 3261 16.7 step 5: nobody else is to be asked.
-            self.waiting.clear();
+            self.stop_trying();
             self.cancel_all(Why::Refused, now, timers, steps);
         }
-        self.conclude(steps);
+        self.conclude(now, steps);
     }
 
     /// A branch will get none: it timed out (408) or could not be sent (480).
-    pub(super) fn failed(&mut self, number: usize, status: u16, steps: &mut Vec<Step>) {
+    pub(super) fn failed(
+        &mut self,
+        number: usize,
+        status: u16,
+        now: Instant,
+        steps: &mut Vec<Step>,
+    ) {
         let Some(branch) = self.branches.get_mut(number) else {
             return;
         };
@@ -241,8 +382,11 @@ impl Proxy {
         }
         branch.finished = true;
         branch.deadline = None;
+        // A trunk that says nothing has failed, and not whoever is called through it.
+        let silent = status == 408 && branch.outward.is_some() && !branch.ringing;
+        let status = if silent { 504 } else { status };
         self.consider(Best::Own(status));
-        self.conclude(steps);
+        self.conclude(now, steps);
     }
 
     /// The caller gave up.
@@ -251,7 +395,7 @@ impl Proxy {
             return;
         }
         self.cancelled = true;
-        self.waiting.clear();
+        self.stop_trying();
         self.cancel_all(Why::Caller, now, timers, steps);
     }
 
@@ -261,6 +405,7 @@ impl Proxy {
         self.branches
             .iter()
             .filter_map(|branch| branch.deadline)
+            .chain(self.join_at)
             .min()
     }
 
@@ -279,12 +424,22 @@ impl Proxy {
                 branch.cancel = Cancel::Sent;
                 branch.deadline = now.checked_add(timers.patience());
                 steps.push(Step::Cancel(client, Why::Time));
+            } else if (branch.until.is_some() || branch.outward.is_some())
+                && branch.cancel == Cancel::No
+            {
+                // It may yet ring, and is then told that it need not.
+                branch.cancel = Cancel::Wanted(Why::Time);
+                branch.deadline = now.checked_add(timers.patience());
             } else {
                 steps.push(Step::Abandon(client));
             }
             if !branch.finished {
                 branch.finished = true;
-                let status = if self.cancelled { 487 } else { 408 };
+                let status = match &branch.outward {
+                    _ if self.cancelled => 487,
+                    Some(_) if !branch.ringing => 504,
+                    _ => 408,
+                };
                 if self
                     .best
                     .as_ref()
@@ -294,13 +449,21 @@ impl Proxy {
                 }
             }
         }
-        self.conclude(steps);
+        if self.join_at.is_some_and(|at| at <= now) {
+            self.advance(now, steps);
+        }
+        self.conclude(now, steps);
     }
 
     /// Whether a final response has gone back.
     #[must_use]
     pub(super) const fn is_answered(&self) -> bool {
         self.answered
+    }
+
+    fn stop_trying(&mut self) {
+        self.waiting.clear();
+        self.join_at = None;
     }
 
     fn cancel_all(&mut self, why: Why, now: Instant, timers: &Timers, steps: &mut Vec<Step>) {
@@ -333,12 +496,17 @@ impl Proxy {
     }
 
     /// Once every branch has come to an end: the next targets, or the final answer.
-    fn conclude(&mut self, steps: &mut Vec<Step>) {
+    fn conclude(&mut self, now: Instant, steps: &mut Vec<Step>) {
         if self.answered || self.branches.iter().any(|branch| !branch.finished) {
             return;
         }
         if !self.waiting.is_empty() {
-            self.advance(steps);
+            self.advance(now, steps);
+            return;
+        }
+        if !self.cancelled && !self.then.is_empty() {
+            let status = self.best.as_ref().map_or(480, Best::status);
+            steps.push(Step::Fall(Cause::of(status)));
             return;
         }
         self.answered = true;
@@ -362,6 +530,10 @@ impl Proxy {
             None => steps.push(Step::Own(500)),
         }
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 /// How much one final response is to be preferred to another; the least is the best (RFC 3261 16.7

@@ -27,6 +27,15 @@ pub struct Leg {
     pub callee: Flow,
     /// Who this request is from.
     pub from_caller: bool,
+    /// By how much the callee's count of the caller's requests is ahead of the caller's own.
+    pub ahead: u8,
+}
+
+impl Leg {
+    /// By how much this request's count is to be ahead where it goes.
+    pub(super) const fn step(&self) -> u8 {
+        if self.from_caller { self.ahead } else { 0 }
+    }
 }
 
 impl Routes {
@@ -45,12 +54,13 @@ impl Routes {
         &self,
         request: &Message,
         caller: &Flow,
-        callee: &Flow,
+        (callee, ahead): (&Flow, u8),
         settings: &Settings,
     ) -> String {
         let mut octets = Vec::with_capacity(64);
         caller.encode(&mut octets);
         callee.encode(&mut octets);
+        octets.push(ahead);
         let signature = self.sign(
             &octets,
             request.call_id(),
@@ -82,7 +92,8 @@ impl Routes {
     pub(super) fn read(&self, uri: &SipUri<'_>, request: &Message) -> Option<Leg> {
         let octets = BASE64_URL_SAFE_NO_PAD.decode(uri.user?).ok()?;
         let (caller, rest) = Flow::decode(&octets)?;
-        let (callee, signature) = Flow::decode(rest)?;
+        let (callee, rest) = Flow::decode(rest)?;
+        let (ahead, signature) = rest.split_first()?;
         let signed = octets.get(..octets.len().checked_sub(signature.len())?)?;
         let is_callers = |tag: Option<&[u8]>| {
             let expected = self.sign(signed, request.call_id(), tag.unwrap_or_default());
@@ -93,6 +104,7 @@ impl Routes {
             caller,
             callee,
             from_caller,
+            ahead: *ahead,
         })
     }
 

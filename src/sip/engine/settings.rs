@@ -1,11 +1,15 @@
 //! What the engine is told about where and how it serves.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use omnid_identity::{Address, DigestAlgorithm};
 
 use super::{Flow, Timers};
-use crate::wire::{Host, Limits, SipUri, Transport};
+use crate::{
+    plan::Plan,
+    trunk::Trunk,
+    wire::{Host, Limits, SipUri, Transport},
+};
 
 /// The engine's settings. A reload replaces them whole.
 #[derive(Debug, Clone)]
@@ -21,6 +25,10 @@ pub struct Settings {
     pub ports: Vec<(Transport, u16)>,
     /// What Server says; empty says nothing.
     pub server: String,
+    /// Where calls go.
+    pub plan: Arc<Plan>,
+    /// The ways to telephones elsewhere, as the plan numbers them.
+    pub trunks: Vec<Arc<Trunk>>,
     /// The transactions' times.
     pub timers: Timers,
     /// Bounds on a message.
@@ -80,6 +88,8 @@ impl Default for Settings {
             advertised: None,
             ports: Vec::new(),
             server: "omnid".to_owned(),
+            plan: Arc::default(),
+            trunks: Vec::new(),
             timers: Timers::default(),
             limits: Limits::default(),
             algorithms: vec![DigestAlgorithm::Sha256, DigestAlgorithm::Md5],

@@ -35,6 +35,16 @@ pub(super) enum Wake {
     Transaction(Key),
     Proxy(Key),
     Parked(Key),
+    Agent(Key),
+}
+
+/// Who asks something of a peer, and which of its requests it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Owner {
+    /// A fork's branch.
+    Branch(Key, usize),
+    /// A trunk's agent.
+    Agent(Key, usize),
 }
 
 /// What a request that has a server transaction is doing.
@@ -49,8 +59,8 @@ pub(super) enum Doing {
 pub(super) struct Settled {
     /// Where it sends.
     pub(super) to: Destination,
-    /// The fork whose branch it is, and which.
-    pub(super) branch: Option<(Key, usize)>,
+    /// Whose request it is.
+    pub(super) owner: Option<Owner>,
     /// The fork that it no longer refers to, now that it is over.
     pub(super) released: Option<Key>,
 }
@@ -79,12 +89,8 @@ enum User {
         source: IpAddr,
         doing: Doing,
     },
-    /// A branch of a request passed on, and its number.
-    Branch {
-        proxy: Key,
-        number: usize,
-        branch: Box<[u8]>,
-    },
+    /// Something that we ask.
+    Client { owner: Owner, branch: Box<[u8]> },
     /// A CANCEL, whose answer nobody waits for. It has its INVITE's branch.
     Cancel { branch: Box<[u8]>, invite: Key },
 }
@@ -192,7 +198,7 @@ impl Table {
         let transaction = self.transactions.get(server)?;
         match &transaction.user {
             User::Server { doing, .. } => Some((*doing, transaction.to.flow.remote.ip())),
-            User::Branch { .. } | User::Cancel { .. } => None,
+            User::Client { .. } | User::Cancel { .. } => None,
         }
     }
 
@@ -228,11 +234,11 @@ impl Table {
         }
     }
 
-    /// Opens a client transaction for a branch of a fork; `make` builds its branch identifier and
+    /// Opens a client transaction; `make` builds its branch identifier and
     /// its request.
     pub(super) fn send(
         &mut self,
-        (proxy, number): (Key, usize),
+        owner: Owner,
         method: Method,
         to: Flow,
         (timers, now): (Timers, Instant),
@@ -254,9 +260,8 @@ impl Table {
             Transaction {
                 machine,
                 to: to.into(),
-                user: User::Branch {
-                    proxy,
-                    number,
+                user: User::Client {
+                    owner,
                     branch: branch.into_bytes().into(),
                 },
                 armed: None,
@@ -276,7 +281,7 @@ impl Table {
         let Transaction {
             machine: Machine::ClientInvite(machine),
             to,
-            user: User::Branch { branch, .. },
+            user: User::Client { branch, .. },
             ..
         } = self.transactions.get(invite)?
         else {
@@ -309,7 +314,7 @@ impl Table {
         };
         let transaction = self.transactions.get_mut(key)?;
         match &transaction.user {
-            User::Branch { branch: own, .. } | User::Cancel { branch: own, .. }
+            User::Client { branch: own, .. } | User::Cancel { branch: own, .. }
                 if **own == *branch => {}
             _ => return None,
         }
@@ -339,8 +344,8 @@ impl Table {
         }
     }
 
-    /// The fork whose branch a transaction is, if it still waits for a final response.
-    pub(super) fn unanswered_branch(&self, key: Key) -> Option<(Key, usize)> {
+    /// Whose request a transaction is, if it still waits for a final response.
+    pub(super) fn unanswered(&self, key: Key) -> Option<Owner> {
         let transaction = self.transactions.get(key)?;
         let answered = match &transaction.machine {
             Machine::ClientInvite(machine) => machine.is_answered(),
@@ -348,7 +353,7 @@ impl Table {
             Machine::ServerInvite(_) | Machine::Server(_) => true,
         };
         match transaction.user {
-            User::Branch { proxy, number, .. } if !answered => Some((proxy, number)),
+            User::Client { owner, .. } if !answered => Some(owner),
             _ => None,
         }
     }
@@ -356,8 +361,11 @@ impl Table {
     /// After a machine has acted: has it woken in time, or forgets it if it is over.
     pub(super) fn settle(&mut self, key: Key, ended: bool) -> Option<Settled> {
         let transaction = self.transactions.get_mut(key)?;
-        let (branch, fork) = match &transaction.user {
-            User::Branch { proxy, number, .. } => (Some((*proxy, *number)), Some(*proxy)),
+        let (owner, fork) = match &transaction.user {
+            User::Client { owner, .. } => match owner {
+                Owner::Branch(proxy, _) => (Some(*owner), Some(*proxy)),
+                Owner::Agent(..) => (Some(*owner), None),
+            },
             User::Server {
                 doing: Doing::Proxy(proxy),
                 ..
@@ -366,7 +374,7 @@ impl Table {
         };
         let settled = Settled {
             to: transaction.to,
-            branch,
+            owner,
             released: fork.filter(|_| ended),
         };
         if ended {
@@ -416,7 +424,7 @@ impl Table {
             User::Cancel { invite, .. } => {
                 self.cancels.remove(&invite);
             }
-            User::Branch { .. } => {}
+            User::Client { .. } => {}
         }
         true
     }

@@ -58,6 +58,8 @@ pub(crate) struct Core {
     wake_at: AtomicU64,
     pub(super) sooner: Notify,
     pub(crate) written: Written,
+    /// Trunks have come or gone.
+    pub(crate) trunks_changed: Notify,
 }
 
 struct Shard {
@@ -91,6 +93,7 @@ impl Core {
             wake_at: AtomicU64::new(u64::MAX),
             sooner: Notify::new(),
             written: Written::default(),
+            trunks_changed: Notify::new(),
         }
     }
 
@@ -232,6 +235,27 @@ impl Core {
                 |engine, turn| engine.failed(key, turn),
                 outbox,
             );
+        });
+    }
+
+    /// Has trunks looked after, each by the engine that its answers come to.
+    pub(crate) fn look_after_trunks(self: &Arc<Self>, names: &[String]) {
+        let settings = self.settings();
+        let mut by_shard: Vec<Vec<_>> = vec![Vec::new(); self.shards.len()];
+        for (trunk, call_id) in settings.trunks.iter().zip(names) {
+            if let Some(own) = by_shard.get_mut(self.shard_of(call_id.as_bytes())) {
+                own.push((trunk.clone(), call_id.clone()));
+            }
+        }
+        let known: Vec<&str> = settings.trunks.iter().map(|trunk| &*trunk.name).collect();
+        self.shared.trunks.retain(&known);
+        self.with_outbox(|core, outbox| {
+            for (shard, trunks) in by_shard.into_iter().enumerate() {
+                let act = |engine: &mut Engine, turn: &mut Turn<'_>| {
+                    engine.look_after(trunks, turn);
+                };
+                core.act(shard, false, act, outbox);
+            }
         });
     }
 
@@ -394,20 +418,21 @@ impl Core {
                 info_span!("call", call_id = id).in_scope(|| info!(from, to, "call placed"));
                 events.publish(Event::CallStarted { call: id, from, to });
             }
-            CallEvent::Answered { id } => {
-                info_span!("call", call_id = id).in_scope(|| info!("call answered"));
+            CallEvent::Answered { id, by } => {
+                info_span!("call", call_id = id).in_scope(|| info!(by, "call answered"));
                 events.publish(Event::CallAnswered { call: id });
             }
             CallEvent::Ended {
                 id,
                 from,
                 to,
+                by,
                 outcome,
                 talked,
             } => {
                 let seconds = talked.as_secs();
                 info_span!("call", call_id = id)
-                    .in_scope(|| info!(from, to, outcome, seconds, "call ended"));
+                    .in_scope(|| info!(from, to, by, outcome, seconds, "call ended"));
                 events.publish(Event::CallEnded {
                     call: id,
                     from,

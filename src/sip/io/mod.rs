@@ -7,6 +7,7 @@ mod metrics;
 mod outbox;
 mod stream;
 mod timers;
+mod trunks;
 mod udp;
 mod written;
 
@@ -15,5 +16,6 @@ pub(crate) use self::{
     core::{Core, unix_now},
     stream::{run_outbound, serve_handed, serve_plain, serve_tls},
     timers::run_timers,
+    trunks::run_trunks,
     udp::run_udp,
 };

@@ -55,6 +55,13 @@ impl Method {
         (Self::Publish, "PUBLISH"),
     ];
 
+    /// Its name; empty for one that the server does not know.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let known = Self::KNOWN.iter().find(|(known, _)| *known == self);
+        known.map_or("", |(_, name)| name)
+    }
+
     /// Recognises a method's name.
     #[must_use]
     pub fn from_bytes(name: &[u8]) -> Self {

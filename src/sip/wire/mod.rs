@@ -7,6 +7,7 @@
 mod address;
 mod auth;
 mod build;
+mod challenge;
 mod check;
 mod edit;
 mod framing;
@@ -23,6 +24,7 @@ mod via;
 pub use address::{Address, Contacts};
 pub use auth::Credentials;
 pub use build::{ack, cancel};
+pub use challenge::Challenge;
 pub use edit::Edit;
 pub use framing::{Frame, Framer, FramingError};
 pub use lex::{Param, Params, Values};

@@ -57,12 +57,16 @@ header_names! {
     CSeq = "CSeq";
     /// RFC 3261 20.17.
     Date = "Date";
+    /// RFC 5806.
+    Diversion = "Diversion";
     /// RFC 6665.
     Event = "Event" | b'o';
     /// RFC 3261 20.19.
     Expires = "Expires";
     /// RFC 3261 20.20.
     From = "From" | b'f';
+    /// RFC 7044.
+    HistoryInfo = "History-Info";
     /// RFC 8224.
     Identity = "Identity" | b'y';
     /// RFC 5393.
@@ -81,6 +85,8 @@ header_names! {
     ProxyAuthorization = "Proxy-Authorization";
     /// RFC 3261 20.29.
     ProxyRequire = "Proxy-Require";
+    /// RFC 3262.
+    RAck = "RAck";
     /// RFC 3326.
     Reason = "Reason";
     /// RFC 3261 20.30.

@@ -8,6 +8,7 @@ pub mod pubsub;
 pub mod rooms;
 pub mod roster;
 pub mod storage;
+pub mod tokens;
 pub mod upload;
 pub mod whole;
 
@@ -44,7 +45,24 @@ pub fn account(reader: &mut Reader<'_>, jid: &BareJid) -> Result<Account, StoreE
 pub const COMPONENT: &str = "xmpp";
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB, ROOMS, UPLOAD];
+pub const MIGRATIONS: &[Migration] = &[ACCOUNTS, ARCHIVE, PUBSUB, ROOMS, UPLOAD, TOKENS];
+
+const TOKENS: Migration = Migration {
+    version: 6,
+    sql: "
+        CREATE TABLE xmpp_token (
+            id {serial},
+            account TEXT NOT NULL,
+            agent TEXT NOT NULL,
+            mechanism TEXT NOT NULL,
+            mark TEXT NOT NULL,
+            secret TEXT NOT NULL,
+            given_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL
+        );
+        CREATE INDEX xmpp_token_by_account ON xmpp_token (account, agent);
+        CREATE INDEX xmpp_token_by_expiry ON xmpp_token (expires_at)",
+};
 
 /// The name that the table of ids from elsewhere is counted under,
 pub const NAMES_COMPONENT: &str = "xmpp-archive-names";

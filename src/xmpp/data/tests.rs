@@ -144,6 +144,59 @@ async fn archives_take_a_batch_twice() {
     assert_eq!(texts(all("x@b").await.unwrap()), ["other"]);
 }
 
+/// Archives from elsewhere keep their order, times and ids, and don't come twice.
+#[tokio::test]
+async fn archives_from_elsewhere_keep_their_names() {
+    let (_directory, database) = database().await;
+    let message = |name: &str, at| whole::Archived {
+        name: name.into(),
+        at,
+        peer: "c@d".into(),
+        resource: "".into(),
+        stanza: Bytes::from(format!("<message id='{name}'/>")),
+    };
+    // All within one second, as servers that count in seconds have it; an id as ours are; and one
+    // that another archive has.
+    let messages = [
+        message("x", 1_000_000),
+        message("y", 1_000_000),
+        message("z", 1_000_000),
+        message("2000000", 2_000_000),
+        message("3000000", 3_000_001),
+    ];
+    for (owner, is_new) in [("a@b", true), ("x@b", true), ("a@b", false)] {
+        for message in messages.clone() {
+            let restored = database
+                .write(move |tx| archive::restore(tx, owner, &message))
+                .await
+                .unwrap();
+            assert_eq!(restored, is_new);
+        }
+    }
+    for owner in ["a@b", "x@b"] {
+        let whole = database.read(move |reader| archive::whole(reader, owner));
+        assert_eq!(whole.await.unwrap(), messages, "{owner}");
+        let named = database.read(move |reader| {
+            let found = ["x", "2000000", "3000000", "02000000", "w"];
+            let found = found.map(|name| archive::named(reader, owner, name));
+            found.into_iter().collect::<Result<Vec<_>, _>>()
+        });
+        let found: Vec<_> = named.await.unwrap().iter().map(Option::is_some).collect();
+        assert_eq!(found, [true, true, true, false, false], "{owner}");
+    }
+    let gone = database
+        .write(|tx| archive::expire(tx, 2_000_000, 100))
+        .await;
+    assert_eq!(gone.unwrap(), 6);
+    database
+        .write(|tx| archive::clear(tx, "a@b"))
+        .await
+        .unwrap();
+    let left = |owner| database.read(move |reader| archive::names(reader, owner, 0, u64::MAX));
+    assert_eq!(left("a@b").await.unwrap().len(), 0);
+    assert_eq!(left("x@b").await.unwrap().len(), 2);
+}
+
 /// An account can have so many bytes, and small files are not free.
 #[tokio::test]
 async fn uploads_are_bounded() {
@@ -212,4 +265,54 @@ async fn small_things() {
         .await
         .unwrap();
     assert_eq!(seen.as_deref(), Some("54321"));
+}
+
+#[tokio::test]
+async fn tokens_follow_each_other() {
+    use tokens::{Holder, expire, find, give, used};
+    let (_directory, database) = database().await;
+    let holder = |mark: &str, mechanism| Holder {
+        account: "a@b".to_owned(),
+        agent: "phone".to_owned(),
+        mechanism,
+        mark: mark.to_owned(),
+    };
+    let give = |secret: &'static str, used: Option<i64>| {
+        let to = holder("1", "HT");
+        database.write(move |tx| give(tx, &to, secret, 100, 200, used))
+    };
+    let seen = |of: Holder, now: u64| {
+        let found = database.read(move |reader| find(reader, &of, now));
+        async { found.await.unwrap() }
+    };
+    let secrets = |found: &[tokens::Kept]| -> Vec<String> {
+        found.iter().map(|kept| kept.secret.clone()).collect()
+    };
+    give("first", None).await.unwrap();
+    // Whoever did not use the first gets the second in its place.
+    give("second", None).await.unwrap();
+    let found = seen(holder("1", "HT"), 150).await;
+    assert_eq!(secrets(&found), ["second"]);
+    let id = found[0].id;
+    // For the mechanism, the password and the time that it was given for.
+    for (of, now) in [
+        (holder("1", "other"), 150),
+        (holder("2", "HT"), 150),
+        (holder("1", "HT"), 200),
+    ] {
+        assert!(seen(of, now).await.is_empty());
+    }
+    // The one that follows leaves the one in use alone, until it is used itself.
+    give("third", Some(id)).await.unwrap();
+    let found = seen(holder("1", "HT"), 150).await;
+    assert_eq!(secrets(&found), ["third", "second"]);
+    let third = found[0].id;
+    let use_it = |id, last| database.write(move |tx| used(tx, "a@b", "phone", id, last));
+    use_it(third, false).await.unwrap();
+    assert_eq!(secrets(&seen(holder("1", "HT"), 150).await), ["third"]);
+    use_it(third, true).await.unwrap();
+    assert!(seen(holder("1", "HT"), 150).await.is_empty());
+    give("fourth", None).await.unwrap();
+    database.write(|tx| expire(tx, 200)).await.unwrap();
+    assert!(seen(holder("1", "HT"), 150).await.is_empty());
 }

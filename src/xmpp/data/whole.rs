@@ -14,6 +14,7 @@ use crate::{
         room::Kept,
         roster::{Contact, RosterChange},
     },
+    io::server::token,
     wire::{BareJid, ns, time},
 };
 
@@ -316,8 +317,13 @@ pub fn restore_room(tx: &mut Transaction<'_>, room: &WholeRoom) -> Result<Counts
     let mut counts = Counts::default();
     let is_new = rooms::load(tx, room.jid.as_str())?.is_none();
     if is_new {
+        let mut kept = room.kept.clone();
+        // Occupants' ids are guessed where there is no salt.
+        if kept.salt.is_empty() {
+            kept.salt = token();
+        }
         let host = room.jid.as_jid().domain();
-        rooms::keep(tx, room.jid.as_str(), host, &room.kept)?;
+        rooms::keep(tx, room.jid.as_str(), host, &kept)?;
     }
     counts.rooms.add(is_new);
     for message in &room.archive {

@@ -30,6 +30,10 @@ pub struct Policy {
     pub hosts: HashSet<Box<str>>,
     /// Stream features for clients that are logged in, beside resource binding.
     pub features: Vec<Element>,
+    /// What can be asked for with a login, if SASL2 is spoken.
+    pub inlines: Option<Inlines>,
+    /// What resources are made from that clients don't choose.
+    pub pepper: String,
     /// Hashes that some accounts of a domain have no verifier for. Clients take the best that they
     /// are offered before they say who they are, so these are offered to nobody.
     pub lacking: HashMap<Box<str>, Vec<Hash>>,
@@ -45,8 +49,11 @@ impl Policy {
     }
 }
 
+mod inline;
 mod steps;
 
+use inline::Wrap;
+pub use inline::{Granting, Inlines, TokenWanted, With};
 pub use steps::{Binding, Bound, PasswordWanted, Resuming, StartTls, VerifierWanted};
 
 /// What to do next. Whatever was written to the output goes out first.
@@ -62,6 +69,10 @@ pub enum Step {
     Verifier(VerifierWanted),
     /// Have a password checked.
     Password(PasswordWanted),
+    /// Look up the tokens that a client was given.
+    Token(TokenWanted),
+    /// Note that a token was used, and give another.
+    Grant(Granting),
     /// Bind a resource.
     Bind(Binding),
     /// Take up an earlier session (XEP-0198).
@@ -115,7 +126,7 @@ struct Core {
     /// Our header for the current stream has been sent.
     opened: bool,
     /// The mechanism that was chosen last.
-    mechanism: Option<Mechanism>,
+    mechanism: Option<&'static str>,
     failures: u8,
 }
 
@@ -144,9 +155,9 @@ enum Turn {
     /// Features were offered.
     Choice(Trust),
     /// A mechanism was chosen without its first message.
-    First(Channel, Mechanism),
+    First(Channel, Mechanism, Wrap),
     /// A SCRAM challenge was sent.
-    Proof(Channel, Box<Exchange>),
+    Proof(Channel, Box<Exchange>, Wrap),
 }
 
 impl Stream {
@@ -278,12 +289,13 @@ impl Core {
                 vec![Element::new("starttls", ns::TLS).child(Element::new("required", ns::TLS))]
             }
             Trust::Secured(channel) => {
-                let offered = Mechanism::ALL
-                    .into_iter()
-                    .filter(|mechanism| mechanism.fits(channel))
-                    .filter(|mechanism| self.policy.offers(*mechanism, self.host.as_deref()));
-                let offered = offered.map(|m| Element::new("mechanism", ns::SASL).text(m.name()));
-                let mechanisms = Element::new("mechanisms", ns::SASL).children_from(offered);
+                let offered: Vec<_> = self.offered(channel).collect();
+                let names = offered.iter();
+                let names = names.map(|name| Element::new("mechanism", ns::SASL).text(*name));
+                let mechanisms = Element::new("mechanisms", ns::SASL).children_from(names);
+                let mut features = vec![mechanisms];
+                let inlines = self.policy.inlines;
+                features.extend(inlines.map(|with| inline::feature(&offered, with, channel)));
                 // XEP-0440: which bindings the -PLUS mechanisms can use.
                 let bindings = channel.bindings().map(|(name, _)| {
                     Element::new("channel-binding", ns::SASL_CHANNEL_BINDING).attr("type", name)
@@ -291,10 +303,9 @@ impl Core {
                 let bindings = Element::new("sasl-channel-binding", ns::SASL_CHANNEL_BINDING)
                     .children_from(bindings);
                 if bindings.children().next().is_some() {
-                    vec![mechanisms, bindings]
-                } else {
-                    vec![mechanisms]
+                    features.push(bindings);
                 }
+                features
             }
             Trust::Known(_) => {
                 let mut features = vec![Element::new("bind", ns::BIND)];
@@ -305,6 +316,14 @@ impl Core {
         Features(features)
     }
 
+    /// The names of the mechanisms that are offered on `channel`.
+    fn offered(&self, channel: &Channel) -> impl Iterator<Item = &'static str> {
+        let all = Mechanism::ALL.into_iter();
+        all.filter(|mechanism| mechanism.fits(channel))
+            .filter(|mechanism| self.policy.offers(*mechanism, self.host.as_deref()))
+            .map(Mechanism::name)
+    }
+
     /// A first-level element that isn't the header.
     fn element(self, element: &Element, turn: Turn, out: &mut Output) -> Step {
         match (turn, element.ns(), element.name()) {
@@ -313,7 +332,7 @@ impl Core {
                 Step::StartTls(StartTls { core: self })
             }
             (Turn::Choice(Trust::Plain), ns::SASL, "auth") => {
-                write_failure(Failure::EncryptionRequired, out);
+                Wrap::Classic.failure(Failure::EncryptionRequired, out);
                 Step::Read(Stream {
                     core: self,
                     turn: Turn::Choice(Trust::Plain),
@@ -326,28 +345,41 @@ impl Core {
             (Turn::Choice(Trust::Secured(channel)), ns::SASL, "auth") => {
                 self.auth(element, channel, out)
             }
-            (Turn::First(channel, mechanism), ns::SASL, "response") => match payload(element) {
-                Ok(message) => self.message(mechanism, &message, channel, out),
-                Err(failure) => self.refuse(failure, channel, out),
-            },
-            (Turn::Proof(channel, exchange), ns::SASL, "response") => {
+            (Turn::First(channel, mechanism, wrap), space, "response") if space == wrap.ns() => {
+                match payload(element) {
+                    Ok(message) => self.message(mechanism, &message, channel, wrap, out),
+                    Err(failure) => self.refuse(failure, channel, &wrap, out),
+                }
+            }
+            (Turn::Proof(channel, exchange, wrap), space, "response") if space == wrap.ns() => {
                 let account = exchange.account().clone();
                 match payload(element).and_then(|message| exchange.finish(&message)) {
                     Ok((known, answer)) => {
                         out.verdict = Some(Verdict::Right(account));
-                        self.succeed(known, Some(&answer), out)
+                        self.succeed(known, Some(&answer), wrap, out)
                     }
                     Err(failure) => {
                         out.verdict = Some(Verdict::Wrong(account));
-                        self.refuse(failure, channel, out)
+                        self.refuse(failure, channel, &wrap, out)
                     }
                 }
             }
-            (Turn::First(channel, _) | Turn::Proof(channel, _), ns::SASL, "abort") => {
-                self.refuse(Failure::Aborted, channel, out)
-            }
-            (Turn::First(channel, _) | Turn::Proof(channel, _), ns::SASL, "auth") => {
-                self.refuse(Failure::MalformedRequest, channel, out)
+            (
+                Turn::First(channel, _, wrap) | Turn::Proof(channel, _, wrap),
+                space @ (ns::SASL | ns::SASL2),
+                "abort",
+            ) if space == wrap.ns() => self.refuse(Failure::Aborted, channel, &wrap, out),
+            (
+                Turn::First(channel, _, wrap @ Wrap::Classic)
+                | Turn::Proof(channel, _, wrap @ Wrap::Classic),
+                ns::SASL,
+                "auth",
+            ) => self.refuse(Failure::MalformedRequest, channel, &wrap, out),
+            (Turn::Choice(Trust::Secured(channel)), ns::SASL2, "authenticate")
+                if self.policy.inlines.is_some() =>
+            {
+                let inlines = self.policy.inlines.unwrap_or_default();
+                self.authenticate(element, channel, inlines, out)
             }
             (Turn::Choice(Trust::Known(known)), ns::CLIENT, "iq")
                 if element.get_child("bind", ns::BIND).is_some() =>
@@ -362,6 +394,7 @@ impl Core {
                         known,
                         previous,
                         handled,
+                        rest: None,
                     }),
                     None => {
                         write_sm_failed(Condition::BadRequest, None, out);
@@ -381,7 +414,7 @@ impl Core {
                 })
             }
             // RFC 6120 4.9.3.12: nothing else before the stream is negotiated.
-            (_, ns::CLIENT | ns::SASL | ns::TLS | ns::SM, _) => {
+            (_, ns::CLIENT | ns::SASL | ns::SASL2 | ns::TLS | ns::SM, _) => {
                 self.fail(&StreamCondition::NotAuthorized.into(), out)
             }
             _ => self.fail(&StreamCondition::UnsupportedStanzaType.into(), out),
@@ -394,28 +427,52 @@ impl Core {
         Step::Close
     }
 
-    fn auth(mut self, element: &Element, channel: Channel, out: &mut Output) -> Step {
-        // A mechanism that isn't offered doesn't exist, however well we know it.
+    fn auth(self, element: &Element, channel: Channel, out: &mut Output) -> Step {
         let wanted = element.get_attr("mechanism").unwrap_or_default();
+        // RFC 6120 6.4.2: with nothing in it there is no initial response.
+        let empty = element.text_content().trim_ascii().is_empty();
+        let initial = (!empty).then_some(element);
+        self.begin(wanted, initial, channel, Wrap::Classic, out)
+    }
+
+    /// A mechanism is chosen, perhaps with its first message.
+    fn begin(
+        mut self,
+        wanted: &str,
+        initial: Option<&Element>,
+        channel: Channel,
+        wrap: Wrap,
+        out: &mut Output,
+    ) -> Step {
+        // A mechanism that isn't offered doesn't exist, however well we know it.
         let mechanism = Mechanism::ALL.into_iter().find(|m| m.name() == wanted);
         let offered = |mechanism: &Mechanism| {
             mechanism.fits(&channel) && self.policy.offers(*mechanism, self.host.as_deref())
         };
         let Some(mechanism) = mechanism.filter(offered) else {
-            return self.refuse(Failure::InvalidMechanism, channel, out);
+            return self.refuse(Failure::InvalidMechanism, channel, &wrap, out);
         };
-        self.mechanism = Some(mechanism);
-        if element.text_content().trim_ascii().is_empty() {
-            // RFC 6120 6.4.2: no initial response; an empty challenge asks for it.
-            out.push_str("<challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
-            return Step::Read(Stream {
-                core: self,
-                turn: Turn::First(channel, mechanism),
-            });
+        self.mechanism = Some(mechanism.name());
+        match initial.map(payload) {
+            None => {
+                // An empty challenge asks for it.
+                wrap.challenge("", out);
+                Step::Read(Stream {
+                    core: self,
+                    turn: Turn::First(channel, mechanism, wrap),
+                })
+            }
+            Some(Ok(message)) => self.message(mechanism, &message, channel, wrap, out),
+            Some(Err(failure)) => self.refuse(failure, channel, &wrap, out),
         }
-        match payload(element) {
-            Ok(message) => self.message(mechanism, &message, channel, out),
-            Err(failure) => self.refuse(failure, channel, out),
+    }
+
+    /// XEP-0388 2.1: who the client is in its header it is in its proof too.
+    fn is_from(&self, account: &BareJid) -> Result<(), Failure> {
+        let from = self.header.as_ref().and_then(|header| header.from.as_ref());
+        match from {
+            Some(from) if from.bare_str() != account.as_str() => Err(Failure::InvalidAuthzid),
+            _ => Ok(()),
         }
     }
 
@@ -425,34 +482,59 @@ impl Core {
         mechanism: Mechanism,
         message: &[u8],
         channel: Channel,
+        wrap: Wrap,
         out: &mut Output,
     ) -> Step {
         let Some(host) = self.host.clone() else {
             return self.fail(&StreamCondition::HostUnknown.into(), out);
         };
-        match mechanism {
-            Mechanism::Plain => match PlainMessage::parse(message, &host) {
-                Ok(plain) => Step::Password(PasswordWanted {
-                    core: self,
-                    channel,
-                    plain,
-                }),
-                Err(failure) => self.refuse(failure, channel, out),
-            },
-            Mechanism::Scram { hash, bound } => {
-                match ClientFirst::parse(message, hash, bound, &channel, &host) {
-                    Ok(first) => Step::Verifier(VerifierWanted {
-                        core: self,
-                        channel,
-                        first,
-                    }),
-                    Err(failure) => self.refuse(failure, channel, out),
+        let fits = |account: &BareJid| match wrap {
+            Wrap::Classic => Ok(()),
+            Wrap::Inline(_) => self.is_from(account),
+        };
+        let refused = match mechanism {
+            Mechanism::Plain => {
+                let plain = PlainMessage::parse(message, &host);
+                match plain.and_then(|plain| fits(plain.account()).map(|()| plain)) {
+                    Ok(plain) => {
+                        return Step::Password(PasswordWanted {
+                            core: self,
+                            channel,
+                            plain,
+                            wrap,
+                        });
+                    }
+                    Err(failure) => failure,
                 }
             }
-        }
+            Mechanism::Scram { hash, bound } => {
+                let first = ClientFirst::parse(message, hash, bound, &channel, &host);
+                match first.and_then(|first| fits(first.account()).map(|()| first)) {
+                    Ok(first) => {
+                        return Step::Verifier(VerifierWanted {
+                            core: self,
+                            channel,
+                            first,
+                            wrap,
+                        });
+                    }
+                    Err(failure) => failure,
+                }
+            }
+        };
+        self.refuse(refused, channel, &wrap, out)
     }
 
-    fn succeed(self, known: Authenticated, answer: Option<&str>, out: &mut Output) -> Step {
+    fn succeed(
+        self,
+        known: Authenticated,
+        answer: Option<&str>,
+        wrap: Wrap,
+        out: &mut Output,
+    ) -> Step {
+        if let Wrap::Inline(request) = wrap {
+            return self.go_on(known, answer.map(str::as_bytes), None, *request, out);
+        }
         let success = Element::new("success", ns::SASL);
         let success = match answer {
             Some(answer) => success.text(BASE64.encode(answer)),
@@ -463,8 +545,8 @@ impl Core {
     }
 
     /// A failed attempt: the client may try again a few times.
-    fn refuse(mut self, failure: Failure, channel: Channel, out: &mut Output) -> Step {
-        write_failure(failure, out);
+    fn refuse(mut self, failure: Failure, channel: Channel, wrap: &Wrap, out: &mut Output) -> Step {
+        wrap.failure(failure, out);
         self.failures += 1;
         if self.failures >= FAILURES {
             let text = "too many failed authentications";
@@ -495,6 +577,7 @@ impl Core {
             known,
             id,
             jid: None,
+            rest: None,
         };
         match wish {
             _ if iq.get_attr("type") != Some(IqType::Set.as_str()) => {
@@ -532,17 +615,14 @@ fn payload(element: &Element) -> Result<Vec<u8>, Failure> {
     }
 }
 
-fn write_failure(failure: Failure, out: &mut Output) {
-    let condition = Element::new(failure.as_str(), ns::SASL);
-    Element::new("failure", ns::SASL)
-        .child(condition)
-        .write(ns::CLIENT, out);
+fn sm_failed(condition: Condition, handled: Option<u32>) -> Element {
+    let condition = Element::new(condition.as_str(), ns::STANZA_ERRORS);
+    let failed = Element::new("failed", ns::SM).attr_opt("h", handled.map(|h| h.to_string()));
+    failed.child(condition)
 }
 
 fn write_sm_failed(condition: Condition, handled: Option<u32>, out: &mut Output) {
-    let condition = Element::new(condition.as_str(), ns::STANZA_ERRORS);
-    let failed = Element::new("failed", ns::SM).attr_opt("h", handled.map(|h| h.to_string()));
-    failed.child(condition).write(ns::CLIENT, out);
+    sm_failed(condition, handled).write(ns::CLIENT, out);
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! supported are made from the declarations. Its handlers decide and return a [`Reply`]; one place
 //! carries replies out.
 
+pub mod bind2;
 pub mod blocking;
 pub mod bosh;
 pub mod carbons;
 pub mod csi;
 pub mod disco;
+pub mod fast;
 pub mod last;
 pub mod mam;
 pub mod pep;
@@ -17,6 +19,7 @@ pub mod ping;
 pub mod private;
 pub mod rooms;
 pub mod roster;
+pub mod sasl2;
 pub mod session;
 pub mod sm;
 pub mod time;
@@ -87,6 +90,7 @@ pub const CORE: &[Spec] = &[
     Spec::Xep(334, "0.4.0"),
     Spec::Xep(368, "1.1.0"),
     Spec::Xep(440, "0.4.2"),
+    Spec::Xep(474, "0.5.0"),
 ];
 
 /// Everything that is spoken here, by number.
@@ -212,12 +216,14 @@ impl From<StanzaError> for Reply {
 /// Every feature there is.
 pub const ALL: &[&Feature] = &[
     &pep::avatar::FEATURE,
+    &bind2::FEATURE,
     &blocking::FEATURE,
     &pep::bookmarks::FEATURE,
     &bosh::FEATURE,
     &carbons::FEATURE,
     &csi::FEATURE,
     &disco::FEATURE,
+    &fast::FEATURE,
     &last::FEATURE,
     &mam::FEATURE,
     &pep::FEATURE,
@@ -225,6 +231,7 @@ pub const ALL: &[&Feature] = &[
     &private::FEATURE,
     &rooms::FEATURE,
     &roster::FEATURE,
+    &sasl2::FEATURE,
     &session::FEATURE,
     &sm::FEATURE,
     &time::FEATURE,

@@ -217,6 +217,7 @@ fn title(number: u16) -> &'static str {
         410 => "MUC Self-Ping",
         421 => "Anonymous unique occupant identifiers for MUCs",
         425 => "Moderated Message Retraction",
+        474 => "SASL SCRAM Downgrade Protection",
         440 => "SASL Channel-Binding Type Capability",
         484 => "Fast Authentication Streamlining Tokens",
         other => panic!("give XEP-{other:04} its title here"),

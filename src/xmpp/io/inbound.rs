@@ -413,12 +413,9 @@ impl Server {
         }
     }
 
-    fn enable(&self, client: &Client, element: &Element) {
-        if !self.settings.load().features.has(sm::NAME) {
-            client.outbox.write(UNAVAILABLE);
-            return;
-        }
-        let wants = matches!(element.get_attr("resume"), Some("true" | "1"));
+    /// What a client is told for which stream management begins, and what resumes its session if
+    /// it `wants` that.
+    pub(crate) fn enabled(&self, wants: bool) -> (Element, Option<Arc<str>>) {
         let longest = self.settings.load().config.resume_timeout;
         let token: Option<Arc<str>> =
             (wants && !longest.is_zero()).then(|| super::server::token().into());
@@ -428,6 +425,16 @@ impl Server {
             enabled.set_attr("resume", "true");
             enabled.set_attr("max", longest.as_secs().to_string());
         }
+        (enabled, token)
+    }
+
+    fn enable(&self, client: &Client, element: &Element) {
+        if !self.settings.load().features.has(sm::NAME) {
+            client.outbox.write(UNAVAILABLE);
+            return;
+        }
+        let wants = matches!(element.get_attr("resume"), Some("true" | "1"));
+        let (enabled, token) = self.enabled(wants);
         if !client.outbox.manage(token.clone(), &enabled.to_client()) {
             client.outbox.write(UNEXPECTED);
             return;

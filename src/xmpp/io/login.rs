@@ -22,14 +22,16 @@ use super::{
     outbox::{Facts, Outbox},
     server::{Resumable, Server, address, token},
     session::{self, Connection},
+    tokens,
 };
 use crate::{
     engine::{
         account::Session,
-        login::{Binding, Bound, Output, Resuming, StartTls, Step, Stream, Verdict},
+        login::{Binding, Bound, Output, Resuming, StartTls, Step, Stream, Verdict, With},
         sasl::{Channel, Failure, Hash, Verifier},
     },
-    wire::{BareJid, Condition, Framer, Jid, Limits, StreamCondition, StreamError},
+    features::mam,
+    wire::{BareJid, Condition, Element, Framer, Jid, Limits, StreamCondition, StreamError, ns},
 };
 
 /// How long the last words to a client may take.
@@ -49,7 +51,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    fn source(&self) -> Source {
+    pub(super) fn source(&self) -> Source {
         let ip: IpAddr = self.address.ip();
         Source {
             ip,
@@ -131,7 +133,7 @@ pub(crate) async fn begin_web(pipe: DuplexStream, peer: Peer) -> ChildResult {
     let settings = peer.server.settings.load_full();
     let deadline = Instant::now() + settings.config.login_timeout;
     // Programs in browsers are told nothing about the channel, so there is nothing to bind to.
-    let stream = Stream::secured(settings.policy.clone(), token, Channel::default());
+    let stream = Stream::secured(peer.server.policy(), token, Channel::default());
     secured(pipe, peer, Step::Read(stream), deadline).await
 }
 
@@ -198,7 +200,7 @@ async fn close(mut socket: impl AsyncWrite + AsyncRead + Unpin) {
 
 /// What a login comes to.
 enum End {
-    StartTls(StartTls),
+    StartTls(Box<StartTls>),
     Ready(Box<Ready>),
 }
 
@@ -257,7 +259,7 @@ impl Driver {
                         info!("something was sent in clear behind STARTTLS");
                         return None;
                     }
-                    return Some(End::StartTls(tls));
+                    return Some(End::StartTls(Box::new(tls)));
                 }
                 Step::Verifier(wanted) => {
                     let found = verifier(peer, wanted.account(), wanted.hash()).await;
@@ -270,6 +272,15 @@ impl Driver {
                         Err(_) => peer.server.metrics.failed_logins.inc(),
                     };
                     Some(wanted.answer(verdict, &mut out))
+                }
+                Step::Token(wanted) => {
+                    let found = tokens::find(peer, &wanted).await;
+                    Some(wanted.answer(found, &mut out))
+                }
+                Step::Grant(granting) => {
+                    // What a proof came to is counted, whatever becomes of the rest.
+                    self.count(peer, &mut out);
+                    Some(tokens::grant(peer, granting, &mut out).await)
                 }
                 Step::Bind(binding) => match bind(peer, binding, &mut out).await {
                     Ok(ready) => return Some(End::Ready(ready)),
@@ -422,7 +433,7 @@ async fn password(peer: &Peer, account: &BareJid, password: &str) -> Result<(), 
     verified.map(|_| ()).map_err(|error| refusal(&error))
 }
 
-fn refusal(error: &AuthError) -> Failure {
+pub(super) fn refusal(error: &AuthError) -> Failure {
     match error {
         AuthError::Disabled => Failure::AccountDisabled,
         AuthError::Throttled { .. } | AuthError::Locked { .. } => Failure::TemporaryAuthFailure,
@@ -463,9 +474,27 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
         id,
         outbox: outbox.clone(),
     };
+    let (mut made, mut with) = (Session::new(id, jid.clone(), outbox), With::default());
+    made.carbons = binding.carbons();
+    if binding.inactive() {
+        session.outbox.inactive(true);
+    }
+    if let Some(resume) = binding.manage() {
+        // Before anything can be sent to the client, as it counts from there on.
+        let (enabled, token) = server.enabled(resume);
+        if session.outbox.manage(token.clone(), "") {
+            with.enabled = Some(enabled);
+        }
+        if let Some(token) = token {
+            server.allow_resume(token, id);
+        }
+    }
+    if binding.is_inline() && server.settings.load().archives {
+        with.metadata = Some(metadata(server, binding.account()).await);
+    }
     // Known to the server before the account, so that whoever displaces it finds it.
     server.enrol(session.clone());
-    let bound = cell.live().bind(Session::new(id, jid.clone(), outbox));
+    let bound = cell.live().bind(made);
     match bound {
         Ok(wishes) => server.apply(wishes).await,
         Err(error) => {
@@ -473,7 +502,7 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
             return Err(Box::new(binding.refused(&error, out)));
         }
     }
-    match binding.bound(jid, out) {
+    match binding.bound(jid, with, out) {
         Some(bound) => {
             let unsaid = std::mem::take(&mut out.text);
             info!(user = %bound.jid, mechanism, "bound");
@@ -489,6 +518,19 @@ async fn bind(peer: &Peer, binding: Binding, out: &mut Output) -> Result<Box<Rea
             Err(Box::new(Step::Close))
         }
     }
+}
+
+/// What is in an account's archive now (XEP-0386 4.2: so that its client knows what to ask for).
+async fn metadata(server: &Server, account: &BareJid) -> Element {
+    let owner = account.to_string();
+    // What is known only to memory is not asked for before it is on disk either.
+    server.archive.settled(server.archive.count()).await;
+    let database = &server.ground.database;
+    let found = database.read(move |reader| mam::metadata(reader, &owner));
+    found.await.unwrap_or_else(|error| {
+        limited!(Duration::from_secs(10), error, "an archive was not read", %error);
+        Element::new("metadata", ns::MAM)
+    })
 }
 
 fn facts(peer: &Peer, jid: &Jid, mechanism: &'static str) -> Facts {

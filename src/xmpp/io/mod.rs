@@ -14,5 +14,6 @@ pub(crate) mod s2s;
 pub(crate) mod server;
 mod session;
 pub(crate) mod sweep;
+mod tokens;
 pub(crate) mod upload;
 pub(crate) mod web;

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
@@ -36,12 +36,12 @@ use crate::{
     engine::{
         account::{Account, Outlet, SessionId, bounce},
         delivery::is_storable,
-        login::Policy,
+        login::{Inlines, Policy},
         sasl::Hash,
         sm::Sent,
         wish::{Plan, Wish, Wishes},
     },
-    features::{Features, last::stored, mam, rooms, upload},
+    features::{Features, bind2, carbons, csi, fast, last::stored, mam, rooms, sasl2, sm, upload},
     wire::{BareJid, Condition, Element, Jid, Kind, Limits, Stanza, StanzaError, ns, time},
 };
 
@@ -63,6 +63,21 @@ pub(crate) struct Settings {
     pub(crate) components: HashSet<Box<str>>,
     /// What the server's disco says that there is beside it.
     pub(crate) neighbours: HashSet<Box<str>>,
+}
+
+/// What resources are made from that clients don't choose; for as long as sessions last.
+static PEPPER: LazyLock<String> = LazyLock::new(token);
+
+/// What clients can ask for with their login.
+fn inlines(features: &Features) -> Option<Inlines> {
+    let inlines = Inlines {
+        bind: features.has(bind2::NAME),
+        carbons: features.has(carbons::FEATURE.name),
+        csi: features.has(csi::NAME),
+        sm: features.has(sm::NAME),
+        fast: features.has(fast::NAME),
+    };
+    features.has(sasl2::NAME).then_some(inlines)
 }
 
 impl Settings {
@@ -92,6 +107,8 @@ impl Settings {
         let policy = Arc::new(Policy {
             hosts: hosts.clone(),
             features: features.stream(),
+            inlines: inlines(&features),
+            pepper: PEPPER.clone(),
             lacking: HashMap::new(),
         });
         Settings {

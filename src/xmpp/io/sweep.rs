@@ -70,6 +70,11 @@ async fn expire(server: &Server) {
         .write(move |tx| data::archive::expire(tx, before, EXPIRED_AT_ONCE))
         .await;
     let now = stored(SystemTime::now());
+    let tokens = server
+        .ground
+        .database
+        .write(move |tx| data::tokens::expire(tx, now));
+    let tokens = tokens.await;
     let before = now.saturating_sub(server.settings.load().config.upload.keep.as_secs());
     let unused = now.saturating_sub(upload::WAIT.as_secs());
     let files = server
@@ -77,8 +82,8 @@ async fn expire(server: &Server) {
         .database
         .write(move |tx| data::upload::expire(tx, before, unused, EXPIRED_AT_ONCE))
         .await;
-    if let Err(error) = gone.map(|_| ()).and(files) {
-        limited!(Duration::from_secs(60), error, "old messages and files were not deleted", %error);
+    if let Err(error) = gone.map(|_| ()).and(files).and(tokens) {
+        limited!(Duration::from_secs(60), error, "old messages, files and tokens were not deleted", %error);
     }
 }
 

@@ -142,3 +142,9 @@ pub const HTTP_BIND: &str = "http://jabber.org/protocol/httpbind";
 pub const XBOSH: &str = "urn:xmpp:xbosh";
 /// XEP-0156: what a host offers.
 pub const XRD: &str = "http://docs.oasis-open.org/ns/xri/xrd-1.0";
+/// XEP-0388: SASL with more in it.
+pub const SASL2: &str = "urn:xmpp:sasl:2";
+/// XEP-0386: a resource with more in it.
+pub const BIND2: &str = "urn:xmpp:bind:0";
+/// XEP-0484: tokens.
+pub const FAST: &str = "urn:xmpp:fast:0";

@@ -239,7 +239,7 @@ proptest! {
     fn never_beyond_the_rate(rate in 1u16..20, steps in prop::collection::vec((0u32..3, 0usize..60), 1..40)) {
         let limits = Limits { answers: rate, slip: 0, ..limits() };
         let limiter = Limiter::new(limits, [1; 16]);
-        let who = Who { address: CLIENT.parse().unwrap(), key: None };
+        let who = Who { address: CLIENT.parse().unwrap(), key: None, certified: &[] };
         let alike = Alike { kind: Kind::Answer, name: b"\x03web\x00", ..Alike::ERROR };
         let (mut now, mut sent) = (1000, 0u32);
         for (later, count) in steps {
@@ -256,7 +256,7 @@ proptest! {
     fn a_full_table_does_no_harm(hosts in prop::collection::vec(any::<u32>(), 1..3000)) {
         let limiter = Limiter::new(limits(), [1; 16]);
         for host in hosts {
-            let who = Who { address: std::net::Ipv4Addr::from(host).into(), key: None };
+            let who = Who { address: std::net::Ipv4Addr::from(host).into(), key: None, certified: &[] };
             prop_assert_ne!(limiter.count(&who, Alike::ERROR, host), Verdict::Truncate);
         }
     }

@@ -241,7 +241,7 @@ impl Recursion {
         Quick::Later(Box::new(Later {
             pending,
             resolver: resolver.clone(),
-            client: *client,
+            client: client.clone(),
             message: message.to_vec(),
             stale,
             place: (slot, permit),

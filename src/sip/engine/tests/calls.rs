@@ -120,10 +120,14 @@ fn a_call_from_ringing_to_the_end() {
                 from: from.clone(),
                 to: to.clone()
             },
-            CallEvent::Answered { id: id.clone() },
+            CallEvent::Answered {
+                id: id.clone(),
+                by: Some(to.clone()),
+            },
             CallEvent::Ended {
                 id,
                 from,
+                by: Some(to.clone()),
                 to,
                 outcome: "answered",
                 talked: Duration::from_secs(40)

@@ -4,6 +4,8 @@
 
 mod calls;
 mod loss;
+mod plans;
 mod refusals;
 mod registrations;
+mod trunks;
 mod world;

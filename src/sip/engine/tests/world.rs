@@ -172,6 +172,30 @@ impl World {
         }
     }
 
+    /// Has calls go by a plan.
+    pub(super) fn plan(&mut self, text: &str) {
+        let loaded = omnid_config::load_str::<crate::Config>(text);
+        let config = loaded.unwrap_or_else(|error| panic!("{error}")).value;
+        let mut problems = omnid_config::Problems::default();
+        let plan = crate::plan::compile(&config, "example.org", &mut problems);
+        let trunks = crate::trunk::compile(&config.trunk, &mut problems);
+        assert_eq!(problems.errors(), 0, "{text}");
+        self.settings.plan = plan.into();
+        self.settings.trunks = trunks.into_iter().map(Into::into).collect();
+    }
+
+    /// Has the plan's trunks looked after, with their servers at these addresses.
+    pub(super) fn look_after(&mut self, servers: &[&str]) -> Vec<Sent> {
+        let trunks = self.settings.trunks.clone();
+        let mut named = Vec::new();
+        for trunk in trunks {
+            let flows = servers.iter().map(|server| flow(server)).collect();
+            self.shared.trunks.set_servers(&trunk.name, flows);
+            named.push((trunk.clone(), format!("{}-id", trunk.name)));
+        }
+        self.turn(&mut |engine, turn| engine.look_after(named.clone(), turn))
+    }
+
     /// A message arrives from somewhere.
     pub(super) fn deliver(&mut self, from: &str, text: &str) -> Vec<Sent> {
         self.deliver_bytes(from, &Bytes::from(text.replace('\n', "\r\n")))
@@ -237,6 +261,11 @@ impl World {
         let text = register(user, at, 1, &format!("Contact: <sip:{user}@{at}>\n"));
         let answer = self.with_password(at, password, &text);
         assert_eq!(answer[0].first_line(), "SIP/2.0 200 OK");
+    }
+
+    pub(super) fn calls_of(&self, user: &str) -> usize {
+        let address = Address::new(user, "example.org").unwrap();
+        self.shared.calls_of(&address)
     }
 
     pub(super) fn bound(&self, user: &str) -> usize {

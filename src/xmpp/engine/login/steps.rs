@@ -1,13 +1,18 @@
 //! What a login waits for, each as a value that only the right answer consumes.
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-
-use super::{Core, Output, Step, Stream, Trust, Turn, write_sm_failed};
+use super::{
+    Core, Output, Step, Stream, Trust, Turn,
+    inline::{Rest, With, Wrap},
+    write_sm_failed,
+};
 use crate::{
     engine::sasl::{
-        Authenticated, Channel, ClientFirst, Failure, Hash, Mechanism, PlainMessage, Verifier,
+        Authenticated, Channel, ClientFirst, Failure, Hash, PlainMessage, Verifier, offer,
     },
-    wire::{BareJid, Condition, Element, IqType, Jid, Kind, StanzaError, ns, stream::StreamHeader},
+    wire::{
+        BareJid, Condition, Element, IqType, Jid, Kind, StanzaError, StreamCondition, ns,
+        stream::StreamHeader,
+    },
 };
 
 /// A stream that is about to be secured.
@@ -34,6 +39,7 @@ pub struct VerifierWanted {
     pub(super) core: Core,
     pub(super) channel: Channel,
     pub(super) first: ClientFirst,
+    pub(super) wrap: Wrap,
 }
 
 impl VerifierWanted {
@@ -53,19 +59,20 @@ impl VerifierWanted {
             core,
             channel,
             first,
+            wrap,
         } = self;
         match verifier {
             Ok(verifier) => {
-                let (exchange, challenge) = first.challenge(verifier, &(core.token)());
-                Element::new("challenge", ns::SASL)
-                    .text(BASE64.encode(challenge))
-                    .write(ns::CLIENT, out);
+                let offered = offer(core.offered(&channel), &channel);
+                let (exchange, challenge) =
+                    first.challenge(verifier, &(core.token)(), Some(&offered));
+                wrap.challenge(&challenge, out);
                 Step::Read(Stream {
                     core,
-                    turn: Turn::Proof(channel, Box::new(exchange)),
+                    turn: Turn::Proof(channel, Box::new(exchange), wrap),
                 })
             }
-            Err(failure) => core.refuse(failure, channel, out),
+            Err(failure) => core.refuse(failure, channel, &wrap, out),
         }
     }
 }
@@ -75,6 +82,7 @@ pub struct PasswordWanted {
     pub(super) core: Core,
     pub(super) channel: Channel,
     pub(super) plain: PlainMessage,
+    pub(super) wrap: Wrap,
 }
 
 impl std::fmt::Debug for PasswordWanted {
@@ -102,10 +110,11 @@ impl PasswordWanted {
             core,
             channel,
             plain,
+            wrap,
         } = self;
         match plain.checked(verdict) {
-            Ok(known) => core.succeed(known, None, out),
-            Err(failure) => core.refuse(failure, channel, out),
+            Ok(known) => core.succeed(known, None, wrap, out),
+            Err(failure) => core.refuse(failure, channel, &wrap, out),
         }
     }
 }
@@ -117,6 +126,8 @@ pub struct Binding {
     pub(super) known: Authenticated,
     pub(super) id: String,
     pub(super) jid: Option<Jid>,
+    /// It was asked for with the proof.
+    pub(super) rest: Option<Box<Rest>>,
 }
 
 /// A stream that is ready for stanzas.
@@ -143,11 +154,40 @@ impl Binding {
 
     /// The mechanism that the client proved itself with.
     pub fn mechanism(&self) -> &'static str {
-        self.core.mechanism.map(Mechanism::name).unwrap_or_default()
+        self.core.mechanism.unwrap_or_default()
+    }
+
+    /// It asked for a resource with its proof, which means that it reads the archive.
+    pub fn is_inline(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// It wants copies of messages from the start (XEP-0280).
+    pub fn carbons(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.carbons())
+    }
+
+    /// Nobody looks at it (XEP-0352).
+    pub fn inactive(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.inactive())
+    }
+
+    /// It wants stream management; whether to resume too (XEP-0198).
+    pub fn manage(&self) -> Option<bool> {
+        self.rest.as_ref()?.manage()
     }
 
     /// It has the resource of `jid`, which is this account's.
-    pub fn bound(self, jid: Jid, out: &mut Output) -> Option<Bound> {
+    pub fn bound(mut self, jid: Jid, with: With, out: &mut Output) -> Option<Bound> {
+        if let Some(rest) = self.rest.take() {
+            rest.bound(&self.core, &jid, with, out);
+            let header = self.core.header?;
+            return Some(Bound {
+                jid,
+                lang: header.lang.clone(),
+                header,
+            });
+        }
         let header = self.core.header?;
         let bind =
             Element::new("bind", ns::BIND).child(Element::new("jid", ns::BIND).text(jid.as_str()));
@@ -165,6 +205,14 @@ impl Binding {
 
     /// It can't have it.
     pub fn refused(self, error: &StanzaError, out: &mut Output) -> Step {
+        if self.rest.is_some() {
+            // There is no answer for this: the proof was right, and the client can't go on.
+            let condition = match error.condition {
+                Condition::ResourceConstraint => StreamCondition::ResourceConstraint,
+                _ => StreamCondition::InternalServerError,
+            };
+            return self.core.fail(&condition.into(), out);
+        }
         Element::new(Kind::Iq(IqType::Error).name(), ns::CLIENT)
             .attr("type", "error")
             .attr("id", self.id)
@@ -185,6 +233,8 @@ pub struct Resuming {
     pub(super) known: Authenticated,
     pub(super) previous: String,
     pub(super) handled: u32,
+    /// It was asked for with the proof.
+    pub(super) rest: Option<Box<Rest>>,
 }
 
 impl Resuming {
@@ -206,6 +256,9 @@ impl Resuming {
     /// There is no such session: the client may bind. `handled` if we know how many stanzas of the
     /// client's the session had.
     pub fn failed(self, handled: Option<u32>, out: &mut Output) -> Step {
+        if let Some(rest) = self.rest {
+            return rest.not_resumed(self.core, self.known, handled, out);
+        }
         write_sm_failed(Condition::ItemNotFound, handled, out);
         let turn = Turn::Choice(Trust::Known(self.known));
         Step::Read(Stream {
@@ -216,11 +269,14 @@ impl Resuming {
 
     /// It goes on: `handled` of the client's stanzas were handled.
     pub fn resumed(self, jid: Jid, handled: u32, out: &mut Output) -> Option<Bound> {
-        let header = self.core.header?;
-        Element::new("resumed", ns::SM)
+        let resumed = Element::new("resumed", ns::SM)
             .attr("previd", self.previous)
-            .attr("h", handled.to_string())
-            .write(ns::CLIENT, out);
+            .attr("h", handled.to_string());
+        match self.rest {
+            Some(rest) => rest.resumed(&self.core, &jid, resumed, out),
+            None => drop(resumed.write(ns::CLIENT, out)),
+        }
+        let header = self.core.header?;
         Some(Bound {
             jid,
             lang: header.lang.clone(),

@@ -5,6 +5,8 @@ use crate::{
     wire::{BareJid, Condition, Framer, Limits},
 };
 
+mod inline;
+
 const XML: &str = "<?xml version='1.0'?>";
 
 fn token() -> String {
@@ -197,7 +199,7 @@ fn rfc_6120_9_1() {
     assert_eq!(binding.jid().as_str(), "juliet@im.example.com/balcony");
     let mut out = Output::default();
     let jid = binding.jid().clone();
-    let bound = binding.bound(jid, &mut out).unwrap();
+    let bound = binding.bound(jid, With::default(), &mut out).unwrap();
     assert_eq!(bound.jid.as_str(), "juliet@im.example.com/balcony");
     assert_eq!(
         out.text,
@@ -211,7 +213,9 @@ fn scram_with_the_words_of_rfc_7677() {
     let mut client = Client::secured();
     client.open();
     let seen = client.send(&auth("SCRAM-SHA-256", "n,,n=user,r=rOprNGfwEbeRWgbNEkqO"));
-    let challenge = "r=rOprNGfwEbeRWgbNEkqOtoken,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+    // XEP-0474: what was offered is in it.
+    let challenge = "r=rOprNGfwEbeRWgbNEkqOtoken,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,\
+                     h=cmRT/9v5sjTgX+ft+hYhsOha8IkhRW2KxNFPJvcbHUA=";
     let expect = BASE64.encode(challenge);
     assert_eq!(
         seen,

@@ -131,7 +131,7 @@ impl RoomConfig {
     }
 
     /// The form for owners.
-    pub(super) fn to_form(&self) -> Element {
+    pub fn to_form(&self) -> Element {
         let flag = |name, on: bool| form::field(name, "boolean", [if on { "1" } else { "0" }]);
         let text = |name, value: &str| form::field(name, "text-single", [value]);
         let options = |field: Element, options: &[&str]| {

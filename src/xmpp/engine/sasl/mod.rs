@@ -3,13 +3,15 @@
 //! [`Authenticated`] can only be made here, by a proof that was right; whoever holds one needs no
 //! further check, and no other name a client mentions on its stream can take its place.
 
+mod hashed;
 mod plain;
 mod scram;
 
 use crate::wire::BareJid;
 
+pub use hashed::{Token, TokenMechanism, TokenMessage};
 pub use plain::PlainMessage;
-pub use scram::{ClientFirst, Exchange};
+pub use scram::{ClientFirst, Exchange, offer};
 
 /// An account that a client has proven to be its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

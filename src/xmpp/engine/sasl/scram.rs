@@ -26,6 +26,21 @@ impl Hash {
     }
 }
 
+/// What was offered, as its hash is made of it (XEP-0474 4).
+pub fn offer<'a>(mechanisms: impl Iterator<Item = &'a str>, channel: &Channel) -> String {
+    let sorted = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        names.join("\u{1e}")
+    };
+    let mut text = sorted(mechanisms.collect());
+    let bindings: Vec<_> = channel.bindings().map(|(name, _)| name).collect();
+    if !bindings.is_empty() {
+        text.push('\u{1f}');
+        text.push_str(&sorted(bindings));
+    }
+    text
+}
+
 /// The client's first message, checked against what the channel offers.
 #[derive(Debug, Clone)]
 pub struct ClientFirst {
@@ -108,10 +123,21 @@ impl ClientFirst {
     }
 
     /// The challenge, once the account's verifier is known. `nonce` must never come twice.
-    pub fn challenge(self, verifier: Verifier, nonce: &str) -> (Exchange, String) {
+    /// `offered` is all that was ([`offer`]): the client sees that nobody took anything away.
+    pub fn challenge(
+        self,
+        verifier: Verifier,
+        nonce: &str,
+        offered: Option<&str>,
+    ) -> (Exchange, String) {
         let nonce = format!("{}{nonce}", self.nonce);
         let salt = BASE64.encode(&verifier.salt);
-        let challenge = format!("r={nonce},s={salt},i={}", verifier.iterations);
+        let mut challenge = format!("r={nonce},s={salt},i={}", verifier.iterations);
+        if let Some(offered) = offered {
+            let hash = digest::digest(self.hash.digest(), offered.as_bytes());
+            challenge.push_str(",h=");
+            challenge.push_str(&BASE64.encode(hash));
+        }
         let exchange = Exchange {
             first: self,
             verifier,
@@ -284,7 +310,7 @@ mod tests {
             let none = Channel::default();
             let parsed =
                 ClientFirst::parse(client_first.as_bytes(), hash, false, &none, "example.com");
-            let (exchange, sent) = parsed.unwrap().challenge(verifier.clone(), nonce);
+            let (exchange, sent) = parsed.unwrap().challenge(verifier.clone(), nonce, None);
             assert_eq!(sent, challenge);
             let (who, answer) = exchange.clone().finish(client_final.as_bytes()).unwrap();
             assert_eq!(
@@ -341,7 +367,7 @@ mod tests {
             let header = format!("p={name},,");
             let parsed = first(&format!("{header}{bare}"), true, &channel()).unwrap();
             let stored = verifier(Hash::Sha256, "secret", b"salt", 4096);
-            let (exchange, challenge) = parsed.challenge(stored, "xyz");
+            let (exchange, challenge) = parsed.challenge(stored, "xyz", None);
             let reply = |data: &str, password: &str| {
                 answer(
                     &challenge,
@@ -366,6 +392,30 @@ mod tests {
                 assert_eq!(seen, Err(Failure::NotAuthorized));
             }
         }
+    }
+
+    /// XEP-0474 6.
+    #[test]
+    fn what_was_offered_is_hashed() {
+        let mechanisms = ["SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"];
+        let offered = offer(mechanisms.into_iter(), &channel());
+        let message = b"n,,n=user,r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6";
+        let none = Channel::default();
+        let parsed = ClientFirst::parse(message, Hash::Sha1, false, &none, "example.org");
+        let stored = verifier(
+            Hash::Sha1,
+            "pencil",
+            &BASE64.decode("QSXCR+Q6sek8bf92").unwrap(),
+            4096,
+        );
+        let nonce = "a09117a6-ac50-4f2f-93f1-93799c2bddf6";
+        let (_, challenge) = parsed.unwrap().challenge(stored, nonce, Some(&offered));
+        assert_eq!(
+            challenge,
+            "r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6a09117a6-ac50-4f2f-93f1-93799c2bddf6,\
+             s=QSXCR+Q6sek8bf92,i=4096,h=G6k/rBLDqgOhRRaCuuatSDFkJ08="
+        );
+        assert_eq!(offer(["A", "B"].into_iter(), &none), "A\u{1e}B");
     }
 
     #[test]
@@ -429,7 +479,7 @@ mod tests {
         let none = Channel::default();
         let parsed = first("n,,n=user,r=abc", false, &none).unwrap();
         let stored = verifier(Hash::Sha256, "secret", b"salt", 4096);
-        let (exchange, _) = parsed.challenge(stored, "xyz");
+        let (exchange, _) = parsed.challenge(stored, "xyz", None);
         for (message, failure) in [
             ("", Failure::MalformedRequest),
             ("c=biws,r=abcxyz", Failure::MalformedRequest),

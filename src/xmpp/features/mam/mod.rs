@@ -98,24 +98,32 @@ pub fn archive(query: &Element, set: bool, owner: &str) -> Reply {
                 }
             }))
         }
-        (false, "metadata") => Reply::Read(Box::new(move |reader| {
-            let ends = data::archive::ends(reader, &owner)?;
-            let mut metadata = Element::new("metadata", ns::MAM);
-            for (name, id) in ends
-                .into_iter()
-                .flat_map(|(first, last)| [("start", first), ("end", last)])
-            {
-                let names = data::archive::names(reader, &owner, id, id)?;
-                metadata.push(
-                    Element::new(name, ns::MAM)
-                        .attr("id", called(&names, id))
-                        .attr("timestamp", time::format_micros(stamped(&names, id))),
-                );
-            }
-            Ok(metadata.into())
-        })),
+        (false, "metadata") => {
+            Reply::Read(Box::new(move |reader| Ok(metadata(reader, &owner)?.into())))
+        }
         _ => Condition::BadRequest.into(),
     }
+}
+
+/// Section 5: the first and the last entry.
+///
+/// # Errors
+/// When the database fails.
+pub fn metadata(reader: &mut Reader<'_>, owner: &str) -> Result<Element, StoreError> {
+    let ends = data::archive::ends(reader, owner)?;
+    let mut metadata = Element::new("metadata", ns::MAM);
+    for (name, id) in ends
+        .into_iter()
+        .flat_map(|(first, last)| [("start", first), ("end", last)])
+    {
+        let names = data::archive::names(reader, owner, id, id)?;
+        metadata.push(
+            Element::new(name, ns::MAM)
+                .attr("id", called(&names, id))
+                .attr("timestamp", time::format_micros(stamped(&names, id))),
+        );
+    }
+    Ok(metadata)
 }
 
 /// Section 4.1.5: what can be filled in.

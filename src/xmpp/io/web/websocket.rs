@@ -33,6 +33,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const WRITE: Duration = Duration::from_secs(60);
 /// Answers to pings that wait to be written; a client that sends more of them gets fewer.
 const PONGS: usize = 8;
+/// Bytes that are read for nobody at the end.
+const DISCARDED: usize = 1024 * 1024;
 /// The status of an end as it should be.
 const NORMAL: u16 = 1000;
 
@@ -151,19 +153,18 @@ async fn carry(server: Arc<Server>, socket: Socket, pipe: DuplexStream) {
         websocket::write_close(&mut end, status);
         to_client.write_all(&end).await?;
         to_client.flush().await?;
-        // RFC 6455 7.1.1: the server hangs up first, once it has the client's end.
-        let mut buffer = [0; 512];
-        let mut reader = Reader::default();
-        for _ in 0..64 {
-            let read = from_client.read(&mut buffer).await?;
-            reader.push(buffer.get(..read).unwrap_or_default());
-            match reader.next(PIPE) {
-                Ok(Some(Message::Close)) | Err(_) => break,
-                _ if read == 0 => break,
-                _ => {}
+        // RFC 6455 7.1.1: the server hangs up first. What the client still sends is read, so that
+        // the kernel doesn't reset the connection over it before our last words are there.
+        to_client.shutdown().await?;
+        let mut buffer = [0; BUFFER];
+        let mut left = DISCARDED;
+        while let Some(rest) = left.checked_sub(from_client.read(&mut buffer).await?) {
+            if rest == left {
+                break;
             }
+            left = rest;
         }
-        to_client.shutdown().await
+        Ok::<(), std::io::Error>(())
     };
     if let Ok(Err(error)) = timeout(LAST_WORDS, last).await {
         debug!(%error, "a WebSocket broke");

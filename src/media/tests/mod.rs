@@ -1,0 +1,5 @@
+mod negotiate;
+mod ports;
+mod relay;
+mod sdp;
+mod sound;
