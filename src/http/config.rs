@@ -60,6 +60,8 @@ omnid_config::section! {
         /// Codings in which files lie beside their plain form ("a.css.zst", "a.css.br",
         /// "a.css.gz"), the best first; clients that take one get it.
         pub precompressed: Vec<CodingChoice> = vec![],
+        /// How much one client may ask of the site.
+        pub rate: Option<RateConfig> = None,
         /// Compresses responses on their way out, whatever serves them; not at all without it.
         pub compress: Option<CompressConfig> = None,
         /// Shows directories that have no index file; they are forbidden (403) otherwise.
@@ -152,6 +154,8 @@ omnid_config::section! {
         pub status: Option<Spanned<u16>> = None,
         /// The media type of a fixed text.
         pub content_type: String = "text/plain; charset=utf-8".into(),
+        /// How much one client may ask of this route, beside what it may ask of the site.
+        pub rate: Option<RateConfig> = None,
         /// How it is found out who comes.
         pub auth: Option<AuthConfig> = None,
         /// Who may come in, such as "ip 192.0.2.0/24 or user alice"; whoever can log in where
@@ -163,6 +167,31 @@ omnid_config::section! {
         pub headers: HeadersConfig = HeadersConfig::default(),
         /// The largest request body; the site's unless given.
         pub max_body: Option<ByteSize> = None,
+    }
+}
+
+omnid_config::section! {
+    /// How much one client may ask for; more is answered with 429. A client is an IPv4 address or
+    /// an IPv6 network of 64 bits.
+    pub struct RateConfig {
+        /// Requests in the time that `per` says.
+        #[range(1..=1_000_000)]
+        pub requests: Option<u32> = None,
+        /// That time.
+        #[range(Duration::from_millis(1)..=Duration::from_secs(86_400))]
+        pub per: Duration = Duration::from_secs(1),
+        /// How many of them may come at once; all unless given.
+        #[range(1..=1_000_000)]
+        pub burst: Option<u32> = None,
+        /// Requests under way at once.
+        #[range(1..=1_000_000)]
+        pub concurrent: Option<u32> = None,
+        /// Bytes a second that are sent to it, over all its connections.
+        #[range(ByteSize(1)..=ByteSize::gib(64))]
+        pub bandwidth: Option<ByteSize> = None,
+        /// Clients that are remembered; beyond them, those are forgotten that ask for nothing.
+        #[range(16..=10_000_000)]
+        pub clients: usize = 65_536,
     }
 }
 

@@ -15,6 +15,7 @@ mod listings;
 mod moved;
 mod programs;
 mod proxy;
+mod rates;
 mod rules;
 mod slow;
 mod smuggling;

@@ -10,6 +10,7 @@ use std::{
 
 use super::LogFiles;
 use crate::{
+    engine::rate::{RateLimits, RateTable},
     files::{Root, Symlinks},
     metrics::SiteMeter,
     proxy::{Pool, Protocol, Target},
@@ -21,6 +22,7 @@ pub struct Shelf {
     pools: Mutex<HashMap<(Target, Protocol), Weak<Pool>>>,
     roots: Mutex<HashMap<(PathBuf, Symlinks), Weak<Root>>>,
     meters: Mutex<BTreeMap<String, Arc<SiteMeter>>>,
+    rates: Mutex<BTreeMap<String, Weak<RateTable>>>,
     /// Log files.
     pub logs: Arc<LogFiles>,
 }
@@ -64,6 +66,20 @@ impl Shelf {
         let meter = Arc::new(SiteMeter::new(site));
         meters.insert(site.to_owned(), meter.clone());
         meter
+    }
+
+    /// What clients have asked of a place, as long as its limits stay the same.
+    pub fn rate(&self, place: String, limits: RateLimits) -> Arc<RateTable> {
+        let mut rates = lock(&self.rates);
+        rates.retain(|_, table| table.strong_count() > 0);
+        if let Some(table) = rates.get(&place).and_then(Weak::upgrade)
+            && table.limits() == limits
+        {
+            return table;
+        }
+        let table = Arc::new(RateTable::new(limits));
+        rates.insert(place, Arc::downgrade(&table));
+        table
     }
 
     /// Upstreams and their idle connections, for the status page.

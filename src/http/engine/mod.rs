@@ -8,5 +8,6 @@ pub mod flood;
 pub mod guard;
 pub mod precondition;
 pub mod ranges;
+pub mod rate;
 pub mod routes;
 pub mod sites;

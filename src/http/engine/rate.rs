@@ -99,7 +99,11 @@ impl RateTable {
         let key = key(client);
         let mut clients = self.lock();
         let client = clients.of(key, self.limits.clients, now);
-        if self.limits.concurrent.is_some_and(|most| client.active >= most) {
+        if self
+            .limits
+            .concurrent
+            .is_some_and(|most| client.active >= most)
+        {
             return Err(Refused::TooMany);
         }
         if let Some((cost, burst)) = self.limits.requests {
@@ -246,7 +250,7 @@ mod tests {
             ..NONE
         });
         let start = Instant::now();
-        let mut let_in = |client: &str, after: u64| {
+        let let_in = |client: &str, after: u64| {
             let now = start + Duration::from_millis(after);
             table.admit(at(client), now).map(drop)
         };
@@ -255,10 +259,16 @@ mod tests {
         }
         assert_eq!(let_in("192.0.2.1", 0), Err(Refused::TooFast(SECOND / 2)));
         // What is refused costs nothing.
-        assert_eq!(let_in("192.0.2.1", 100), Err(Refused::TooFast(2 * SECOND / 5)));
+        assert_eq!(
+            let_in("192.0.2.1", 100),
+            Err(Refused::TooFast(2 * SECOND / 5))
+        );
         assert_eq!(let_in("192.0.2.2", 100), Ok(()));
         assert_eq!(let_in("192.0.2.1", 500), Ok(()));
-        assert_eq!(let_in("192.0.2.1", 501), Err(Refused::TooFast(Duration::from_millis(499))));
+        assert_eq!(
+            let_in("192.0.2.1", 501),
+            Err(Refused::TooFast(Duration::from_millis(499)))
+        );
         for _ in 0..3 {
             assert_eq!(let_in("192.0.2.1", 10_000), Ok(()));
         }
@@ -288,7 +298,10 @@ mod tests {
         let first = table.admit(at("192.0.2.1"), now);
         let second = table.admit(at("192.0.2.1"), now);
         assert!(first.is_ok() && second.is_ok());
-        assert_eq!(table.admit(at("192.0.2.1"), now).err(), Some(Refused::TooMany));
+        assert_eq!(
+            table.admit(at("192.0.2.1"), now).err(),
+            Some(Refused::TooMany)
+        );
         assert!(table.admit(at("192.0.2.2"), now).is_ok());
         drop(first);
         assert!(table.admit(at("192.0.2.1"), now).is_ok());
@@ -329,7 +342,10 @@ mod tests {
             assert!(table.admit(client, now).is_ok());
             assert!(table.len() <= 50);
         }
-        assert_eq!(table.admit(at("198.51.100.1"), now).err(), Some(Refused::TooMany));
+        assert_eq!(
+            table.admit(at("198.51.100.1"), now).err(),
+            Some(Refused::TooMany)
+        );
         drop(held);
         let order = table.lock().order.len();
         assert_eq!(order, table.len());

@@ -133,12 +133,21 @@ impl Handler {
                 return ready(at(None).finish(Err(Failure::from(refusal)), exchange));
             }
         };
+        let client = connection.peer.ip();
+        let mut admitted = exchange.admit(site.rate.as_ref(), client);
         let found = site.route(path.as_bytes());
         let route = match found {
             Found::Route { route, .. } => Some(route),
             _ => None,
         };
+        // Where there are rules, they say which route it is.
+        if let (Ok(()), Some(route), None) = (&admitted, route, &site.rules) {
+            admitted = exchange.admit(route.rate.as_ref(), client);
+        }
         let quick = AssertUnwindSafe(|| {
+            if let Err(refused) = admitted {
+                return Quick::Answer(Err(refused));
+            }
             // Rules may send it elsewhere, or wait for somebody to log in.
             if site.rules.is_some() {
                 return Quick::Slow;

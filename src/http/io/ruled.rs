@@ -142,6 +142,10 @@ impl Job {
             Ok(user) => user,
             Err(answer) => return Ruled::Answer(*answer),
         };
+        let rate = self.route().and_then(|(route, _)| route.rate.as_ref());
+        if let Err(refused) = exchange.admit(rate, self.connection.peer.ip()) {
+            return Ruled::Answer(Err(refused));
+        }
         // From here on as for any other site.
         let found = match self.route() {
             Some((route, matched)) => Found::Route {

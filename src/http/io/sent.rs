@@ -1,15 +1,17 @@
 //! A response body on its way out. Its exchange is over when it is.
 
 use std::{
+    future::Future,
     pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use omnid_hub::BodyError;
 use omnid_telemetry::limited;
+use tokio::time::Sleep;
 
 use super::exchange::Exchange;
 use crate::body::Body;
@@ -19,6 +21,8 @@ pub struct SentBody {
     body: Body,
     exchange: Exchange,
     rest: Bytes,
+    /// Where the client has had as much as it may.
+    pause: Option<Pin<Box<Sleep>>>,
     broken: Option<BodyError>,
 }
 
@@ -28,11 +32,13 @@ const PIECE_MAX: usize = 16 * 1024;
 
 impl SentBody {
     /// Follows `body`.
-    pub(super) fn new(body: Body, exchange: Exchange) -> Self {
+    pub(super) fn new(body: Body, mut exchange: Exchange) -> Self {
+        let owes = exchange.sends(0);
         Self {
             body,
             exchange,
             rest: Bytes::new(),
+            pause: owes.map(pause),
             broken: None,
         }
     }
@@ -44,9 +50,15 @@ impl SentBody {
                 self.rest = bytes.split_off(PIECE_MAX);
             }
         }
-        self.exchange.sent += bytes.len() as u64;
+        if let Some(until) = self.exchange.sends(bytes.len()) {
+            self.pause = Some(pause(until));
+        }
         Frame::data(bytes)
     }
+}
+
+fn pause(until: Instant) -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep_until(until.into()))
 }
 
 impl http_body::Body for SentBody {
@@ -63,6 +75,10 @@ impl http_body::Body for SentBody {
         }
         if let Some(error) = this.broken.take() {
             return Poll::Ready(Some(Err(error)));
+        }
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
         }
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);

@@ -8,6 +8,7 @@ use omnid_identity::Role;
 
 use super::{
     Action, Auth, HeaderEdits, Route, RouteRules,
+    compile::rate,
     gateways::{cgi, fastcgi},
     proxies::proxy,
 };
@@ -26,6 +27,7 @@ use crate::{
 pub(super) fn compile_route(
     route: &RouteConfig,
     site: &SiteConfig,
+    name: &str,
     root: Option<&Arc<Files>>,
     shelf: &Shelf,
     maps: &Maps,
@@ -36,6 +38,17 @@ pub(super) fn compile_route(
         path: route.path.value.clone(),
         auth: route.auth.as_ref().map(|auth| compile_auth(auth, problems)),
         action: action(route, site, root, shelf, problems),
+        rate: route.rate.as_ref().map(|config| {
+            // Routes of one path may differ in what they match.
+            let said = |text: &Option<Spanned<String>>| {
+                text.as_ref()
+                    .map(|text| text.value.clone())
+                    .unwrap_or_default()
+            };
+            let (pattern, when) = (said(&route.pattern), said(&route.when));
+            let place = format!("{name} {} {pattern} {when}", route.path.value);
+            rate(config, place, shelf, problems)
+        }),
         headers: HeaderEdits::compile(&route.headers, problems),
         max_body: route.max_body.unwrap_or(site.max_body).bytes(),
         rules: RouteRules::compile(route, maps, problems),

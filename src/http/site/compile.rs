@@ -1,6 +1,6 @@
 //! From the config to the sites that are served, with every problem found.
 
-use std::{collections::HashMap, net::Ipv6Addr, sync::Arc};
+use std::{collections::HashMap, net::Ipv6Addr, sync::Arc, time::Duration};
 
 use omnid_config::{Problem, Problems, Span};
 use tokio::sync::Semaphore;
@@ -15,12 +15,13 @@ use crate::{
     compress::Compress,
     config::{
         AccessLogFormat, AccessLogTo, CompressConfig, HttpConfig, LimitsConfig, PlainChoice,
-        RouteConfig, SiteConfig,
+        RateConfig, RouteConfig, SiteConfig,
     },
     data::{Destination, Shelf},
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
+        rate::{RateLimits, RateTable},
         routes::{PathPattern, RouteTable},
         sites::{HostPattern, SiteTable},
     },
@@ -113,6 +114,7 @@ fn nowhere(config: &HttpConfig, shelf: &Shelf) -> Site {
         redirects_plain: false,
         hsts: None,
         mounts: Vec::new(),
+        rate: None,
         compress: None,
         headers: HeaderEdits::default(),
         log: access_log(&config.access_log, &config.access_log_format, shelf),
@@ -249,7 +251,7 @@ fn compile_site(
         }
         routes.add(
             &pattern,
-            compile_route(route, site, root.as_ref(), shelf, maps, problems),
+            compile_route(route, site, &name, root.as_ref(), shelf, maps, problems),
         );
     }
     if let Some(root) = &root {
@@ -260,6 +262,7 @@ fn compile_site(
                 Some(config) => fastcgi(config, Some((&**root, true)), problems),
                 None => Action::Files(root.clone()),
             },
+            rate: None,
             headers: HeaderEdits::default(),
             max_body: site.max_body.bytes(),
             rules: RouteRules::default(),
@@ -282,6 +285,10 @@ fn compile_site(
         redirects_plain: site.plain == PlainChoice::Redirect,
         hsts: site.hsts.and_then(hsts),
         mounts: mounts(site, problems),
+        rate: site
+            .rate
+            .as_ref()
+            .map(|config| rate(config, name.clone(), shelf, problems)),
         compress: site
             .compress
             .as_ref()
@@ -315,6 +322,39 @@ fn domain_of(patterns: &[HostPattern], domains: &[&str]) -> Option<String> {
         .max_by_key(|domain| domain.len())
         .or(domains.first())
         .map(|domain| (*domain).to_owned())
+}
+
+/// The table of a place: a site's name, or that with a route's path.
+pub(super) fn rate(
+    config: &RateConfig,
+    place: String,
+    shelf: &Shelf,
+    problems: &mut Problems,
+) -> Arc<RateTable> {
+    if config.requests.is_none() && config.concurrent.is_none() && config.bandwidth.is_none() {
+        problems.push(
+            Problem::error("a rate without a limit")
+                .at(config.place, "")
+                .help("give it requests, concurrent or bandwidth"),
+        );
+    }
+    if config.burst.is_some() && config.requests.is_none() {
+        problems.push(
+            Problem::error("a burst of no requests")
+                .at(config.place, "")
+                .help("requests = 10, burst = 20"),
+        );
+    }
+    let limits = RateLimits {
+        requests: config.requests.map(|requests| {
+            let cost = (config.per / requests.max(1)).max(Duration::from_nanos(1));
+            (cost, config.burst.unwrap_or(requests))
+        }),
+        concurrent: config.concurrent,
+        bandwidth: config.bandwidth.map(omnid_config::ByteSize::bytes),
+        clients: config.clients,
+    };
+    shelf.rate(place, limits)
 }
 
 fn compress(config: &CompressConfig, problems: &mut Problems) -> Compress {

@@ -25,6 +25,7 @@ use crate::{
     engine::{
         check::HeadLimits,
         guard::TimeLimits,
+        rate::RateTable,
         routes::{Found, RouteTable},
         sites::SiteTable,
     },
@@ -76,6 +77,8 @@ pub struct Site {
     pub hsts: Option<HeaderValue>,
     /// Paths under which other services' handlers are served.
     pub mounts: Vec<String>,
+    /// What each client may ask for.
+    pub rate: Option<Arc<RateTable>>,
     /// What is compressed on its way out.
     pub compress: Option<Compress>,
     /// Changes to every response.
@@ -101,6 +104,8 @@ pub struct Route {
     pub auth: Option<Auth>,
     /// What is done.
     pub action: Action,
+    /// What each client may ask for here.
+    pub rate: Option<Arc<RateTable>>,
     /// Changes to responses from here.
     pub headers: HeaderEdits,
     /// The largest request body.
