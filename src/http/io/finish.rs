@@ -10,6 +10,7 @@ use super::{
     SentBody,
     exchange::Exchange,
     handler::{ConnectionFacts, Handler},
+    ruled::Extras,
 };
 use crate::{
     answer::Failure,
@@ -27,6 +28,8 @@ pub(super) struct Place<'a> {
     pub(super) site: &'a Site,
     pub(super) route: Option<&'a Route>,
     pub(super) connection: &'a ConnectionFacts,
+    /// What the site's rules add.
+    pub(super) extras: Option<&'a Extras>,
 }
 
 impl Place<'_> {
@@ -45,6 +48,10 @@ impl Place<'_> {
         if let Some(route) = self.route {
             route.headers.apply(headers, failure);
         }
+        if let Some(extras) = self.extras {
+            extras.apply(self.site, failure, &mut response);
+        }
+        let headers = response.headers_mut();
         if self.connection.tls
             && let Some(hsts) = &self.site.hsts
         {
@@ -81,7 +88,7 @@ impl Place<'_> {
 }
 
 /// Whether the server itself answers with a failure or sends the client elsewhere.
-pub(super) fn is_own(answer: &FileAnswer, route: Option<&Route>) -> bool {
+fn is_own(answer: &FileAnswer, route: Option<&Route>) -> bool {
     let told = |route: &Route| matches!(route.action, Action::Proxy(_) | Action::Scripts(_));
     answer.as_ref().map_or(true, |response| {
         let status = response.status();

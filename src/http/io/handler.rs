@@ -123,6 +123,7 @@ impl Handler {
             site,
             route,
             connection,
+            extras: None,
         };
         let (host, path) = match checked {
             Ok(Checked::Resource { host, path }) => (host, path),

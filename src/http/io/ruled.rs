@@ -9,13 +9,13 @@ use http::{
 };
 
 use super::{
-    SentBody,
     exchange::Exchange,
     handler::{ACME, Quick},
     slow::{Job, note_user},
 };
 use crate::{
     answer::{self, Failure},
+    body::Body,
     engine::routes::Found,
     expression::Request,
     files::FileAnswer,
@@ -42,7 +42,7 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    pub(super) fn apply(&self, site: &Site, failure: bool, response: &mut Response<SentBody>) {
+    pub(super) fn apply(&self, site: &Site, failure: bool, response: &mut Response<Body>) {
         let status = response.status();
         let success = status.is_success();
         let failure = failure || self.redirected;

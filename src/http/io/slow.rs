@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     RequestBody, SentBody,
     exchange::Exchange,
-    finish::{Place, is_own},
+    finish::Place,
     handler::{ConnectionFacts, Handler},
     pages::Asked,
     ruled::{Extras, Ruled},
@@ -107,11 +107,9 @@ impl Job {
                 .map(|(route, _)| route)
                 .filter(|_| self.mount.is_none()),
             connection: &self.connection,
+            extras: Some(&self.extras),
         };
-        let failure = is_own(&answer, place.route);
-        let mut response = place.finish(answer, exchange);
-        self.extras.apply(&self.site, failure, &mut response);
-        response
+        place.finish(answer, exchange)
     }
 
     /// Has a program write the page for a failure.
