@@ -75,6 +75,8 @@ fn what_is_no_description_is_refused() {
         (many("m=audio 70000 RTP/AVP 0\r\n", 1), SdpError::Value(3)),
         (many("m=audio 1 RTP/AVP\r\n", 1), SdpError::Value(3)),
         (many("a=:x\r\n", 1), SdpError::Value(3)),
+        (many("a=x\ra=y\r\n", 1), SdpError::Line(3)),
+        (many("c=IN IP4 192.0.2.1\0\t\r\n", 1), SdpError::Line(3)),
         (
             many("m=audio 1 RTP/AVP 0\r\n", MAX_MEDIA + 1),
             SdpError::TooManyMedia,

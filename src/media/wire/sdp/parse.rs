@@ -68,6 +68,10 @@ impl Sdp {
             media: Vec::new(),
         };
         for (number, line) in lines {
+            // RFC 8866 section 9: neither is part of any text, and some take a CR for a line's end.
+            if line.contains(['\r', '\0']) {
+                return Err(SdpError::Line(number));
+            }
             let (kind, value) = line.split_once('=').ok_or(SdpError::Line(number))?;
             let mut kinds = kind.chars();
             let (Some(kind), None) = (kinds.next(), kinds.next()) else {
