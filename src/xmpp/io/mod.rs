@@ -13,6 +13,7 @@ mod route;
 pub(crate) mod s2s;
 pub(crate) mod server;
 mod session;
+pub(crate) mod settings;
 pub(crate) mod sweep;
 mod tokens;
 pub(crate) mod upload;
