@@ -5,7 +5,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 
 use super::{
-    Address, Contacts, Credentials, Edit, Framer, HeaderName, Limits, Message, Uri, Values, Via,
+    Address, Challenge, Contacts, Credentials, Edit, Framer, HeaderName, Limits, Message, Uri,
+    Values, Via,
 };
 
 /// Any datagram: parse it, read every header every way, change it, and parse it again.
@@ -54,9 +55,10 @@ pub fn fuzz_uri(data: &[u8]) {
     }
 }
 
-/// Any answer to a challenge.
+/// Any challenge, and any answer to one.
 pub fn fuzz_digest(data: &[u8]) {
     drop(Credentials::parse(data));
+    drop(Challenge::parse(data));
 }
 
 /// Any stream, in any pieces: the first octet of each piece says how long it is.
