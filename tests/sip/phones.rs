@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{DOMAIN, LIMIT, Stage, is_bound, password};
-use crate::support::{Background, free_port, wait_until};
+use crate::support::{Background, free_port, free_ports, wait_until};
 
 /// Samples a second, as G.711 has them.
 const RATE: usize = 8000;
@@ -26,7 +26,8 @@ impl Baresip {
         let directory = stage.daemon.path(&format!("baresip-{user}-{transport}"));
         fs::create_dir_all(&directory).unwrap();
         // The port after the one it is given is its port for TLS.
-        let (sip, _tls, control) = (free_port(), free_port(), free_port());
+        let sip = free_ports(2);
+        let control = free_port();
         let shown = directory.display();
         let media = 40_000 + (sip % 500) * 40;
         let authority = stage.daemon.path("data/tls/authority.pem");

@@ -552,15 +552,24 @@ impl Drop for Background {
 
 /// A loopback port that is free for TCP and UDP, and that no other test of this process was given.
 pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many free ports in a row.
+pub fn free_ports(count: u16) -> u16 {
     // Below the range that the kernel hands out for outgoing connections, each process starting
     // elsewhere, so that tests that run side by side seldom try the same port.
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = 10_000 + (std::process::id() % 1_000 * 20) as u16;
-    for _ in 0..20_000 {
-        let port = 10_000 + (start - 10_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+    let start = (std::process::id() % 1_000 * 20) as u16;
+    let is_free = |port| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
-            return port;
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
+    for _ in 0..20_000 {
+        let next = NEXT.fetch_add(count, Ordering::Relaxed);
+        let first = 10_000 + start.wrapping_add(next) % 20_000;
+        if (first..first + count).all(is_free) {
+            return first;
         }
     }
     panic!("no free port");
