@@ -15,6 +15,7 @@ mod prepare;
 mod provider;
 mod store;
 mod tickets;
+mod unjudged;
 mod watch;
 
 pub use acme::{AcmeConfig, AutomaticInfo, Challenge, ExternalAccountConfig};
@@ -25,3 +26,4 @@ pub use info::CertificateInfo;
 pub use prepare::Prepared;
 pub use provider::provider;
 pub use store::{CertStore, StoreError};
+pub use unjudged::Unjudged;

@@ -35,26 +35,12 @@ impl Credentials {
     /// Where it is Digest, but malformed or lacks what every answer must have.
     pub fn parse(value: &[u8]) -> Result<Option<Self>, Malformed> {
         let bad = || Malformed("Authorization");
-        let (scheme, mut rest) = lex::take_token(lex::trim(value)).ok_or_else(bad)?;
-        if !scheme.eq_ignore_ascii_case(b"Digest") {
-            return Ok(None);
-        }
         let mut credentials = Self::default();
         let mut seen: u16 = 0;
-        loop {
-            let end = find_outside(rest, b',');
-            let item = lex::trim(rest.get(..end.unwrap_or(rest.len())).ok_or_else(bad)?);
-            let (name, after) = lex::take_token(item).ok_or_else(bad)?;
-            let value = lex::trim_start(after)
-                .strip_prefix(b"=")
-                .map(lex::trim_start)
-                .ok_or_else(bad)?;
-            let plain = match lex::take_quoted(value) {
-                Some((inside, b"")) => lex::unescape(inside),
-                Some(_) => return Err(bad()),
-                None if value.is_empty() || value.contains(&b'"') => return Err(bad()),
-                None => value.to_vec(),
-            };
+        let is_digest = digest_parameters(value, "Authorization", |name, plain, quoted| {
+            if plain.is_empty() && !quoted {
+                return Err(bad());
+            }
             if let Some((slot, bit)) = credentials.slot(name) {
                 // Two answers to one question: which of them was meant is not for us to guess.
                 if seen & bit != 0 {
@@ -63,10 +49,10 @@ impl Credentials {
                 seen |= bit;
                 *slot = plain;
             }
-            match end {
-                Some(end) => rest = rest.get(end + 1..).ok_or_else(bad)?,
-                None => break,
-            }
+            Ok(())
+        })?;
+        if !is_digest {
+            return Ok(None);
         }
         let complete = [
             &credentials.username,
@@ -104,6 +90,39 @@ impl Credentials {
         } else {
             return None;
         })
+    }
+}
+
+/// Hands over each parameter of a `Digest` challenge or of the answer to one: its name, its value
+/// with escapes undone, and whether that was quoted. False where the scheme is not Digest.
+pub(super) fn digest_parameters(
+    value: &[u8],
+    what: &'static str,
+    mut take: impl FnMut(&[u8], Vec<u8>, bool) -> Result<(), Malformed>,
+) -> Result<bool, Malformed> {
+    let bad = || Malformed(what);
+    let (scheme, mut rest) = lex::take_token(lex::trim(value)).ok_or_else(bad)?;
+    if !scheme.eq_ignore_ascii_case(b"Digest") {
+        return Ok(false);
+    }
+    loop {
+        let end = find_outside(rest, b',');
+        let item = lex::trim(rest.get(..end.unwrap_or(rest.len())).ok_or_else(bad)?);
+        let (name, after) = lex::take_token(item).ok_or_else(bad)?;
+        let value = lex::trim_start(after)
+            .strip_prefix(b"=")
+            .map(lex::trim_start)
+            .ok_or_else(bad)?;
+        match lex::take_quoted(value) {
+            Some((inside, b"")) => take(name, lex::unescape(inside), true)?,
+            Some(_) => return Err(bad()),
+            None if value.contains(&b'"') => return Err(bad()),
+            None => take(name, value.to_vec(), false)?,
+        }
+        match end {
+            Some(end) => rest = rest.get(end + 1..).ok_or_else(bad)?,
+            None => return Ok(true),
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! WWW-Authenticate and Proxy-Authenticate (RFC 3261 22, RFC 8760): what a client is asked.
 
-use super::{
-    Malformed,
-    lex::{self, find_outside},
-};
+use super::{Malformed, auth::digest_parameters, lex};
 
 /// A `Digest` challenge. Quoted values have their escapes undone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,29 +26,12 @@ impl Challenge {
     /// Where it is Digest, but malformed or without realm or nonce.
     pub fn parse(value: &[u8]) -> Result<Option<Self>, Malformed> {
         let bad = || Malformed("challenge");
-        let (scheme, mut rest) = lex::take_token(lex::trim(value)).ok_or_else(bad)?;
-        if !scheme.eq_ignore_ascii_case(b"Digest") {
-            return Ok(None);
-        }
         let mut challenge = Self {
             plain: true,
             ..Self::default()
         };
         let mut realm = None;
-        loop {
-            let end = find_outside(rest, b',');
-            let item = lex::trim(rest.get(..end.unwrap_or(rest.len())).ok_or_else(bad)?);
-            let (name, after) = lex::take_token(item).ok_or_else(bad)?;
-            let value = lex::trim_start(after)
-                .strip_prefix(b"=")
-                .map(lex::trim_start)
-                .ok_or_else(bad)?;
-            let plain = match lex::take_quoted(value) {
-                Some((inside, b"")) => lex::unescape(inside),
-                Some(_) => return Err(bad()),
-                None if value.contains(&b'"') => return Err(bad()),
-                None => value.to_vec(),
-            };
+        let is_digest = digest_parameters(value, "challenge", |name, plain, _| {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             if is("realm") {
                 realm = Some(plain);
@@ -66,10 +46,10 @@ impl Challenge {
                 let mut offered = plain.split(|byte| *byte == b',');
                 challenge.auth = offered.any(|one| lex::trim(one).eq_ignore_ascii_case(b"auth"));
             }
-            match end {
-                Some(end) => rest = rest.get(end + 1..).ok_or_else(bad)?,
-                None => break,
-            }
+            Ok(())
+        })?;
+        if !is_digest {
+            return Ok(None);
         }
         challenge.realm = realm.ok_or_else(bad)?;
         // They go back inside quotes, in a header of ours.

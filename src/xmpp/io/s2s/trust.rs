@@ -2,13 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
+use omnid_tls::Unjudged;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        ResolvesClientCert, WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::CryptoProvider,
+    ClientConfig, RootCertStore, SignatureScheme,
+    client::{ResolvesClientCert, WebPkiServerVerifier, danger::ServerCertVerifier},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
     sign::CertifiedKey,
 };
@@ -61,48 +58,6 @@ impl Trust {
     }
 }
 
-/// Takes any certificate whose key the other side has: [`Trust::proves`] judges it afterwards,
-/// because a server without a good one may still prove itself by dialback.
-#[derive(Debug)]
-struct Unjudged(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unjudged {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 /// Our certificate, whatever authorities the other side names: it judges for itself.
 #[derive(Debug)]
 struct Own(Option<Arc<CertifiedKey>>);
@@ -124,11 +79,12 @@ pub(super) fn client(
     own: Option<Arc<CertifiedKey>>,
     direct: bool,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
-    let provider = omnid_tls::provider();
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
+    let mut config = ClientConfig::builder_with_provider(omnid_tls::provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Unjudged(provider)))
+        // [`Trust::proves`] judges afterwards, because a server without a good certificate may still
+        // prove itself by dialback.
+        .with_custom_certificate_verifier(Unjudged::new())
         .with_client_cert_resolver(Arc::new(Own(own)));
     if direct {
         config.alpn_protocols = vec![b"xmpp-server".to_vec()];
